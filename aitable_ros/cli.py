@@ -1,0 +1,55 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The ``aitable`` command: finds the subcommand and runs it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+import sys
+
+from aitable_ros import __version__
+from aitable_ros.errors import InputError
+
+COMMANDS = {
+    'demo': ('aitable_ros.tools.demo', 'a camera, the nodes and a report, on this machine'),
+    'preflight': ('aitable_ros.tools.preflight', 'is everything in place for a run?'),
+    'models': ('aitable_ros.models.command', 'list, fetch and convert models'),
+    'evaluate': ('aitable_ros.evaluation.command', 'a bag, video or image folder: figures, scores'),
+    'bench': ('aitable_ros.tools.bench', 'measure what this machine can do'),
+    'run': ('aitable_ros.tools.run', 'the ROS 2 nodes, all in one process'),
+}
+"""Subcommand -> module with ``add_arguments(parser)`` and ``run(args) -> int``, and a line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    :param argv: arguments without the program's name; ``sys.argv`` where None
+    :return: 0 done, 1 fell short, 2 usage or bad input, 130 interrupted
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog='aitable', description='Emotion and fatigue of the people in front of a robot.')
+    parser.add_argument('--version', action='version', version=f'aitable {__version__}')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    chosen = next((word for word in arguments if not word.startswith('-')), None)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f'{line[0].upper()}{line[1:]}.')
+        if name == chosen:  # only this one's module is imported: `aitable --help` stays quick
+            loaded = import_module(module)
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except InputError as error:
+        print(f'aitable {args.command}: {error}', file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,115 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Options: one frozen dataclass a stage is the single source of its parameters.
+
+The same fields give the ROS parameters their names, types, descriptions and ranges, check the YAML
+files, and configure the pipeline where there is no ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+import math
+from typing import Any
+from typing import TypeVar
+
+from aitable_ros.errors import InputError
+
+Self = TypeVar('Self', bound='Options')
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    dynamic: bool = True,
+) -> Any:
+    """
+    Declare a field of an :class:`Options`.
+
+    :param default: value and, through its type, the parameter's type; a tuple is a string list
+    :param description: one sentence with the unit; shown by ``ros2 param describe``
+    :param low: least allowed value, inclusive
+    :param high: greatest allowed value, inclusive
+    :param choices: the strings allowed
+    :param dynamic: may change while the node runs; False makes the ROS parameter read-only
+    """
+    return field(default=default, metadata={
+        'description': description, 'low': low, 'high': high, 'choices': choices,
+        'dynamic': dynamic})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all options: checks types and ranges, then jointly what :meth:`check` says."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`InputError` when values that are each in range do not fit together."""
+
+    @classmethod
+    def from_mapping(cls: type[Self], values: Mapping[str, Any], source: str = '') -> Self:
+        """
+        Make options from plain values.
+
+        :param source: the file that they come from, named in errors
+        :raises InputError: unknown name, wrong type, out of range, or values that contradict
+        """
+        known = {item.name for item in fields(cls)}
+        prefix = f'{source}: ' if source else ''
+        for name in values:
+            if name not in known:
+                raise InputError(
+                    f"{prefix}unknown parameter '{name}'; known are {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except InputError as error:
+            raise InputError(f'{prefix}{error}') from None
+
+
+def _checked(item: Any, value: Any) -> Any:
+    """Return the value in the default's type, or say what is wrong with it."""
+    kind = type(item.default)
+    name = item.name
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not kind:
+        raise InputError(f"parameter '{name}' takes {_spoken(kind)}, not {value!r}")
+    if kind is tuple and not all(isinstance(entry, str) for entry in value):
+        raise InputError(f"parameter '{name}' takes a list of strings, not {list(value)!r}")
+    low, high = item.metadata.get('low'), item.metadata.get('high')
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"parameter '{name}' takes a finite number, not {value!r}")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise InputError(f"parameter '{name}' must be {_interval(low, high)}, not {value!r}")
+    choices = item.metadata.get('choices')
+    if choices and value not in choices:
+        raise InputError(f"parameter '{name}' must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def _spoken(kind: type) -> str:
+    return {
+        bool: 'true or false', int: 'an integer', float: 'a number', str: 'a string',
+        tuple: 'a list of strings'}[kind]
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f'at least {low:g}'
+    if low is None:
+        return f'at most {high:g}'
+    return f'from {low:g} to {high:g}'

@@ -1,0 +1,326 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The values that pass between the rooms: frozen, documented, free of ROS.
+
+Images are RGB uint8, height x width x channel. Boxes are ``[x1, y1, x2, y2]``, pixels of the whole
+image, float32, not clipped to it. Angles are radians. A ``_ns`` is an int of nanoseconds, a ``_s``
+a float of seconds; both are image time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+from enum import IntEnum
+from enum import IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAN = float('nan')
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """
+    One decoded camera image.
+
+    :param image: ``(height, width, 3)`` uint8, RGB, read-only once shared
+    :param stamp_ns: when it was taken, from the message header or the video's own clock
+    :param frame_id: the camera's coordinate frame
+    """
+
+    image: NDArray[np.uint8]
+    stamp_ns: int
+    frame_id: str = ''
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                f'a Frame holds (height, width, 3) uint8 RGB, not {self.image.shape} '
+                f'{self.image.dtype}')
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.image.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What produced a result: goes into every message, row and report."""
+
+    model: str = ''
+    backend: str = ''
+    precision: str = ''
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """
+    One face found in one image.
+
+    :param box: ``(4,)`` float32 ``[x1, y1, x2, y2]``, pixels
+    :param confidence: 0 ... 1
+    :param keypoints: ``(k, 2)`` float32 pixels, image left/right as the *person's*: right eye, left
+        eye, nose tip, then what the model has (BlazeFace: mouth, right ear, left ear); k may be 0
+    """
+
+    box: NDArray[np.float32]
+    confidence: float
+    keypoints: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 2), np.float32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFace:
+    """
+    A face with a number that stays while it is followed.
+
+    :param track_id: 1, 2, 3, ...; never used again within one process
+    :param detection: the last detection, its box moved to this image
+    :param primary: the person the robot is dealing with; at most one in an image
+    :param detected: found by the detector in this very image, not carried over from an earlier one
+    """
+
+    track_id: int
+    detection: Detection
+    primary: bool = False
+    detected: bool = True
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """``(4,)`` float32 ``[x1, y1, x2, y2]``, pixels."""
+        return self.detection.box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceLandmarks:
+    """
+    The 478-point attention mesh of one face (468 where the plain mesh ran).
+
+    :param points: ``(n, 3)`` float32; x, y in pixels of the whole image, z in the same scale
+        relative to the head's centre, smaller = nearer
+    :param presence: probability that the crop shows a face, 0 ... 1
+    """
+
+    points: NDArray[np.float32]
+    presence: float
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """``(4,)`` float32 box around the points, pixels."""
+        xy = self.points[:468, :2]
+        return np.concatenate([xy.min(axis=0), xy.max(axis=0)])
+
+
+class Expression(IntEnum):
+    """EmoNet's eight classes in EmoNet's order; the constants of ``aitable_msgs/Emotion``."""
+
+    NEUTRAL = 0
+    HAPPY = 1
+    SAD = 2
+    SURPRISE = 3
+    FEAR = 4
+    DISGUST = 5
+    ANGER = 6
+    CONTEMPT = 7
+    UNKNOWN = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmotionEstimate:
+    """
+    Expression, valence and arousal of one tracked face.
+
+    :param probabilities: ``(8,)`` float32 in order of :class:`Expression`, summing to 1; 0 for a
+        class that the model lacks; all 0 when the expression is UNKNOWN
+    :param valence: -1 ... 1, NaN where the model has none
+    :param arousal: -1 ... 1, NaN where the model has none
+    :param from_cache: read from an earlier image of this face
+    :param age_s: image time since that reading, seconds
+    """
+
+    track_id: int
+    expression: Expression
+    confidence: float
+    probabilities: NDArray[np.float32]
+    valence: float = NAN
+    arousal: float = NAN
+    from_cache: bool = False
+    age_s: float = 0.0
+
+
+class Validity(IntEnum):
+    """Whether a fatigue level may be used, and if not, why; constants of ``FatigueState``."""
+
+    VALID = 0
+    WARMING_UP = 1
+    NO_FACE = 2
+    LOW_FRAME_RATE = 3
+    POSE_OUT_OF_RANGE = 4
+    OCCLUDED = 5
+
+
+class FatigueLevel(IntEnum):
+    """How tired; constants of ``FatigueState``."""
+
+    ALERT = 0
+    MILD = 1
+    SEVERE = 2
+    ASLEEP = 3
+    UNKNOWN = 255
+
+
+class FatigueReason(IntFlag):
+    """Why the level is what it is; bits of ``FatigueState.reasons``."""
+
+    NONE = 0
+    PERCLOS = 1
+    PERCLOS_LONG = 2
+    LONG_BLINKS = 4
+    MICROSLEEP = 8
+    SLEEP = 16
+    YAWNING = 32
+    NODDING = 64
+
+
+class FatigueEventType(IntEnum):
+    """Constants of ``FatigueEvent``."""
+
+    BLINK = 0
+    LONG_CLOSURE = 1
+    MICROSLEEP = 2
+    SLEEP = 3
+    YAWN = 4
+    NOD = 5
+    LEVEL_CHANGED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class EyeReading:
+    """
+    What one image says about one person's eyes, mouth and head: geometry, no memory.
+
+    :param stamp_ns: of the image
+    :param validity: VALID when the eyes could be measured, else NO_FACE (no mesh),
+        POSE_OUT_OF_RANGE or OCCLUDED; figures that could not be measured are NaN
+    :param ear_left: eye aspect ratio of the person's left eye
+    :param ear_right: of the right eye
+    :param ear: mean of both, an eye turned away weighing less
+    :param mar: mouth aspect ratio
+    :param head_roll: radians, REP-103 (x forward out of the face, y to the person's left, z up):
+        roll > 0 the head tilts to the person's right shoulder
+    :param head_pitch: > 0 looks down
+    :param head_yaw: > 0 looks to the person's left
+    """
+
+    stamp_ns: int
+    validity: Validity
+    ear_left: float = NAN
+    ear_right: float = NAN
+    ear: float = NAN
+    mar: float = NAN
+    head_roll: float = NAN
+    head_pitch: float = NAN
+    head_yaw: float = NAN
+
+
+@dataclass(frozen=True, slots=True)
+class FatigueAssessment:
+    """
+    How tired one person looks at one image; the fields of ``aitable_msgs/FatigueState``, and three.
+
+    :param perclos_p80: PERCLOS with the textbook's threshold, openness below 0.2, last 60 s
+    :param usable_s: time in which the eyes could be measured since this person came, as far as it
+        is known what it was
+    :param closed_s: of that, with closed eyes
+    """
+
+    track_id: int
+    stamp_ns: int
+    validity: Validity
+    level: FatigueLevel = FatigueLevel.UNKNOWN
+    reasons: FatigueReason = FatigueReason.NONE
+    ear_left: float = NAN
+    ear_right: float = NAN
+    openness: float = NAN
+    eyes_closed: bool = False
+    closure_s: float = 0.0
+    perclos: float = NAN
+    perclos_long: float = NAN
+    perclos_coverage: float = 0.0
+    perclos_long_coverage: float = 0.0
+    blink_count: int = 0
+    blink_rate: float = NAN
+    mean_blink_s: float = NAN
+    mar: float = NAN
+    yawning: bool = False
+    yawn_count: int = 0
+    head_roll: float = NAN
+    head_pitch: float = NAN
+    head_yaw: float = NAN
+    calibrated: bool = False
+    baseline_ear: float = NAN
+    perclos_p80: float = NAN
+    usable_s: float = 0.0
+    closed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FatigueEvent:
+    """
+    Something that happened to one person, told once, when it is certain.
+
+    :param start_ns: when it began, image time
+    :param duration_s: how long it lasted (so far, for a sleep that goes on)
+    :param level: the level after it
+    """
+
+    track_id: int
+    type: FatigueEventType
+    start_ns: int
+    duration_s: float
+    level: FatigueLevel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceResult:
+    """All that the pipeline knows about one face in one frame; a stage that is off leaves None."""
+
+    face: TrackedFace
+    landmarks: FaceLandmarks | None = None
+    emotion: EmotionEstimate | None = None
+    fatigue: FatigueAssessment | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """
+    The pipeline's answer to one frame.
+
+    :param faces: the tracked faces in the image, the primary one first
+    :param absent: assessments of people who were here within the forget time and are not now
+        (validity NO_FACE); with nobody known, one with track_id 0
+    :param events: what became certain with this frame
+    :param models: what ran, by stage: ``face``, ``mesh``, ``emotion``
+    :param elapsed_ms: time spent by stage, milliseconds: ``face``, ``fatigue``, ``emotion``
+    """
+
+    stamp_ns: int
+    faces: tuple[FaceResult, ...]
+    absent: tuple[FatigueAssessment, ...]
+    events: tuple[FatigueEvent, ...]
+    models: dict[str, ModelInfo]
+    elapsed_ms: dict[str, float]
+
+    @property
+    def primary(self) -> FaceResult | None:
+        """The primary person's result, if there is one in this image."""
+        return next((face for face in self.faces if face.face.primary), None)

@@ -1,0 +1,57 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
+"""Package of the ROS 2 nodes; colcon and pip both read it."""
+
+from pathlib import Path
+
+from setuptools import find_packages
+from setuptools import setup
+
+NAME = 'aitable_ros'
+SHARE = 'share/ament_index/resource_index'
+
+
+def files(folder, pattern):
+    """Return what ``share/`` gets from a folder."""
+    return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Emotion and fatigue of the people in front of a robot, as ROS 2 topics.',
+    author='aitable_ros maintainers',
+    author_email='maintainers@aitable.invalid',
+    maintainer='aitable_ros maintainers',
+    maintainer_email='maintainers@aitable.invalid',
+    license='Apache-2.0',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: ['py.typed', '**/*.html', '**/*.json', '**/*.npz']},
+    data_files=[
+        (f'{SHARE}/packages', [f'resource/{NAME}']),
+        (f'{SHARE}/rclcpp_components', [f'resource/rclcpp_components/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/config', files('config', '*')),
+        (f'share/{NAME}/launch', files('launch', '*.launch.py')),
+    ],
+    python_requires='>=3.10',
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            'aitable = aitable_ros.cli:main',
+            'pipeline = aitable_ros.nodes.executables:pipeline',
+            'container = aitable_ros.nodes.executables:container',
+            'face_detector = aitable_ros.nodes.executables:face_detector',
+            'emotion = aitable_ros.nodes.executables:emotion',
+            'fatigue = aitable_ros.nodes.executables:fatigue',
+            'overlay = aitable_ros.nodes.executables:overlay',
+        ],
+        'rclpy_components': [
+            'aitable_ros::FaceDetectorNode = aitable_ros.nodes.face_detector:FaceDetectorNode',
+            'aitable_ros::EmotionNode = aitable_ros.nodes.emotion:EmotionNode',
+            'aitable_ros::FatigueNode = aitable_ros.nodes.fatigue:FatigueNode',
+            'aitable_ros::OverlayNode = aitable_ros.nodes.overlay:OverlayNode',
+        ],
+    },
+)
