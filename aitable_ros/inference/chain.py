@@ -1,0 +1,298 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Which model and backend to use, and why not the ones before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from aitable_ros.errors import InputError
+from aitable_ros.inference.loaded import one_line
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.options import option
+from aitable_ros.options import Options
+
+BACKENDS = ('auto', 'tensorrt', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options):
+    """Where a stage's model comes from; every stage's options begin with these."""
+
+    engine_path: str = option(
+        '', 'first choice: a .engine, .onnx, .pth or .tflite file or a catalogue name; empty goes '
+        'straight to the fallbacks', dynamic=False)
+    fallbacks: tuple[str, ...] = option(
+        (), 'tried in order when the one before cannot load; "off" ends the chain without a model',
+        dynamic=False)
+    backend: str = option(
+        'auto', 'what runs the model; auto takes the best one installed for each file',
+        choices=BACKENDS, dynamic=False)
+    precision: str = option(
+        'auto', 'auto, fp32, fp16, bf16 or int8; auto is fp32 on a CPU',
+        choices=('auto', 'fp32', 'fp16', 'bf16', 'int8'), dynamic=False)
+    device_id: int = option(0, 'GPU number', low=0, high=63, dynamic=False)
+    threads: int = option(
+        1, 'CPU threads for inference; 0 leaves it to the backend', low=0, high=256, dynamic=False)
+    required: bool = option(
+        True, 'fail to configure when no model of the chain loads; false leaves the stage off',
+        dynamic=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    One step of the chain.
+
+    :param entry: the file or catalogue name tried
+    :param backend: what tried it; empty where it did not come to that
+    :param reason: why it was passed over; empty for the one that runs
+    """
+
+    entry: str
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The chain's answer: the backend that runs (None = the stage is off), and the way there."""
+
+    backend: Backend | None
+    attempts: tuple[Attempt, ...]
+
+    def explain(self) -> str:
+        """Return a line for each step: what was passed over and why, and what runs."""
+        lines = [_line(attempt) for attempt in self.attempts if attempt.reason]
+        if self.backend is None:
+            return '\n'.join([*lines, 'no model runs'])
+        runs = self.backend
+        return '\n'.join(
+            [*lines, f'{runs.model}: runs on {runs.name}, {runs.precision}, {runs.device}'])
+
+
+@dataclass(frozen=True, slots=True)
+class _Runtime:
+    """
+    Something that runs models.
+
+    :param module: our module for it
+    :param kind: the class in that module
+    :param package: the Python package that must be installed
+    :param spoken: its name in messages
+    :param extra: further arguments of the class
+    """
+
+    module: str
+    kind: str
+    package: str
+    spoken: str
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be used here; empty where it can. Imports neither."""
+        if find_spec(self.package) is None:
+            return f'{self.spoken} is not installed'
+        if find_spec(f'aitable_ros.inference.{self.module}') is None:
+            return f'this version of aitable_ros has no backend for {self.spoken}'
+        return ''
+
+
+_ORT_CUDA = 'onnxruntime on CUDA'
+_RUNTIMES = {
+    'tensorrt': _Runtime('tensorrt', 'TensorRTBackend', 'tensorrt', 'TensorRT'),
+    'openvino': _Runtime('openvino', 'OpenVINOBackend', 'openvino', 'OpenVINO'),
+    'onnxruntime': _Runtime('onnxruntime', 'OnnxRuntimeBackend', 'onnxruntime', 'ONNX Runtime'),
+    _ORT_CUDA: _Runtime(
+        'onnxruntime', 'OnnxRuntimeBackend', 'onnxruntime', 'ONNX Runtime', (('cuda', True),)),
+    'torch': _Runtime('torch', 'TorchBackend', 'torch', 'PyTorch'),
+    'mediapipe': _Runtime('mediapipe', 'MediaPipeBackend', 'mediapipe', 'MediaPipe'),
+}
+_BY_SUFFIX = {
+    '.engine': ('tensorrt',),
+    '.plan': ('tensorrt',),
+    '.onnx': (_ORT_CUDA, 'openvino', 'onnxruntime'),
+    '.pth': ('torch',),
+    '.tflite': (_ORT_CUDA, 'openvino', 'onnxruntime'),  # once it is converted
+    '.task': ('mediapipe',),
+}
+"""What runs which file, best first. CUDA is passed over where the GPU build is not installed."""
+OFF = 'off'
+MEDIAPIPE = 'mediapipe'
+"""An entry without a file: the face mesh inside the MediaPipe package."""
+
+
+def resolve(options: ModelOptions) -> Resolution:
+    """
+    Walk the chain and load the first model that loads.
+
+    :raises InputError: nothing loaded and the model is required; the message tells every step
+    """
+    entries = [entry for entry in (options.engine_path, *options.fallbacks) if entry]
+    attempts: list[Attempt] = []
+    for entry in entries:
+        if entry == OFF:
+            attempts.append(Attempt(OFF, '', 'switched off by the parameters'))
+            return Resolution(None, tuple(attempts))
+        backend = _try_entry(entry, options, attempts)
+        if backend is not None:
+            return Resolution(backend, tuple(attempts))
+    if options.required:
+        steps = '; '.join(_line(attempt) for attempt in attempts)
+        raise InputError(
+            f"no model could be loaded: {steps or 'none is named'}; set 'engine_path' or "
+            "'fallbacks' to one that can be, or 'required' to false")
+    return Resolution(None, tuple(attempts))
+
+
+def _try_entry(entry: str, options: ModelOptions, attempts: list[Attempt]) -> Backend | None:
+    """Load one entry with the first of its backends that can, and note how each of them fared."""
+    try:
+        path = None if entry == MEDIAPIPE else _locate(entry)
+        names = _backends_for(path, options.backend)
+        if path is not None and path.suffix.lower() == '.tflite':
+            path = _converted(path)
+    except BackendError as error:
+        attempts.append(Attempt(entry, '', str(error)))
+        return None
+    for name in names:
+        runtime = _RUNTIMES[name]
+        spoken = name.split()[0]
+        if runtime.missing:
+            attempts.append(Attempt(entry, spoken, runtime.missing))
+            continue
+        try:
+            kind = getattr(import_module(f'aitable_ros.inference.{runtime.module}'), runtime.kind)
+            backend: Backend = kind(
+                path, model=_model_name(entry), precision=options.precision,
+                threads=options.threads, device_id=options.device_id, **dict(runtime.extra))
+            _warm_up(backend)
+        except BackendError as error:
+            attempts.append(Attempt(entry, spoken, str(error)))
+        except (ImportError, OSError) as error:  # installed, but a library below it is not
+            attempts.append(
+                Attempt(entry, spoken, f'{runtime.spoken} cannot be used: {one_line(error)}'))
+        else:
+            attempts.append(Attempt(entry, spoken, ''))
+            return backend
+    return None
+
+
+def _locate(entry: str) -> Path:
+    """
+    Find an entry's file: a path has a slash, a file in the model home an ending, a name neither.
+
+    :raises BackendError: there is no such name or file, or it cannot be read
+    """
+    from aitable_ros.models.catalogue import card
+    from aitable_ros.models.catalogue import model_home
+    from aitable_ros.models.catalogue import onnx_path
+
+    path = Path(entry).expanduser()
+    if '/' in entry:
+        path = path.absolute()
+    elif path.suffix:
+        path = model_home() / path
+    else:
+        try:
+            known = card(entry)
+        except InputError as error:
+            raise BackendError(str(error)) from None
+        path = onnx_path(entry)
+        if not path.exists():
+            if known.upstream and (path.parent / known.upstream.file_name).exists():
+                raise BackendError(
+                    f'not exported: run `aitable models export {entry}`, or name '
+                    f'{known.upstream.file_name} to run it on PyTorch')
+            raise BackendError(f'not in {path.parent}: {known.remedy}')
+    try:
+        with path.open('rb') as file:
+            if not file.read(1):
+                raise BackendError(f'{path}: the file is empty')
+    except IsADirectoryError:
+        raise BackendError(f'{path}: a folder, not a model file') from None
+    except FileNotFoundError:
+        raise BackendError(f'{path}: no such file') from None
+    except OSError as error:
+        raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
+    return path
+
+
+def _converted(path: Path) -> Path:
+    """
+    Return what the converter makes of a ``.tflite`` file; made once.
+
+    :raises BackendError: it cannot be converted
+    """
+    from aitable_ros.models.convert import convert_once
+
+    try:
+        return convert_once(path)
+    except InputError as error:
+        raise BackendError(str(error)) from None
+
+
+def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
+    """
+    Return what to try for a file, or for MediaPipe's own mesh, in order.
+
+    :raises BackendError: nothing reads such files, or not the backend that is wanted
+    """
+    if path is None:
+        if wanted not in ('auto', MEDIAPIPE):
+            raise BackendError(f"backend '{wanted}' does not run the mesh inside MediaPipe")
+        return (MEDIAPIPE,)
+    able = _BY_SUFFIX.get(path.suffix.lower())
+    if able is None:
+        raise BackendError(
+            f"{path}: not a model file; known endings are {', '.join(_BY_SUFFIX)}")
+    if not _cuda_build_of_onnxruntime():
+        able = tuple(name for name in able if name != _ORT_CUDA)
+    if wanted == 'auto':
+        return able
+    forced = tuple(name for name in able if name.split()[0] == wanted)
+    if not forced:
+        raise BackendError(f"backend '{wanted}' does not read {path.suffix} files")
+    return forced
+
+
+@cache
+def _cuda_build_of_onnxruntime() -> bool:
+    """Look for the provider's library beside the package, without importing it."""
+    spec = find_spec('onnxruntime')
+    folders = spec.submodule_search_locations if spec else None
+    return any(
+        any((Path(folder) / 'capi').glob('*onnxruntime_providers_cuda.*'))
+        for folder in folders or ())
+
+
+def _warm_up(backend: Backend) -> None:
+    """
+    Prove that a model that loads also runs, and let the first image not be the slow one.
+
+    :raises BackendError: it does not run; it is closed then
+    """
+    if any(None in spec.shape[1:] for spec in backend.inputs):
+        return  # no telling what size it wants
+    try:
+        backend.warm_up()
+    except BackendError:
+        backend.close()
+        raise
+
+
+def _model_name(entry: str) -> str:
+    return Path(entry).name if '/' in entry else entry
+
+
+def _line(attempt: Attempt) -> str:
+    who = f'{attempt.entry} ({attempt.backend})' if attempt.backend else attempt.entry
+    reason = attempt.reason.removeprefix(f'{attempt.entry}: ')
+    return f'{who}: {reason}'

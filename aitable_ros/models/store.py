@@ -1,0 +1,88 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The models' folder: files appear in it whole or not at all, and one process at a time writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+import fcntl
+import os
+from pathlib import Path
+import sys
+import tempfile
+
+from aitable_ros.errors import InputError
+from aitable_ros.models.catalogue import model_home
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Say that a file cannot be written, why and what to do."""
+    return InputError(
+        f'cannot write {path}: {error.strerror or error}; make room or access there, '
+        'or point AITABLE_MODELS at another folder')
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """
+    Put a file in place, so that a reader sees the old one or the new one, never a part.
+
+    :raises InputError: the folder cannot be written or is full; the old file, if any, stays
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(content)
+            put_in_place(Path(name), path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """
+    Give a complete file its name, in one step that also survives a power cut.
+
+    :param part: in the same folder
+    :raises InputError: it cannot be; the old file, if any, stays
+    """
+    try:
+        with part.open('rb') as file:
+            os.fsync(file.fileno())
+        # temporary files are private; models are for everybody on the machine
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def home_lock() -> Iterator[None]:
+    """
+    Keep other processes from fetching and converting meanwhile; waits for one that does.
+
+    The lock goes with the process, however that ends.
+
+    :raises InputError: the models' folder cannot be made or written
+    """
+    path = model_home() / '.lock'
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open('a')
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(  # noqa: T201 -- else a long wait looks like a hang
+                f'waiting for another process that fetches models to {path.parent}',
+                file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,95 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: a ROS domain, the real models, the portrait, the local data."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+from pathlib import Path
+import tempfile
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
+
+
+def _isolate_ros() -> None:
+    """Set the environment that rclpy and its children read; runs before anything imports them."""
+    # 1 ... 101: the domains whose ports stay below Linux's ephemeral range.
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
+    if os.environ.get('ROS_DISTRO') == 'humble':
+        os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
+    else:  # from Iron on the older variable only brings a deprecation warning a node
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.setdefault('ROS_LOG_DIR', tempfile.mkdtemp(prefix='aitable_test_log_'))
+    os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '0')
+    profile = ROOT / 'config' / 'fastdds_large_images.xml'
+    own = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',
+           'FASTRTPS_DEFAULT_PROFILES_FILE')
+    if profile.is_file() and not any(name in os.environ for name in own):
+        os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)  # Fast DDS 3
+        os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(profile)  # Fast DDS 2: Humble, Jazzy
+
+
+_isolate_ros()
+
+
+def _no_gpu() -> str:
+    """Return why nothing can run on a GPU here; empty where it can."""
+    try:
+        cuda = ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return 'no NVIDIA driver here (libcuda.so.1)'
+    count = ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return 'no NVIDIA GPU here'
+    if importlib.util.find_spec('tensorrt') is None:
+        return 'TensorRT for Python is not installed here'
+    return ''
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, with the reason."""
+    marked = [item for item in items if item.get_closest_marker('gpu')]
+    reason = _no_gpu() if marked else ''
+    if reason:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope='session')
+def models() -> Path:
+    """Return the model home with the ONNX of every fetchable model in it."""
+    from aitable_ros.cli import main
+    from aitable_ros.models.catalogue import model_home
+    from aitable_ros.models.catalogue import onnx_path
+
+    # even where all files are there: the converter may have changed since; else it takes 50 ms
+    assert main(['models', 'fetch']) == 0, 'aitable models fetch failed'
+    missing = [name for name in FETCHABLE if not onnx_path(name).is_file()]
+    assert not missing, f'aitable models fetch left out {missing}'
+    return model_home()
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Return the folder of labelled clips and images, which is not part of the repository."""
+    folder = ROOT.parent / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip(f'no labelled data at {folder}')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def portrait() -> NDArray[np.uint8]:
+    """Return scikit-image's public-domain portrait, (512, 512, 3) uint8 RGB, read-only."""
+    from skimage.data import astronaut
+
+    image: NDArray[np.uint8] = np.ascontiguousarray(astronaut())
+    image.flags.writeable = False
+    return image
