@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+# A camera, the nodes and a report, on this machine; sets up first. Arguments go to `aitable demo`.
+set -euo pipefail
+# shellcheck source=scripts/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+aitable_setup
+exec "$VENV/bin/aitable" demo "$@"

@@ -1,0 +1,59 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/: what a user meets when something is not as it should be. CI runs the good case."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import subprocess
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.sh'), ROOT / '.ci' / 'run'])
+
+
+def bash(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ['bash', '-c', command], capture_output=True, text=True, cwd=ROOT, timeout=60,
+        env={**os.environ, **environment})
+
+
+def test_bash_can_read_every_script() -> None:
+    assert bash(f'bash -n {" ".join(map(repr, map(str, SCRIPTS)))}').returncode == 0
+    assert all(os.access(path, os.X_OK) for path in SCRIPTS if path.name != 'env.sh')
+
+
+@pytest.mark.parametrize(('environment', 'words'), [
+    ({'AITABLE_PYTHON': '/bin/false'}, 'AITABLE_PYTHON=/bin/false is not a Python 3.10 to 3.13'),
+    ({'AITABLE_PYTHON': '/no/python'}, 'AITABLE_PYTHON=/no/python is not a Python 3.10 to 3.13'),
+    ({'ROS_DISTRO_WHEELS': 'foxy'}, 'ROS_DISTRO_WHEELS=foxy: there are pins for kilted and jazzy'),
+])
+@pytest.mark.parametrize('script', ['demo', 'test'])
+def test_a_wrong_setting_gives_one_line_and_status_2(
+        script: str, environment: dict[str, str], words: str) -> None:
+    ended = bash(f'scripts/{script}.sh', **environment)
+    assert ended.returncode == 2
+    assert ended.stderr == f'aitable: {words}\n'
+
+
+def test_libraries_of_another_ros_wheel_environment_are_left_behind(tmp_path: Path) -> None:
+    other = tmp_path / 'other'
+    (other / 'lib').mkdir(parents=True)
+    (other / 'pyvenv.cfg').touch()
+    libraries = f'{other}/lib:{other}/lib/python3.11/site-packages/ros_rcl.libs:/opt/mine/lib'
+    ended = bash(
+        '. scripts/env.sh; _leave_ros_wheels; env',
+        _ROS_WHEELS_BOOTSTRAP_COMPLETE='1', LD_LIBRARY_PATH=libraries)
+    assert 'LD_LIBRARY_PATH=/opt/mine/lib\n' in ended.stdout
+    assert '_ROS_WHEELS_BOOTSTRAP_COMPLETE' not in ended.stdout
+
+
+def test_the_users_own_library_path_stays() -> None:
+    environment = {name: value for name, value in os.environ.items()
+                   if name != '_ROS_WHEELS_BOOTSTRAP_COMPLETE'}
+    ended = subprocess.run(
+        ['bash', '-c', '. scripts/env.sh; _leave_ros_wheels; echo "$LD_LIBRARY_PATH"'],
+        capture_output=True, text=True, cwd=ROOT, env={**environment, 'LD_LIBRARY_PATH': '/a:/b'})
+    assert ended.stdout == '/a:/b\n'
