@@ -1,0 +1,303 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The first stage: find the faces, follow them, say who is primary."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
+from threading import Lock
+from types import TracebackType
+
+from aitable_ros.errors import InputError
+from aitable_ros.face.blazeface import BlazeFace
+from aitable_ros.face.detector import detector_for
+from aitable_ros.face.primary import appeal
+from aitable_ros.face.primary import PrimaryChoice
+from aitable_ros.face.scan import Scanner
+from aitable_ros.face.tracker import Tracker
+from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import ModelOptions
+from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.options import option
+from aitable_ros.types import Detection
+from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import Frame
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import TrackedFace
+
+NS = 1_000_000_000
+
+BLIND_S = 0.2
+"""A face that nothing has seen for this long is looked for, whatever the interval."""
+
+
+FAINT = 0.6
+"""Share of the confidence that does for a face that is being followed: turned heads score low."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceOptions(ModelOptions):
+    """Options of detection, tracking and the choice of the primary person."""
+
+    fallbacks: tuple[str, ...] = option(
+        ('blazeface_full', 'blazeface_short'),
+        'tried in order when the one before cannot load; "off" ends the chain without a model',
+        dynamic=False)
+    near: str = option(
+        'blazeface_short', 'second model, beside a main one that loses faces which fill the image '
+        '(blazeface_full): finds those, and looks closely at each new face; "off" does without',
+        dynamic=False)
+    confidence: float = option(
+        0.5, 'least score of a detection', low=0.05, high=1.0)
+    nms_iou: float = option(
+        0.45, 'detections that overlap more than this are one face', low=0.0, high=1.0)
+    detect_interval: int = option(
+        5, 'detect in every n-th image, and whenever a face is lost; in between faces are followed',
+        low=1, high=1000)
+    range: str = option(
+        'desk', 'desk looks at the whole image, 0.3 to 2 m with a 65 degree lens; room looks at '
+        'tiles of it too, to 5 m, for twice the time and more', choices=('desk', 'room'))
+    max_faces: int = option(4, 'most faces reported', low=1, high=64)
+    tracker_iou: float = option(
+        0.3, 'least overlap of a face with where it is expected to be', low=0.0, high=1.0)
+    lost_after_s: float = option(
+        1.0, 'seconds of image time after which an unseen face is forgotten', low=0.05, high=60.0)
+    primary_confidence_weight: float = option(
+        1.0, 'weight of the detection confidence in the choice of the primary person',
+        low=0.0, high=100.0)
+    primary_size_weight: float = option(
+        1.0, 'weight of the size of the face in that choice', low=0.0, high=100.0)
+    primary_centre_weight: float = option(
+        1.0, 'weight of the nearness to the centre of the image in that choice',
+        low=0.0, high=100.0)
+    primary_hysteresis_s: float = option(
+        1.0, 'seconds for which another face must have been the better choice', low=0.0, high=60.0)
+
+    def check(self) -> None:
+        """One of the primary person's weights must count."""
+        if not any(self.primary_weights):
+            raise InputError(
+                "parameters 'primary_confidence_weight', 'primary_size_weight' and "
+                "'primary_centre_weight' are all 0; give at least one of them a weight")
+
+    @property
+    def near_model(self) -> FaceOptions:
+        """The chain of the second detector."""
+        return replace(self, engine_path=self.near, fallbacks=(), required=False)
+
+    @property
+    def primary_weights(self) -> tuple[float, float, float]:
+        """Of confidence, size and centre."""
+        return (
+            self.primary_confidence_weight, self.primary_size_weight, self.primary_centre_weight)
+
+
+class FaceFinder:
+    """
+    The faces of each frame, with ids that stay, the primary one first.
+
+    :meth:`update` and :meth:`close` are called on one thread, the other methods on any. A stamp
+    more than ``lost_after_s`` after or before the last one begins anew: everybody is forgotten. One
+    that is a little before it belongs to a late image, which changes nothing.
+
+    :param backend: what detects, closed with this; None where the stage is off and no face is found
+    :param attempts: how the chain came to it
+    :param near: a second BlazeFace for faces too large for the first, closed with this
+    :raises InputError: the model is not a face detector
+    """
+
+    def __init__(
+        self, options: FaceOptions, backend: Backend | None, attempts: tuple[Attempt, ...] = (),
+        near: Backend | None = None,
+    ) -> None:
+        self._options = options
+        self._backends = [opened for opened in (backend, near) if opened]
+        self._attempts = tuple(attempts)
+        self._scanner = _scanner(backend, near) if backend else None
+        self._model = ModelInfo(*(
+            ' + '.join(dict.fromkeys(getattr(opened, name) for opened in self._backends))
+            for name in ('model', 'name', 'precision')))
+        self._tracker = Tracker()
+        self._primary = PrimaryChoice()
+        self._stamp_ns: int | None = None
+        self._since_detection = 0
+        self._fresh = True
+        self._shown: frozenset[int] = frozenset()
+        self._last: tuple[TrackedFace, ...] = ()
+        self._lock = Lock()
+        self._followed: dict[int, FaceLandmarks | None] = {}
+        self._forget = False
+
+    @classmethod
+    def open(cls, options: FaceOptions | None = None) -> FaceFinder:
+        """
+        Load the model.
+
+        :raises InputError: no model of the chain loads and it is required
+        """
+        options = options or FaceOptions()
+        with ExitStack() as opened:
+            main = resolve(options)
+            attempts, near = main.attempts, None
+            if main.backend:
+                opened.enter_context(main.backend)
+                if detector_for(main.backend).largest < 1:
+                    second = resolve(options.near_model)
+                    attempts, near = attempts + second.attempts, second.backend
+            if near:
+                opened.enter_context(near)
+            finder = cls(options, main.backend, attempts, near)
+            opened.pop_all()
+            return finder
+
+    @property
+    def model(self) -> ModelInfo:
+        """What detects; empty where the stage is off."""
+        return self._model
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """How the chain came to that model."""
+        return self._attempts
+
+    @property
+    def options(self) -> FaceOptions:
+        """What is in force."""
+        return self._options
+
+    def configure(self, options: FaceOptions) -> None:
+        """Change what is dynamic, from the next frame on; the model stays."""
+        self._options = options
+
+    def reset(self) -> None:
+        """Forget everybody, before the next frame. Ids are still not used again."""
+        with self._lock:
+            self._followed.clear()
+            self._forget = True
+
+    def follow(self, track_id: int, landmarks: FaceLandmarks | None) -> None:
+        """
+        Tell where the mesh saw a face of the last frame; it takes effect with the next one.
+
+        :param track_id: one that is no longer followed is ignored
+        :param landmarks: None where the mesh found no face: the detector then looks for it
+        """
+        with self._lock:
+            self._followed[track_id] = landmarks
+
+    def update(self, frame: Frame) -> tuple[TrackedFace, ...]:
+        """
+        Find and follow the faces of one frame.
+
+        :return: at most ``max_faces``, the primary one first, then by id
+        """
+        options = self._options
+        if not self._catch_up(frame.stamp_ns, options):
+            return self._last
+        tracker = self._tracker
+        tracker.predict(frame.stamp_ns, options.lost_after_s)
+        self._since_detection += 1
+        scanner = self._scanner
+        if scanner and frame.image.size and self._due(options):
+            tracker.update(
+                self._look(scanner, frame, options), frame.stamp_ns, options.tracker_iou,
+                options.confidence, partial(scanner.closely, frame.image))
+            self._since_detection = 0
+            self._fresh = False
+        self._last = self._report(frame, options)
+        return self._last
+
+    def close(self) -> None:
+        """Free the model. Idempotent."""
+        for backend in self._backends:
+            backend.close()
+        self._backends, self._scanner = [], None
+
+    def __enter__(self) -> FaceFinder:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _catch_up(self, stamp_ns: int, options: FaceOptions) -> bool:
+        """Take in what happened since the last frame; tell whether this one is to be looked at."""
+        with self._lock:
+            followed, self._followed = self._followed, {}
+            forget, self._forget = self._forget, False
+        last = self._stamp_ns
+        if forget or last is None or abs(stamp_ns - last) > options.lost_after_s * NS:
+            self._stamp_ns = stamp_ns
+            self._tracker.tracks.clear()
+            self._primary.reset()
+            self._shown = frozenset()
+            self._fresh = True
+            return True
+        for track_id, landmarks in followed.items():
+            self._tracker.follow(track_id, landmarks)
+        if stamp_ns < last:
+            return False
+        self._stamp_ns = stamp_ns
+        return True
+
+    def _look(self, scanner: Scanner, frame: Frame, options: FaceOptions) -> list[Detection]:
+        confidence = options.confidence * FAINT
+        if options.range == 'desk':
+            return scanner.desk(frame.image, confidence, options.nms_iou)
+        known = [track.box for track in self._tracker.tracks]
+        return scanner.room(
+            frame.image, confidence, options.nms_iou, None if self._fresh else known)
+
+    def _due(self, options: FaceOptions) -> bool:
+        """Tell whether to run the detector on this frame."""
+        tracks = self._tracker.tracks
+        return (
+            not tracks or self._since_detection >= options.detect_interval
+            or any(
+                track.mesh_lost or not track.visible or track.unseen_s > BLIND_S
+                for track in tracks))
+
+    def _report(self, frame: Frame, options: FaceOptions) -> tuple[TrackedFace, ...]:
+        tracks = {
+            track.track_id: (track, track.detection())
+            for track in self._tracker.tracks if track.visible}
+        appeals = {
+            track_id: appeal(detection, frame.height, frame.width, options.primary_weights)
+            for track_id, (_, detection) in tracks.items()} if frame.image.size else {}
+        primary = self._primary.choose(appeals, frame.stamp_ns, options.primary_hysteresis_s)
+        ranked = sorted(
+            appeals, key=lambda track_id: (
+                track_id == primary, track_id in self._shown, appeals[track_id]), reverse=True)
+        shown = ranked[:options.max_faces]
+        self._shown = frozenset(shown)
+        return tuple(
+            TrackedFace(
+                track_id, tracks[track_id][1], primary=track_id == primary,
+                detected=tracks[track_id][0].detected)
+            for track_id in sorted(shown, key=lambda track_id: (track_id != primary, track_id)))
+
+
+def _scanner(backend: Backend, near: Backend | None) -> Scanner:
+    """
+    Give the detector what looks closely: the second BlazeFace, or itself where it is that one.
+
+    :raises InputError: one of the two is no detector that fits
+    """
+    detector = detector_for(backend)
+    if near is None:
+        alone = isinstance(detector, BlazeFace) and detector.largest >= 1
+        return Scanner(detector, detector if alone else None)
+    second = detector_for(near)
+    if second.largest < 1:
+        raise InputError(
+            f"parameter 'near' ({near.model}): loses faces that fill the image; use "
+            "'blazeface_short' or 'off'")
+    return Scanner(detector, second)
