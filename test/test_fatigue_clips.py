@@ -1,0 +1,161 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The fatigue stage on film: labelled clips where they are, and the demo clip's known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.fatigue.person import PersonFatigue
+from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.types import EyeReading
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Frame
+from aitable_ros.types import Validity
+
+EVENT = FatigueEventType
+SLEEPY = {EVENT.MICROSLEEP, EVENT.SLEEP}
+
+
+def images(path: Path) -> Iterator[NDArray[np.uint8]]:
+    video = cv2.VideoCapture(str(path))
+    while True:
+        there, image = video.read()
+        if not there:
+            return
+        yield np.ascontiguousarray(image[:, :, ::-1])
+
+
+def watch(
+    frames: Iterable[NDArray[np.uint8]], fps: float,
+) -> tuple[list[FatigueAssessment], list[FatigueEvent], list[EyeReading]]:
+    """Return one assessment and reading an image, of the primary person."""
+    assessments, events, readings = [], [], []
+    with FaceFinder.open() as finder, FatigueMonitor.open() as monitor:
+        for index, image in enumerate(frames):
+            frame = Frame(image, round(index / fps * 1e9))
+            faces = finder.update(frame)
+            update = monitor.update(frame, faces)
+            for face in faces:
+                finder.follow(face.track_id, update.landmarks.get(face.track_id))
+            events += update.events
+            assessments.append(
+                update.assessments[faces[0].track_id] if faces else update.absent[0])
+            if faces:
+                readings.append(update.readings[faces[0].track_id])
+    return assessments, events, readings
+
+
+def clip(data: Path, name: str, blur: float = 0.0) -> tuple[
+        list[FatigueAssessment], list[FatigueEvent], dict, float]:
+    path = data / 'video' / name
+    if not path.is_file():
+        pytest.skip(f'no labelled clip at {path}')
+    fps = cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS)
+    labels = json.loads((data / 'labels' / f'{path.stem}.json').read_text())
+    film = images(path)
+    if blur:
+        film = (cv2.GaussianBlur(image, (0, 0), blur) for image in film)
+    assessments, events, _ = watch(film, fps)
+    return assessments, events, labels, fps
+
+
+def spans(events: Iterable[FatigueEvent], fps: float) -> list[tuple[float, float]]:
+    return [
+        (e.start_ns * 1e-9 * fps, (e.start_ns * 1e-9 + e.duration_s) * fps)
+        for e in events if e.type is EVENT.BLINK]
+
+
+def unmatched(
+    found: list[tuple[float, float]], labels: list[dict],
+) -> tuple[list[dict], list[tuple[float, float]]]:
+    """Return the labelled without a match and the found without one; within 2 frames, 1 : 1."""
+    left, missed = list(found), []
+    for label in labels:
+        match = next((
+            span for span in left
+            if span[0] <= label['end_frame'] + 2 and span[1] >= label['start_frame'] - 2), None)
+        if match is None:
+            missed.append(label)
+        else:
+            left.remove(match)
+    return missed, left
+
+
+@pytest.mark.parametrize('name', ['talking_woman.mp4', 'webcam_glasses_15fps.avi'])
+def test_the_labelled_blinks_are_found(models: Path, shared_data: Path, name: str) -> None:
+    _, events, labels, fps = clip(shared_data, name)
+    missed, invented = unmatched(spans(events, fps), labels['blinks'])
+    hits = len(labels['blinks']) - len(missed)
+    assert 2 * hits / (2 * hits + len(missed) + len(invented)) >= 0.95, (missed, invented)
+    assert not {e.type for e in events} & SLEEPY
+
+
+def test_laughter_is_no_sleep(models: Path, shared_data: Path) -> None:
+    assessments, events, labels, fps = clip(shared_data, 'laugh_dark.mp4')
+    assert unmatched(spans(events, fps), labels['blinks'])[0] == []
+    assert not {e.type for e in events} & SLEEPY
+    assert FatigueLevel.SEVERE not in {a.level for a in assessments}
+
+
+@pytest.mark.parametrize(('name', 'blur'), [
+    ('night_phone.mp4', 0.0), ('night_phone.mp4', 2.0), ('posed_expressions.mp4', 0.0),
+    ('posed_expressions.mp4', 2.0), ('neutral_to_smile.mp4', 0.0)])
+def test_lowered_eyes_are_no_sleep(
+    models: Path, shared_data: Path, name: str, blur: float,
+) -> None:
+    assessments, events, _, _ = clip(shared_data, name, blur)
+    assert not {e.type for e in events} & SLEEPY
+    assert not {a.level for a in assessments} & {FatigueLevel.SEVERE, FatigueLevel.ASLEEP}
+
+
+def test_a_cut_to_no_face_is_told_within_a_second(models: Path, shared_data: Path) -> None:
+    assessments, events, labels, fps = clip(shared_data, 'face_then_noface.mov')
+    cut = labels['face_until_frame'] + 1
+    assert {a.validity for a in assessments[:cut - 2]} == {Validity.WARMING_UP}
+    assert {a.validity for a in assessments[cut + round(fps):]} == {Validity.NO_FACE}
+    assert not {e.type for e in events} & SLEEPY
+
+
+@pytest.fixture(scope='module')
+def demo(models: Path) -> tuple[ScriptedClip, list[EyeReading]]:
+    script = ScriptedClip(fps=30.0, seconds=22.0, size=(640, 360))
+    return script, watch((frame.image for frame, _ in script), script.fps)[2]
+
+
+@pytest.mark.parametrize(('step', 'drop'), [(1, 0.0), (2, 0.0), (3, 0.0), (1, 0.2)])
+def test_the_demo_clip_at_any_rate(
+    demo: tuple[ScriptedClip, list[EyeReading]], step: int, drop: float,
+) -> None:
+    script, readings = demo
+    rng = np.random.default_rng(0)
+    person = PersonFatigue(1, FatigueOptions(perclos_min_usable_s=10.0))
+    events: list[FatigueEvent] = []
+    for reading in readings[::step]:
+        if rng.random() >= drop:
+            assessment, told = person.update(reading)
+            events += told
+    assert assessment.perclos == pytest.approx(script.truth.perclos, abs=0.02)
+    kinds = {
+        'blink': EVENT.BLINK, 'long_closure': EVENT.LONG_CLOSURE, 'microsleep': EVENT.MICROSLEEP}
+    expected = sorted((real.start_s, kinds[real.kind]) for real in script.truth.closures)
+    told_events = sorted(
+        (e.start_ns * 1e-9, e.type) for e in events if e.type is not EVENT.LEVEL_CHANGED)
+    assert [kind for _, kind in told_events] == [kind for _, kind in expected]
+    assert [start for start, _ in told_events] == pytest.approx(
+        [start for start, _ in expected], abs=0.1)
+    assert EVENT.MICROSLEEP in {kind for _, kind in told_events}
