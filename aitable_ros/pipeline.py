@@ -1,0 +1,140 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+From a frame to everything known about the people in it: detect, track, choose, read, judge.
+
+No ROS and no input or output here; the nodes, the evaluation and five lines of Python share it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.config import CameraOptions
+from aitable_ros.config import options_for
+from aitable_ros.config import read_parameter_file
+from aitable_ros.emotion.reader import EmotionOptions
+from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.face.finder import FaceOptions
+from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.types import FaceResult
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """The options of the three stages."""
+
+    face: FaceOptions = field(default_factory=FaceOptions)
+    fatigue: FatigueOptions = field(default_factory=FatigueOptions)
+    emotion: EmotionOptions = field(default_factory=EmotionOptions)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> PipelineOptions:
+        """
+        Read the same YAML that the nodes take.
+
+        :raises InputError: the file, or a parameter in it, cannot be used
+        """
+        sections = read_parameter_file(path)
+        kinds = {'face_detector': FaceOptions, 'fatigue': FatigueOptions, 'emotion': EmotionOptions}
+        face, fatigue, emotion = (
+            options_for(sections[node], kind, CameraOptions, source=f'{path}: {node}')[0]
+            for node, kind in kinds.items())
+        return cls(face=face, fatigue=fatigue, emotion=emotion)
+
+
+class Pipeline:
+    """
+    Faces, fatigue and emotion of each frame, on the caller's thread.
+
+    Frames must come in the order of their stamps. A context manager; :meth:`close` frees the
+    models.
+
+    :raises InputError: a required model cannot be loaded
+    """
+
+    def __init__(self, options: PipelineOptions | None = None) -> None:
+        self.options = options or PipelineOptions()
+        with ExitStack() as opened:
+            self.faces = opened.enter_context(FaceFinder.open(self.options.face))
+            self.fatigue = opened.enter_context(FatigueMonitor.open(self.options.fatigue))
+            self.emotion = opened.enter_context(EmotionReader.open(self.options.emotion))
+            self._opened = opened.pop_all()
+
+    @property
+    def models(self) -> dict[str, ModelInfo]:
+        """What runs, by stage."""
+        return {
+            'face': self.faces.model, 'mesh': self.fatigue.model, 'emotion': self.emotion.model}
+
+    def process(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
+        """
+        Read one image.
+
+        :param image: ``(height, width, 3)`` uint8 RGB
+        :param stamp_ns: when it was taken, nanoseconds of any clock that only moves forward
+        """
+        return self.process_frame(Frame(image, stamp_ns))
+
+    def process_frame(self, frame: Frame) -> FrameResult:
+        """Read one frame."""
+        start = perf_counter()
+        faces = self.faces.update(frame)
+        found = perf_counter()
+        fatigue = self.fatigue.update(frame, faces)
+        if self.fatigue.model.model:
+            for face in faces:
+                self.faces.follow(face.track_id, fatigue.landmarks.get(face.track_id))
+        judged = perf_counter()
+        emotions = self.emotion.update(frame, faces)
+        read = perf_counter()
+        return FrameResult(
+            stamp_ns=frame.stamp_ns,
+            faces=tuple(
+                FaceResult(
+                    face=face,
+                    landmarks=fatigue.landmarks.get(face.track_id),
+                    emotion=emotions.get(face.track_id),
+                    fatigue=fatigue.assessments.get(face.track_id))
+                for face in faces),
+            absent=fatigue.absent,
+            events=fatigue.events,
+            models=self.models,
+            elapsed_ms={
+                'face': (found - start) * 1e3,
+                'fatigue': (judged - found) * 1e3,
+                'emotion': (read - judged) * 1e3},
+        )
+
+    def reset(self) -> None:
+        """Forget everybody, as before a new recording."""
+        for stage in (self.faces, self.fatigue, self.emotion):
+            stage.reset()
+
+    def close(self) -> None:
+        """Free the models. Idempotent."""
+        self._opened.close()
+
+    def __enter__(self) -> Pipeline:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
