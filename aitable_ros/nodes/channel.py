@@ -1,0 +1,117 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes of one process tell each other by reference, beside the topic of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+from typing import Generic
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from aitable_ros.types import EmotionEstimate
+from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import Frame
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import TrackedFace
+
+Follow = Callable[[int, 'FaceLandmarks | None'], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedFaces:
+    """
+    The faces of one image, and the image.
+
+    :param follow: tells the tracker where the mesh found a face (see ``FaceFinder.follow``); None
+        when the tracker is in another process
+    :param received_s: steady clock, when the image came into this process
+    """
+
+    frame: Frame
+    faces: tuple[TrackedFace, ...]
+    model: ModelInfo
+    follow: Follow | None
+    received_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedFatigue:
+    """The fatigue of the people in one image; landmarks only within one process."""
+
+    stamp_ns: int
+    assessments: Mapping[int, FatigueAssessment]
+    absent: tuple[FatigueAssessment, ...]
+    landmarks: Mapping[int, FaceLandmarks]
+    model: ModelInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedEmotion:
+    """The emotions of the people in one image."""
+
+    stamp_ns: int
+    estimates: Mapping[int, EmotionEstimate]
+    model: ModelInfo
+
+
+Value = TypeVar('Value')
+
+
+class Channel(Generic[Value]):
+    """One topic within one process. Listeners are called on the thread that publishes."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._producers: tuple[object, ...] = ()
+        self._listeners: tuple[Callable[[Value], None], ...] = ()
+
+    @property
+    def has_producer(self) -> bool:
+        """Whether a node of this process publishes here, active or not."""
+        return bool(self._producers)
+
+    def add_producer(self, producer: object) -> None:
+        """Announce a node that will publish."""
+        with self._lock:
+            self._producers = (*self._producers, producer)
+
+    def remove_producer(self, producer: object) -> None:
+        """Take that back."""
+        with self._lock:
+            self._producers = tuple(other for other in self._producers if other is not producer)
+
+    def listen(self, listener: Callable[[Value], None]) -> None:
+        """Call ``listener`` with whatever is published from now on."""
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+    def unlisten(self, listener: Callable[[Value], None]) -> None:
+        """Stop calling it; what was not listening is no error."""
+        with self._lock:
+            self._listeners = tuple(other for other in self._listeners if other != listener)
+
+    def publish(self, value: Value) -> None:
+        """Hand ``value`` to every listener, none of which may wait or change it."""
+        for listener in self._listeners:
+            listener(value)
+
+
+_channels: WeakKeyDictionary[Any, dict[tuple[type, str], Channel[Any]]] = WeakKeyDictionary()
+_channels_lock = Lock()
+
+
+def channel(context: Any, kind: type[Value], topic: str) -> Channel[Value]:
+    """
+    Return the channel that every node of ``context`` gets for these.
+
+    :param context: the rclpy context, so that two graphs in one process stay apart
+    :param topic: fully resolved
+    """
+    with _channels_lock:
+        return _channels.setdefault(context, {}).setdefault((kind, topic), Channel())

@@ -1,0 +1,56 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The node that reads expressions: ``image`` and ``faces`` in, ``emotion`` out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aitable_msgs.msg import Emotion
+from aitable_ros.emotion.reader import EmotionOptions
+from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.nodes.channel import channel
+from aitable_ros.nodes.channel import SharedEmotion
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.messages import emotion_message
+
+
+class EmotionNode(FaceConsumerNode):
+    """Publishes one ``Emotion`` for each face and image."""
+
+    NAME = 'emotion'
+    OPTIONS = EmotionOptions
+
+    def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(node_name, **kwargs)
+        self._emotion: Any = None
+        self._tracks = 0
+        self._channel = channel(self.context, SharedEmotion, self.resolve_topic_name('emotion'))
+        self._channel.add_producer(self)
+
+    def destroy_node(self) -> None:
+        """Leave the graph."""
+        self._channel.remove_producer(self)
+        super().destroy_node()
+
+    def _open(self, options: EmotionOptions) -> EmotionReader:
+        return EmotionReader.open(options)
+
+    def _make_publishers(self) -> None:
+        self._emotion = self._publisher(Emotion, 'emotion')
+
+    def _step(self, stage: EmotionReader, item: SharedFaces) -> None:
+        estimates = stage.update(item.frame, item.faces)
+        self._tracks = len(estimates)
+        if not self._active:
+            return
+        self._channel.publish(SharedEmotion(item.frame.stamp_ns, estimates, stage.model))
+        for face in item.faces:
+            if face.track_id in estimates:
+                self._emotion.publish(emotion_message(
+                    item.frame, face, estimates[face.track_id], stage.model))
+        self._answered(item.frame, item.received_s)
+
+    def _details(self) -> dict[str, object]:
+        return {'tracks': self._tracks, **super()._details()}

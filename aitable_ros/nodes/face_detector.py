@@ -1,0 +1,68 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The node that finds and follows faces: ``image`` in, ``faces`` out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aitable_msgs.msg import FaceArray
+from aitable_ros.config import CameraOptions
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.face.finder import FaceOptions
+from aitable_ros.nodes.channel import channel
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.frame_source import Arrival
+from aitable_ros.nodes.frame_source import image_source
+from aitable_ros.nodes.frame_source import Reader
+from aitable_ros.nodes.managed_node import ManagedNode
+from aitable_ros.nodes.messages import face_array_message
+
+
+class FaceDetectorNode(ManagedNode):
+    """Detects, tracks and chooses the primary person; shares its frames with nodes beside it."""
+
+    NAME = 'face_detector'
+    OPTIONS = FaceOptions
+
+    def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(node_name, **kwargs)
+        self._faces: Any = None
+        self._tracks = 0
+        self._images = image_source(self, self.parameters[CameraOptions].image_transport)
+        self._reader: Reader | None = None
+        self._channel = channel(self.context, SharedFaces, self.resolve_topic_name('faces'))
+        self._channel.add_producer(self)
+
+    def destroy_node(self) -> None:
+        """Leave the graph; nodes beside it look for faces on the topic then."""
+        self._channel.remove_producer(self)
+        super().destroy_node()
+
+    def _open(self, options: FaceOptions) -> FaceFinder:
+        return FaceFinder.open(options)
+
+    def _make_publishers(self) -> None:
+        self._faces = self._publisher(FaceArray, 'faces')
+
+    def _subscribe(self) -> None:
+        self._reader = Reader(self, self._offer, self._malformed)
+        self._images.join(self._reader)
+
+    def _unsubscribe(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self._images.leave(reader)
+
+    def _step(self, stage: FaceFinder, item: Arrival) -> None:
+        faces = stage.update(item.frame)
+        self._tracks = len(faces)
+        if not self._active:
+            return
+        self._channel.publish(
+            SharedFaces(item.frame, faces, stage.model, stage.follow, item.received_s))
+        self._faces.publish(face_array_message(item.frame, faces, stage.model))
+        self._answered(item.frame, item.received_s)
+
+    def _details(self) -> dict[str, object]:
+        return {'tracks': self._tracks}

@@ -1,0 +1,131 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The node that judges fatigue: ``image`` and ``faces`` in, ``fatigue`` and its events out."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from std_srvs.srv import Trigger
+
+from aitable_msgs.msg import FatigueEvent
+from aitable_msgs.msg import FatigueState
+from aitable_ros.config import CameraOptions
+from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.nodes.channel import channel
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.channel import SharedFatigue
+from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.messages import event_message
+from aitable_ros.nodes.messages import fatigue_message
+from aitable_ros.nodes.messages import header_of
+from aitable_ros.types import Frame
+
+WATCH_PERIOD_S = 0.1
+"""How often the watchdog looks: with ``stale_after_s`` 0.8 the answer comes within 0.9 s."""
+ABSENT_PERIOD_S = 1.0
+"""How often it repeats that nobody can be seen while there are no images."""
+
+
+class FatigueNode(FaceConsumerNode):
+    """Publishes one ``FatigueState`` for each face and image, and for people who are not there."""
+
+    NAME = 'fatigue'
+    OPTIONS = FatigueOptions
+
+    def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(node_name, **kwargs)
+        self._states: Any = None
+        self._events: Any = None
+        self._tracks = 0
+        self._usable = 0.0
+        self._last: Frame | None = None
+        self._seen: tuple[float, int] = (0.0, 0)
+        self._absent_told_s = 0.0
+        self._channel = channel(self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
+        self._channel.add_producer(self)
+        self.create_service(Trigger, '~/calibrate', self._on_calibrate)
+        self.create_timer(
+            WATCH_PERIOD_S, self._watch_camera, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def destroy_node(self) -> None:
+        """Leave the graph."""
+        self._channel.remove_producer(self)
+        super().destroy_node()
+
+    def _open(self, options: FatigueOptions) -> FatigueMonitor:
+        return FatigueMonitor.open(options)
+
+    def _make_publishers(self) -> None:
+        self._states = self._publisher(FatigueState, 'fatigue')
+        self._events = self._publisher(FatigueEvent, 'fatigue/events')
+
+    def _unsubscribe(self) -> None:
+        super()._unsubscribe()
+        self._last = None
+
+    def _step(self, stage: FatigueMonitor, item: SharedFaces) -> None:
+        update = stage.update(item.frame, item.faces)
+        if update.note:
+            self._complain('note', update.note)
+        if item.follow is not None and stage.model.model:
+            for face in item.faces:
+                item.follow(face.track_id, update.landmarks.get(face.track_id))
+        if not self._active:
+            return
+        self._last = item.frame
+        self._tracks = len(update.assessments)
+        self._usable = max(
+            (one.perclos_coverage for one in update.assessments.values()), default=0.0)
+        header = header_of(item.frame)
+        for face in item.faces:
+            assessment = update.assessments.get(face.track_id)
+            if assessment is not None:
+                self._states.publish(fatigue_message(
+                    header, assessment, stage.model, primary=face.primary))
+        for assessment in update.absent:
+            self._states.publish(fatigue_message(header, assessment, stage.model))
+        for event in update.events:
+            self._events.publish(event_message(header, event))
+        self._answered(item.frame, item.received_s)
+        self._channel.publish(SharedFatigue(
+            item.frame.stamp_ns, update.assessments, update.absent, update.landmarks,
+            stage.model))
+
+    def _watch_camera(self) -> None:
+        """While no image comes, say once a second that nobody can be seen."""
+        worker, frame, arrival_s = self._worker, self._last, self._last_arrival_s
+        if not self._active or worker is None or frame is None or arrival_s is None:
+            return
+        now = monotonic()
+        waited = now - arrival_s
+        if waited < self.parameters[CameraOptions].stale_after_s:
+            return
+        if now - self._absent_told_s < ABSENT_PERIOD_S:
+            return
+        self._absent_told_s = now
+        stamp_ns = frame.stamp_ns + round(waited * 1e9)
+        worker.submit(lambda stage: self._tell_absent(stage, frame, stamp_ns))
+
+    def _tell_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
+        if not stage.model.model:
+            return
+        header = header_of(frame)
+        for assessment in stage.absent(stamp_ns):
+            self._states.publish(fatigue_message(header, assessment, stage.model))
+
+    def _on_calibrate(
+        self, request: Trigger.Request, response: Trigger.Response,
+    ) -> Trigger.Response:
+        return self._on_stage(
+            lambda stage: stage.calibrate(), response,
+            lambda pinned: 'EAR of open eyes is now ' + ', '.join(
+                f'{ear:.3f} for person {track_id}' for track_id, ear in pinned.items()))
+
+    def _details(self) -> dict[str, object]:
+        return {
+            'tracks': self._tracks, 'usable_share': f'{self._usable:.2f}', **super()._details()}

@@ -1,0 +1,258 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where a node's frames and faces come from.
+
+Nodes of one process that read one image topic share one subscription and one decode. Faces come by
+reference from a detector in the same process; from another process they come as messages and meet
+their image by its stamp.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+from typing import Any
+from typing import Generic
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+
+from aitable_msgs.msg import FaceArray
+from aitable_ros.nodes import qos
+from aitable_ros.nodes.channel import channel
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.image_codec import frame_from_compressed
+from aitable_ros.nodes.image_codec import frame_from_image
+from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.nodes.messages import faces_of
+from aitable_ros.nodes.messages import model_of
+from aitable_ros.nodes.messages import stamp_ns
+from aitable_ros.types import Frame
+
+MATCH_DEPTH = 8
+"""Images (or face messages) that wait for their other half: 0.27 s at 30 fps, 50 MB at 1080p. A
+detector that takes longer than that drops frames itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """
+    A frame and when it came.
+
+    :param received_s: steady clock, before it was decoded
+    """
+
+    frame: Frame
+    received_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """
+    One node's share in an :class:`ImageSource`.
+
+    :param arrived: called with every good image; must not wait
+    :param malformed: called with what is wrong with a bad one
+    """
+
+    node: Node
+    arrived: Callable[[Arrival], None]
+    malformed: Callable[[ImageError], None]
+
+
+class ImageSource:
+    """One subscription and one decode for all nodes of a process that read one image topic."""
+
+    def __init__(self, topic: str, transport: str) -> None:
+        self._topic = topic
+        self._compressed = transport == 'compressed'
+        self._lock = Lock()
+        self._readers: tuple[Reader, ...] = ()
+        self._carrier: Reader | None = None
+        self._subscription: Any = None
+
+    def join(self, reader: Reader) -> None:
+        """Give ``reader`` every image from now on."""
+        with self._lock:
+            self._readers = (*self._readers, reader)
+            if self._carrier is None:
+                self._carry(reader)
+
+    def leave(self, reader: Reader) -> None:
+        """
+        Stop that, on the thread that spins the reader's node (or while nothing spins it).
+
+        When its node carried the subscription, the next reader's takes over.
+        """
+        with self._lock:
+            self._readers = tuple(other for other in self._readers if other is not reader)
+            if self._carrier is reader:
+                reader.node.destroy_subscription(self._subscription)
+                self._carrier = self._subscription = None
+                if self._readers:
+                    self._carry(self._readers[0])
+
+    def _carry(self, reader: Reader) -> None:
+        self._carrier = reader
+        self._subscription = reader.node.create_subscription(
+            CompressedImage if self._compressed else Image, self._topic, self._received, qos.IMAGE,
+            qos_overriding_options=qos.overridable())
+
+    def _received(self, message: Any) -> None:
+        received_s = monotonic()
+        decode = frame_from_compressed if self._compressed else frame_from_image
+        try:
+            arrival = Arrival(decode(message), received_s)
+        except ImageError as error:
+            for reader in self._readers:
+                reader.malformed(error)
+            return
+        for reader in self._readers:
+            reader.arrived(arrival)
+
+
+_sources: WeakKeyDictionary[Any, dict[tuple[str, str], ImageSource]] = WeakKeyDictionary()
+_sources_lock = Lock()
+
+
+def image_source(node: Node, transport: str) -> ImageSource:
+    """Return the source that this process's nodes with that ``image`` topic and transport share."""
+    topic = node.resolve_topic_name('image')
+    if transport == 'compressed' and not topic.endswith('/compressed'):
+        topic += '/compressed'  # as image_transport names it
+    with _sources_lock:
+        return _sources.setdefault(node.context, {}).setdefault(
+            (topic, transport), ImageSource(topic, transport))
+
+
+Left = TypeVar('Left')
+Right = TypeVar('Right')
+
+
+class StampMatcher(Generic[Left, Right]):
+    """
+    Pairs two streams by equal stamp, keeping a bounded number of halves.
+
+    :param depth: halves kept of each stream; an older one goes, and ``unmatched`` counts it
+    """
+
+    def __init__(self, depth: int = MATCH_DEPTH) -> None:
+        self.unmatched = 0
+        self._depth = depth
+        self._lock = Lock()
+        self._left: OrderedDict[int, Left] = OrderedDict()
+        self._right: OrderedDict[int, Right] = OrderedDict()
+
+    def left(self, stamp: int, value: Left) -> tuple[Left, Right] | None:
+        """Add to the one stream; returns the pair if it completes one."""
+        with self._lock:
+            other = self._right.pop(stamp, None)
+            if other is not None:
+                return value, other
+            self._keep(self._left, stamp, value)
+        return None
+
+    def right(self, stamp: int, value: Right) -> tuple[Left, Right] | None:
+        """Add to the other stream; returns the pair if it completes one."""
+        with self._lock:
+            other = self._left.pop(stamp, None)
+            if other is not None:
+                return other, value
+            self._keep(self._right, stamp, value)
+        return None
+
+    def clear(self) -> None:
+        """Drop all halves."""
+        with self._lock:
+            self._left.clear()
+            self._right.clear()
+
+    def _keep(self, halves: OrderedDict[int, Any], stamp: int, value: Any) -> None:
+        halves[stamp] = value
+        while len(halves) > self._depth:
+            halves.popitem(last=False)
+            self.unmatched += 1
+
+
+class FaceSource:
+    """
+    Faces with their image, by reference or by message, whichever there is.
+
+    :param arrived: called with the faces of every image, none found included; must not wait
+    :param malformed: called with what is wrong with a bad image
+    """
+
+    def __init__(
+        self, node: Node, transport: str, arrived: Callable[[SharedFaces], None],
+        malformed: Callable[[ImageError], None],
+    ) -> None:
+        self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher()
+        self._node = node
+        self._arrived = arrived
+        self._channel = channel(node.context, SharedFaces, node.resolve_topic_name('faces'))
+        self._images = image_source(node, transport)
+        self._reader = Reader(node, self._image_arrived, malformed)
+        self._subscription: Any = None
+        self._started = False
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether the detector is in this process."""
+        return self._subscription is None
+
+    def start(self) -> None:
+        """Begin to call ``arrived``."""
+        self._started = True
+        self._channel.listen(self._arrived)
+        self.follow_producer()
+
+    def stop(self) -> None:
+        """Stop calling it, on the thread that spins the node (or while nothing spins it)."""
+        self._started = False
+        self._channel.unlisten(self._arrived)
+        self._unsubscribe()
+
+    def follow_producer(self) -> None:
+        """Subscribe or not, as a detector in this process goes or comes; call now and then."""
+        if not self._started:
+            return
+        if self._channel.has_producer:
+            self._unsubscribe()
+        elif self._subscription is None:
+            self._subscription = self._node.create_subscription(
+                FaceArray, 'faces', self._faces_arrived, qos.OUTPUT,
+                qos_overriding_options=qos.overridable())
+            self._images.join(self._reader)
+
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._images.leave(self._reader)
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+            self.matcher.clear()
+
+    def _image_arrived(self, arrival: Arrival) -> None:
+        pair = self.matcher.left(arrival.frame.stamp_ns, arrival)
+        if pair is not None:
+            self._matched(*pair)
+
+    def _faces_arrived(self, message: FaceArray) -> None:
+        try:
+            stamp = stamp_ns(message.header.stamp)
+        except ValueError:
+            return  # not ours: the image of such a stamp was refused
+        pair = self.matcher.right(stamp, message)
+        if pair is not None:
+            self._matched(*pair)
+
+    def _matched(self, arrival: Arrival, message: FaceArray) -> None:
+        self._arrived(SharedFaces(
+            frame=arrival.frame, faces=faces_of(message), model=model_of(message), follow=None,
+            received_s=arrival.received_s))

@@ -1,0 +1,257 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The node that draws what the others found: their topics in, ``overlay`` out, if watched."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from sensor_msgs.msg import Image
+
+from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import FatigueState
+from aitable_ros.drawing import draw
+from aitable_ros.inference.chain import Attempt
+from aitable_ros.nodes import qos
+from aitable_ros.nodes.channel import channel
+from aitable_ros.nodes.channel import SharedEmotion
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.channel import SharedFatigue
+from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.messages import emotion_of
+from aitable_ros.nodes.messages import fatigue_of
+from aitable_ros.nodes.messages import header_of
+from aitable_ros.nodes.messages import model_of
+from aitable_ros.nodes.messages import stamp_ns
+from aitable_ros.options import Options
+from aitable_ros.types import EmotionEstimate
+from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import FaceResult
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayOptions(Options):
+    """The overlay has no thresholds of its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A frame and what to draw on it."""
+
+    shared: SharedFaces
+    result: FrameResult
+
+
+class Collector:
+    """
+    Brings together what different nodes say about one image; callable from any thread.
+
+    A frame is complete when the fatigue of every face in it is there, or when the next frame comes.
+    An emotion is read less often than a face moves: each face shows its newest.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pending: SharedFaces | None = None
+        self._early: tuple[int, dict[int, FatigueAssessment]] = (0, {})
+        self._fatigue: dict[int, FatigueAssessment] = {}
+        self._landmarks: Mapping[int, FaceLandmarks] = {}
+        self._emotions: dict[int, EmotionEstimate] = {}
+        self._models: dict[str, ModelInfo] = {}
+
+    def faces(self, shared: SharedFaces) -> Picture | None:
+        """Add the faces of a frame; returns the frame that is complete with that, if one is."""
+        with self._lock:
+            before = self._finish() if self._pending is not None else None
+            self._pending = shared
+            self._models['face'] = shared.model
+            stamp, early = self._early
+            self._fatigue = early if stamp == shared.frame.stamp_ns else {}
+            self._landmarks = {}
+            ids = {face.track_id for face in shared.faces}
+            self._emotions = {key: one for key, one in self._emotions.items() if key in ids}
+            return self._finish_if_complete() or before
+
+    def fatigue(
+        self, stamp: int, assessments: Mapping[int, FatigueAssessment],
+        landmarks: Mapping[int, FaceLandmarks], model: ModelInfo,
+    ) -> Picture | None:
+        """Add fatigue of one or more faces; returns the frame that is complete with that, if so."""
+        with self._lock:
+            self._models['mesh'] = model
+            if self._pending is None or stamp != self._pending.frame.stamp_ns:
+                if self._early[0] != stamp:  # from another process it may outrun its faces
+                    self._early = (stamp, {})
+                self._early[1].update(assessments)
+                return None
+            self._fatigue = {**self._fatigue, **assessments}
+            self._landmarks = landmarks
+            return self._finish_if_complete()
+
+    def emotion(self, estimates: Mapping[int, EmotionEstimate], model: ModelInfo) -> None:
+        """Add the emotion of one or more faces."""
+        with self._lock:
+            self._models['emotion'] = model
+            self._emotions = {**self._emotions, **estimates}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._pending = None
+            self._fatigue, self._landmarks, self._emotions, self._models = {}, {}, {}, {}
+
+    def _finish_if_complete(self) -> Picture | None:
+        shared = self._pending
+        if shared is None or any(face.track_id not in self._fatigue for face in shared.faces):
+            return None
+        return self._finish()
+
+    def _finish(self) -> Picture | None:
+        shared, self._pending = self._pending, None
+        if shared is None:
+            return None
+        return Picture(shared, FrameResult(
+            stamp_ns=shared.frame.stamp_ns,
+            faces=tuple(
+                FaceResult(
+                    face=face,
+                    landmarks=self._landmarks.get(face.track_id),
+                    emotion=self._emotions.get(face.track_id),
+                    fatigue=self._fatigue.get(face.track_id))
+                for face in shared.faces),
+            absent=(), events=(), models=dict(self._models), elapsed_ms={}))
+
+
+class Painter:
+    """The stage of this node: no model, no memory."""
+
+    model = ModelInfo()
+    attempts: tuple[Attempt, ...] = ()
+
+    def configure(self, options: OverlayOptions) -> None:
+        """Change nothing: there is nothing to change."""
+
+    def reset(self) -> None:
+        """Forget nothing: there is nothing to forget."""
+
+    def close(self) -> None:
+        """Free nothing."""
+
+
+class OverlayNode(FaceConsumerNode):
+    """Publishes annotated images as ``rgb8`` while someone subscribes to them."""
+
+    NAME = 'overlay'
+    OPTIONS = OverlayOptions
+    HAS_MODEL = False
+
+    def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(node_name, **kwargs)
+        self._overlay: Any = None
+        self._collector = Collector()
+        self._watched = False
+        self._subscriptions_here: list[Any] = []
+        self._shared_fatigue = channel(
+            self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
+        self._shared_emotion = channel(
+            self.context, SharedEmotion, self.resolve_topic_name('emotion'))
+
+    def _open(self, options: OverlayOptions) -> Painter:
+        return Painter()
+
+    def _make_publishers(self) -> None:
+        self._overlay = self._publisher(Image, 'overlay')
+
+    def _subscribe(self) -> None:
+        self._once_a_second()
+
+    def _unsubscribe(self) -> None:
+        super()._unsubscribe()
+        self._shared_fatigue.unlisten(self._fatigue_shared)
+        self._shared_emotion.unlisten(self._emotion_shared)
+        for subscription in self._subscriptions_here:
+            self.destroy_subscription(subscription)
+        self._subscriptions_here.clear()
+        self._collector.clear()
+        self._watched = False
+
+    def _once_a_second(self) -> None:
+        """Receive while someone looks, and only then: images are not free."""
+        watched = self._overlay.get_subscription_count() > 0
+        if watched and not self._watched:
+            self._watched = True
+            self._listen()
+        elif self._watched and not watched:
+            self._unsubscribe()
+        self.faces.follow_producer()
+
+    def _listen(self) -> None:
+        self.faces.start()
+        if self._shared_fatigue.has_producer:
+            self._shared_fatigue.listen(self._fatigue_shared)
+        else:
+            self._receive(FatigueState, 'fatigue', self._fatigue_received)
+        if self._shared_emotion.has_producer:
+            self._shared_emotion.listen(self._emotion_shared)
+        else:
+            self._receive(Emotion, 'emotion', self._emotion_received)
+
+    def _receive(self, kind: type, topic: str, callback: Any) -> None:
+        self._subscriptions_here.append(self.create_subscription(
+            kind, topic, callback, qos.OUTPUT, qos_overriding_options=qos.overridable()))
+
+    def _expects(self) -> str:
+        return super()._expects() if self._watched else ''
+
+    # In the order of arrival
+
+    def _offer(self, item: SharedFaces) -> None:
+        self._paint(self._collector.faces(item))
+
+    def _fatigue_shared(self, shared: SharedFatigue) -> None:
+        self._paint(self._collector.fatigue(
+            shared.stamp_ns, shared.assessments, shared.landmarks, shared.model))
+
+    def _emotion_shared(self, shared: SharedEmotion) -> None:
+        self._collector.emotion(shared.estimates, shared.model)
+
+    def _fatigue_received(self, message: FatigueState) -> None:
+        try:
+            assessment = fatigue_of(message)
+            stamp = stamp_ns(message.header.stamp)
+        except ValueError as error:
+            self._complain('fatigue', f'fatigue message dropped: {error}')
+            return
+        self._paint(self._collector.fatigue(
+            stamp, {assessment.track_id: assessment}, {}, model_of(message)))
+
+    def _emotion_received(self, message: Emotion) -> None:
+        try:
+            estimate = emotion_of(message)
+        except ValueError as error:
+            self._complain('emotion', f'emotion message dropped: {error}')
+            return
+        self._collector.emotion({estimate.track_id: estimate}, model_of(message))
+
+    def _paint(self, picture: Picture | None) -> None:
+        if picture is not None:
+            super()._offer(picture)
+
+    def _step(self, stage: Painter, item: Picture) -> None:
+        frame = item.shared.frame
+        canvas = draw(frame.image, item.result)
+        data = array('B')
+        data.frombytes(canvas.data)
+        if not self._active:
+            return
+        self._overlay.publish(Image(
+            header=header_of(frame), height=frame.height, width=frame.width, encoding='rgb8',
+            is_bigendian=0, step=frame.width * 3, data=data))
+        self._answered(frame, item.shared.received_s)

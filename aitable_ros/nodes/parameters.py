@@ -1,0 +1,135 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters from option classes: declared with descriptors, checked together, set at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import Field
+from dataclasses import fields
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+from typing import TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException
+from rclpy.exceptions import InvalidParameterValueException
+from rclpy.exceptions import ParameterUninitializedException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from aitable_ros.errors import InputError
+from aitable_ros.options import Options
+
+_SPOKEN = {
+    bool: 'true or false', int: 'an integer', float: 'a number with a decimal point',
+    str: 'a string', tuple: 'a list of strings'}
+
+Kind = TypeVar('Kind', bound=Options)
+
+
+class NodeParameters:
+    """
+    The parameters of one node, as instances of the option classes they were declared from.
+
+    :param kinds: no two of them share a field name
+    :param changed: told the new options before a change is accepted; raises InputError to refuse it
+    :raises InputError: an override (file, launch, command line) has a wrong type or value
+    """
+
+    def __init__(
+        self, node: Node, kinds: Sequence[type[Options]],
+        changed: Callable[[NodeParameters], None],
+    ) -> None:
+        self._node = node
+        self._changed = changed
+        self._declared = {item.name: item for kind in kinds for item in fields(kind)}
+        values = {name: self._declare(item) for name, item in self._declared.items()}
+        try:
+            self._options = {
+                kind: kind.from_mapping({item.name: values[item.name] for item in fields(kind)})
+                for kind in kinds}
+        except InputError as error:
+            raise InputError(f'{node.get_fully_qualified_name()}: {error}') from None
+        self._warn_of_unknown()
+        node.add_on_set_parameters_callback(self._set)
+
+    def __getitem__(self, kind: type[Kind]) -> Kind:
+        """Return the current options of one class."""
+        options = self._options[kind]
+        assert isinstance(options, kind)
+        return options
+
+    def _declare(self, item: Field[Any]) -> Any:
+        name, default = item.name, item.default
+        value = list(default) if isinstance(default, tuple) else default
+        if value == []:  # rclpy would take it for a list of bytes: declared by type alone
+            value = Parameter.Type.STRING_ARRAY
+        node_name = self._node.get_fully_qualified_name()
+        try:
+            self._node.declare_parameter(name, value, _descriptor(item))
+        except InvalidParameterTypeException:
+            raise InputError(
+                f"{node_name}: parameter '{name}' takes {_SPOKEN[type(default)]}") from None
+        except InvalidParameterValueException:
+            low, high = item.metadata['low'], item.metadata['high']
+            raise InputError(
+                f"{node_name}: parameter '{name}' must be from {low:g} to {high:g}") from None
+        try:
+            return self._node.get_parameter(name).value
+        except ParameterUninitializedException:
+            return default
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Check all values of one request together, then apply them together, or none."""
+        ours = {
+            parameter.name: parameter.value for parameter in parameters
+            if parameter.name in self._declared}
+        if not ours:
+            return SetParametersResult(successful=True)
+        before = self._options
+        try:
+            self._options = {
+                kind: replace(options, **{
+                    item.name: ours[item.name] for item in fields(kind) if item.name in ours})
+                for kind, options in before.items()}
+            self._changed(self)
+        except (InputError, TimeoutError) as error:
+            self._options = before
+            return SetParametersResult(successful=False, reason=str(error) or 'the node is busy')
+        return SetParametersResult(successful=True)
+
+    def _warn_of_unknown(self) -> None:
+        """ROS is silent about a misspelt parameter in a file; the person who wrote it is not."""
+        overrides = getattr(self._node, '_parameter_overrides', {})
+        for name in overrides:
+            if self._node.has_parameter(name) or name.startswith('qos_overrides.'):
+                continue
+            close = get_close_matches(name, self._declared, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ''
+            self._node.get_logger().warning(f"unknown parameter '{name}' is ignored{hint}")
+
+
+def _descriptor(item: Field[Any]) -> ParameterDescriptor:
+    """Describe a field the way ``ros2 param describe`` and rqt show it."""
+    metadata = item.metadata
+    choices = metadata.get('choices')
+    descriptor = ParameterDescriptor(
+        name=item.name,
+        description=metadata['description'],
+        additional_constraints=f'one of: {", ".join(choices)}' if choices else '',
+        read_only=not metadata['dynamic'])
+    low, high = metadata.get('low'), metadata.get('high')
+    if low is not None and high is not None:  # a range has both ends; Options checks the others
+        if isinstance(item.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return descriptor

@@ -1,0 +1,153 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""One thread that owns a model, behind a slot that holds only the newest item."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Condition
+from threading import Thread
+from typing import Any
+from typing import Generic
+from typing import Protocol
+from typing import TypeVar
+
+
+class Closable(Protocol):
+    """What a worker owns."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+Stage = TypeVar('Stage', bound=Closable)
+Item = TypeVar('Item')
+Result = TypeVar('Result')
+
+
+class WorkerStoppedError(RuntimeError):
+    """The thread that would have done it has ended."""
+
+
+class Worker(Generic[Stage, Item]):
+    """
+    Opens a stage on its own thread, feeds it the newest item, and closes it there.
+
+    :meth:`offer` never waits: a stage slower than its input loses the items in between, and
+    ``dropped`` counts them. Nobody else touches the stage but through :meth:`call`.
+
+    :param open_stage: makes the stage; runs on the thread
+    :param step: handles one item; runs on the thread
+    :param failed: told what ``step`` raised; the thread goes on with the next item
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_stage: Callable[[], Stage],
+        step: Callable[[Stage, Item], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self.dropped = 0
+        self._open = open_stage
+        self._step = step
+        self._failed = failed
+        self._changed = Condition()
+        self._calls: deque[tuple[Callable[[Stage], Any], Future[Any]]] = deque()
+        self._item: Item | None = None
+        self._stopping = False
+        self._opened: Future[None] = Future()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Open the stage and wait for it; raises what opening it raised."""
+        self._thread.start()
+        self._opened.result()
+
+    def offer(self, item: Item) -> None:
+        """Leave an item for the thread, in place of one that it has not got to yet."""
+        with self._changed:
+            if self._stopping:
+                return
+            if self._item is not None:
+                self.dropped += 1
+            self._item = item
+            self._changed.notify()
+
+    def clear(self) -> None:
+        """Take back an item that the thread has not got to yet."""
+        with self._changed:
+            self._item = None
+
+    def submit(self, function: Callable[[Stage], Result]) -> Future[Result]:
+        """Run a function of the stage on the thread, between two items and before the next."""
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._stopping:
+                future.set_exception(WorkerStoppedError('the node is not configured'))
+            else:
+                self._calls.append((function, future))
+                self._changed.notify()
+        return future
+
+    def call(self, function: Callable[[Stage], Result], timeout_s: float = 5.0) -> Result:
+        """
+        Run a function of the stage on the thread and return its result.
+
+        :raises TimeoutError: the item being worked on takes longer than ``timeout_s``
+        """
+        return self.submit(function).result(timeout_s)
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """
+        End the thread after the item it is at, close the stage. Idempotent.
+
+        :return: False when it did not end in time (a model that hangs); it is left behind then
+        """
+        with self._changed:
+            self._stopping = True
+            self._item = None
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            stage = self._open()
+        except BaseException as error:  # belongs to whoever waits in start()
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        try:
+            self._work(stage)
+        finally:
+            with suppress(Exception):
+                stage.close()
+
+    def _work(self, stage: Stage) -> None:
+        while True:
+            with self._changed:
+                while not (self._stopping or self._calls or self._item is not None):
+                    self._changed.wait()
+                calls = list(self._calls)
+                self._calls.clear()
+                if self._stopping:
+                    for _, future in calls:
+                        future.set_exception(WorkerStoppedError('the node is being cleaned up'))
+                    return
+                item, self._item = self._item, None
+            for function, future in calls:
+                try:
+                    future.set_result(function(stage))
+                except Exception as error:
+                    future.set_exception(error)
+            if item is not None:
+                try:
+                    self._step(stage, item)
+                except Exception as error:
+                    self._failed(error)
+                item = None  # an image must not live until the next one comes

@@ -1,0 +1,376 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes at work on real topics, in one process: lifecycle, watchdog, services, sharing."""
+
+from pathlib import Path
+import threading
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import GetState
+import numpy as np
+import pytest
+from ros_graph import CAMERA
+from ros_graph import Graph
+from ros_graph import image
+from ros_graph import picture
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import RegionOfInterest
+from std_srvs.srv import Trigger
+
+from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import Face
+from aitable_msgs.msg import FaceArray
+from aitable_msgs.msg import FatigueState
+from aitable_msgs.srv import ReloadModel
+from aitable_ros.errors import InputError
+from aitable_ros.nodes.composition import compose
+from aitable_ros.nodes.composition import Composition
+
+PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
+
+
+@pytest.fixture
+def graph(models):
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def pipeline(graph):
+    graph.face, graph.fatigue, graph.emotion = (
+        graph.load(name, backend='onnxruntime') for name in PIPELINE)  # loads in 0.1 s
+    for kind, topic in (
+            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (Emotion, 'emotion')):
+        graph.listen(kind, topic)
+    graph.publisher = graph.camera()
+    assert graph.matched(graph.publisher)
+    return graph
+
+
+def _see(graph, portrait, topic='fatigue', timeout_s=5.0):
+    message = image(picture(portrait), 'bgr8', graph.tick())
+    return graph.answers(graph.publisher, message, topic, timeout_s), message
+
+
+def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(pipeline, portrait):
+    answer, message = _see(pipeline, portrait)
+    assert answer is not None
+    assert pipeline.spin(lambda: pipeline.heard['emotion'])
+    face = pipeline.heard['faces'][-1].faces[0]
+    emotion = pipeline.heard['emotion'][-1]
+    assert answer.header == emotion.header == message.header
+    assert answer.track_id == emotion.track_id == face.track_id
+    assert answer.primary
+    assert answer.validity == FatigueState.WARMING_UP
+    assert 0.2 < answer.ear_left < 0.5
+    assert emotion.expression == Emotion.HAPPY
+    for one, model in ((answer, 'facemesh'), (emotion, 'fer')):
+        assert one.model == model
+        assert one.backend in ('openvino', 'onnxruntime')
+        assert one.precision == 'fp32'
+
+
+def test_one_process_subscribes_to_the_camera_once(pipeline):
+    assert pipeline.publisher.get_subscription_count() == 1
+    assert pipeline.fatigue.faces.by_reference
+    assert pipeline.emotion.faces.by_reference
+
+
+def test_the_mesh_tells_the_tracker_where_the_face_is(pipeline, portrait):
+    told = []
+    stage = pipeline.face._worker.call(lambda stage: stage)
+    follow = stage.follow
+    stage.follow = lambda track_id, mesh: (told.append((track_id, mesh)), follow(track_id, mesh))
+    answer, _ = _see(pipeline, portrait)
+    assert pipeline.spin(lambda: told)
+    assert told[-1][0] == answer.track_id
+    assert told[-1][1].points.shape[1] == 3
+
+
+def test_nobody_in_the_image_is_said_at_once(pipeline):
+    message = image(np.full((240, 320, 3), 90, np.uint8), 'rgb8', pipeline.tick())
+    answer = pipeline.answers(pipeline.publisher, message, 'fatigue')
+    assert (answer.validity, answer.level, answer.track_id) == (
+        FatigueState.NO_FACE, FatigueState.UNKNOWN, 0)
+    assert answer.header == message.header
+    assert pipeline.heard['faces'][-1].faces == []
+
+
+def test_a_dead_camera_is_told_within_a_second_and_recovers(pipeline, portrait, capfd):
+    answer, message = _see(pipeline, portrait)
+    assert answer.validity != FatigueState.NO_FACE
+    pipeline.heard['fatigue'].clear()
+    start = time.monotonic()
+
+    def gone():
+        return any(one.validity == FatigueState.NO_FACE for one in pipeline.heard['fatigue'])
+    assert pipeline.spin(gone, 3.0)
+    assert time.monotonic() - start < 1.0
+    last = pipeline.heard['fatigue'][-1]
+    assert last.header == message.header
+    assert last.track_id == answer.track_id
+    pipeline.spin(lambda: len(pipeline.heard['fatigue']) >= 3, 3.0)
+    assert 1.8 < time.monotonic() - start < 3.2, 'repeated once a second'
+    lines = [line for line in capfd.readouterr().err.splitlines() if 'no image on' in line]
+    assert len(lines) == 1
+    assert CAMERA in lines[0]
+    answer, message = _see(pipeline, portrait)
+    assert answer.validity != FatigueState.NO_FACE
+    assert answer.header == message.header
+
+
+def _change(graph, node, transition):
+    return graph.call(ChangeState, f'/{node}/change_state', ChangeState.Request(
+        transition=Transition(id=transition))).success
+
+
+def _state(graph, node):
+    return graph.call(GetState, f'/{node}/get_state', GetState.Request()).current_state.label
+
+
+def _usage():
+    return threading.active_count(), len(list(Path('/proc/self/fd').iterdir()))
+
+
+def test_twenty_times_through_the_lifecycle_leaves_nothing_behind(pipeline, portrait):
+    cycle = (
+        (Transition.TRANSITION_DEACTIVATE, 'inactive'),
+        (Transition.TRANSITION_CLEANUP, 'unconfigured'),
+        (Transition.TRANSITION_CONFIGURE, 'inactive'),
+        (Transition.TRANSITION_ACTIVATE, 'active'))
+    usage = []
+    for _ in range(20):
+        for node in ('face_detector', 'emotion'):
+            for transition, state in cycle:
+                assert _change(pipeline, node, transition)
+                assert _state(pipeline, node) == state
+        assert pipeline.matched(pipeline.publisher)
+        usage.append(_usage())
+    assert usage[-1][0] <= usage[3][0], 'threads grow'
+    assert usage[-1][1] <= usage[3][1] + 2, 'file descriptors grow'
+    answer, _ = _see(pipeline, portrait, 'emotion')
+    assert answer is not None
+
+
+def test_deactivation_forgets_the_people(pipeline, portrait):
+    first, _ = _see(pipeline, portrait)
+    for node in ('face_detector', 'fatigue'):
+        assert _change(pipeline, node, Transition.TRANSITION_DEACTIVATE)
+        assert _change(pipeline, node, Transition.TRANSITION_ACTIVATE)
+    assert pipeline.matched(pipeline.publisher)
+    second, _ = _see(pipeline, portrait)
+    assert second.track_id != first.track_id
+    assert second.validity == FatigueState.WARMING_UP
+
+
+def test_a_transition_that_does_not_exist_is_refused(pipeline):
+    assert not _change(pipeline, 'fatigue', Transition.TRANSITION_CONFIGURE)
+    assert _state(pipeline, 'fatigue') == 'active'
+
+
+def test_an_inactive_node_is_silent_and_the_others_go_on(pipeline, portrait):
+    assert _change(pipeline, 'fatigue', Transition.TRANSITION_DEACTIVATE)
+    answer, _ = _see(pipeline, portrait, 'emotion')
+    assert answer is not None
+    pipeline.spin(lambda: False, 1.2)
+    assert pipeline.heard['fatigue'] == []
+
+
+def test_without_autostart_a_node_waits(graph):
+    graph.load('FatigueNode', autostart=False)
+    assert _state(graph, 'fatigue') == 'unconfigured'
+    assert _change(graph, 'fatigue', Transition.TRANSITION_CONFIGURE)
+    assert _change(graph, 'fatigue', Transition.TRANSITION_ACTIVATE)
+    assert _state(graph, 'fatigue') == 'active'
+
+
+@pytest.mark.parametrize('required', [True, False])
+def test_a_missing_model_stops_only_a_node_that_requires_it(graph, portrait, capfd, required):
+    chosen = {'engine_path': '/nowhere/gone.onnx', 'fallbacks': ['off'], 'required': required}
+    if required:
+        chosen['fallbacks'] = ['/nowhere/too.onnx']
+        with pytest.raises(InputError, match=r'gone\.onnx'):
+            graph.load('EmotionNode', **chosen)
+        assert graph.nodes.components == ()
+        line, = [line for line in capfd.readouterr().err.splitlines() if 'gone.onnx' in line]
+        assert 'ERROR' in line
+        return
+    graph.load('EmotionNode', **chosen)
+    graph.load('FaceDetectorNode')
+    graph.listen(DiagnosticArray, '/diagnostics')
+    graph.listen(FaceArray, 'faces')
+    graph.publisher = graph.camera()
+    assert graph.matched(graph.publisher)
+    assert _see(graph, portrait, 'faces')[0] is not None
+    assert graph.spin(lambda: any(_status(graph, 'emotion')), 3.0)
+    status = _status(graph, 'emotion')[-1]
+    assert status.level == DiagnosticStatus.WARN
+    assert 'off' in status.message
+    assert 'gone.onnx' in _values(status)['attempt_1']
+
+
+def test_an_unconfigured_node_answers_its_services(graph):
+    graph.load('FatigueNode', autostart=False)
+    for kind, name, request in (
+            (Trigger, 'reset', Trigger.Request()), (Trigger, 'calibrate', Trigger.Request()),
+            (ReloadModel, 'reload_model', ReloadModel.Request(model_path='facemesh'))):
+        answer = graph.call(kind, f'/fatigue/{name}', request)
+        assert not answer.success
+        assert 'not configured' in answer.message
+
+
+def test_reset_forgets_and_calibrate_needs_somebody(pipeline, portrait):
+    answer = pipeline.call(Trigger, '/fatigue/calibrate', Trigger.Request())
+    assert not answer.success
+    assert 'nobody' in answer.message
+    first, _ = _see(pipeline, portrait)
+    assert pipeline.call(Trigger, '/face_detector/reset', Trigger.Request()).success
+    second, _ = _see(pipeline, portrait)
+    assert second.track_id != first.track_id
+
+
+@pytest.mark.parametrize(('path', 'success', 'model'), [
+    ('no_such_model', False, 'facemesh'), ('/nowhere/gone.onnx', False, 'facemesh'),
+    ('fer', False, 'facemesh'), ('facemesh_468', True, 'facemesh_468')])
+def test_a_model_is_swapped_or_the_old_one_stays(pipeline, portrait, path, success, model):
+    answer = pipeline.call(
+        ReloadModel, '/fatigue/reload_model', ReloadModel.Request(model_path=path))
+    assert answer.success is success, answer.message
+    assert answer.backend in ('openvino', 'onnxruntime')
+    assert '\n' not in answer.message
+    assert _see(pipeline, portrait)[0].model == model
+
+
+def test_a_stage_that_throws_is_logged_once_and_the_node_lives(pipeline, portrait, capfd):
+    stage = pipeline.fatigue._worker.call(lambda stage: stage)
+    update = stage.update
+    stage.update = lambda frame, faces: 1 / 0
+    for _ in range(4):
+        assert _see(pipeline, portrait, 'faces')[0] is not None
+    pipeline.spin(lambda: False, 0.2)
+    stage.update = update
+    assert _see(pipeline, portrait)[0] is not None
+    lines = [line for line in capfd.readouterr().err.splitlines() if 'ZeroDivisionError' in line]
+    assert len(lines) == 1
+    assert pipeline.fatigue.statistics.snapshot(0.0).failed >= 1
+
+
+def _status(graph, node):
+    return [status for message in graph.heard['/diagnostics'] for status in message.status
+            if status.name == f'/{node}: {node}']
+
+
+def _values(status):
+    return {pair.key: pair.value for pair in status.values}
+
+
+def test_diagnostics_tell_rate_latency_backend_and_people(pipeline, portrait):
+    pipeline.listen(DiagnosticArray, '/diagnostics')
+    message = image(picture(portrait), 'bgr8')
+    start = time.monotonic()
+    while time.monotonic() - start < 2.5:
+        message.header.stamp = pipeline.tester.get_clock().now().to_msg()
+        pipeline.publisher.publish(message)
+        pipeline.spin(lambda: False, 0.03)
+    for node, model in (('face_detector', 'blazeface'), ('fatigue', 'mesh'), ('emotion', 'fer')):
+        status = _status(pipeline, node)[-1]
+        values = _values(status)
+        assert status.level == DiagnosticStatus.OK, status.message
+        assert 1 < float(values['fps']) < 60
+        assert 0 < float(values['latency_p50_ms']) <= float(values['latency_p95_ms'])
+        assert 0 < float(values['stamp_latency_p50_ms']) < 1000
+        assert model in values['model']
+        assert values['precision'] == 'fp32'
+        assert values['attempt_1'].endswith('runs')
+        assert values['tracks'] == '1'
+        assert int(values['dropped']) >= 0
+    assert 0 <= float(_values(_status(pipeline, 'fatigue')[-1])['usable_share']) <= 1
+
+
+def test_the_overlay_draws_only_for_someone(pipeline, portrait):
+    overlay = pipeline.load('OverlayNode')
+    for _ in range(3):
+        _see(pipeline, portrait)
+    assert overlay.statistics.snapshot(0.0).answered == 0
+    pipeline.listen(Image, 'overlay')
+    assert pipeline.spin(lambda: overlay._watched, 3.0)
+    drawn, message = _see(pipeline, portrait, 'overlay')
+    assert drawn is not None
+    assert drawn.header == message.header
+    assert (drawn.encoding, drawn.width, drawn.height, drawn.step) == ('rgb8', 320, 240, 960)
+    picture_drawn = np.frombuffer(drawn.data, np.uint8).reshape(240, 320, 3)
+    changed = np.abs(picture_drawn.astype(int) - picture(portrait)).max(axis=2) > 20
+    assert 0.03 < changed.mean() < 0.6
+
+
+def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph, portrait):
+    """Faces come as messages here; images and faces meet by their stamps."""
+    fatigue, emotion = graph.load('FatigueNode'), graph.load('EmotionNode')
+    graph.listen(FatigueState, 'fatigue')
+    graph.listen(Emotion, 'emotion')
+    publisher = graph.camera()
+    faces = graph.tester.create_publisher(FaceArray, 'faces', 10)
+    assert graph.matched(publisher)
+    assert graph.matched(faces, 2)
+    assert publisher.get_subscription_count() == 1
+    assert not fatigue.faces.by_reference
+
+    def see(*, answers):
+        message = image(picture(portrait), 'rgb8', graph.tick())
+        found = _face_message(message)
+        before = len(graph.heard['fatigue'])
+        for _ in range(10):  # best effort: an image may get lost
+            publisher.publish(message)
+            if graph.spin(lambda: emotion.faces.matcher._left, 0.5):
+                break
+        faces.publish(found)
+        assert graph.spin(lambda: graph.heard['emotion'][-1:] and (
+            graph.heard['emotion'][-1].header == message.header), 3.0)
+        graph.spin(lambda: len(graph.heard['fatigue']) > before, 1.0 if answers else 0.2)
+        return [one.track_id for one in graph.heard['fatigue'][before:]]
+    assert see(answers=True) == [41]
+    assert _change(graph, 'fatigue', Transition.TRANSITION_DEACTIVATE)
+    assert publisher.get_subscription_count() == 1, 'the emotion node carries it now'
+    assert see(answers=False) == []
+    graph.load('FaceDetectorNode')
+    assert graph.spin(lambda: emotion.faces.by_reference, 3.0), 'a detector came into the process'
+
+
+def _face_message(message):
+    found = FaceArray(header=message.header, model='given')
+    found.faces = [Face(
+        track_id=41, primary=True, confidence=0.9,
+        roi=RegionOfInterest(x_offset=120, y_offset=40, width=120, height=130))]
+    return found
+
+
+def test_components_come_and_go_while_images_flow(graph, portrait):
+    graph.publisher = graph.camera()
+    graph.listen(FaceArray, 'faces')
+    graph.load('FaceDetectorNode')
+    assert graph.matched(graph.publisher)
+    usage = []
+    for _ in range(12):
+        node = graph.load('FatigueNode', backend='onnxruntime')
+        assert _see(graph, portrait, 'faces')[0] is not None
+        number = next(c.unique_id for c in graph.nodes.components if c.node is node)
+        graph.nodes.unload(number)
+        usage.append(_usage())
+    assert usage[-1][0] <= usage[2][0]
+    assert usage[-1][1] <= usage[2][1] + 2
+
+
+def test_compose_loads_all_or_nothing(graph):
+    with compose(['FaceDetectorNode', 'aitable_ros::FatigueNode'], graph.context) as both:
+        assert [one.node.get_name() for one in both.components] == ['face_detector', 'fatigue']
+    before = threading.active_count()
+    with pytest.raises(InputError, match='NoSuchNode'):
+        compose(['FaceDetectorNode', 'NoSuchNode'], graph.context)
+    assert threading.active_count() == before
+    with Composition(graph.context) as empty, pytest.raises(InputError, match='number 7'):
+        empty.unload(7)

@@ -1,0 +1,273 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Messages both ways, the worker's slot, stamp matching, drawing: what needs no graph."""
+
+from dataclasses import fields
+from dataclasses import replace
+import math
+import threading
+import time
+
+from builtin_interfaces.msg import Time
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from aitable_ros.drawing import draw
+from aitable_ros.nodes import messages
+from aitable_ros.nodes.frame_source import StampMatcher
+from aitable_ros.nodes.worker import Worker
+from aitable_ros.nodes.worker import WorkerStoppedError
+from aitable_ros.types import Detection
+from aitable_ros.types import EmotionEstimate
+from aitable_ros.types import Expression
+from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import FaceResult
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FatigueReason
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import TrackedFace
+from aitable_ros.types import Validity
+
+MODEL = ModelInfo('facemesh', 'openvino', 'fp32')
+
+
+def frame(stamp=1_700_000_000_000_000_001):
+    return Frame(np.zeros((240, 320, 3), np.uint8), stamp, 'camera')
+
+
+def face(track_id=1, box=(10, 20, 110, 140), primary=True):
+    keypoints = np.array([(40, 60), (80, 61)], np.float32)
+    return TrackedFace(
+        track_id, Detection(np.array(box, np.float32), 0.75, keypoints), primary=primary)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2 ** 31 * 10 ** 9 - 1))
+def test_a_stamp_survives_to_the_nanosecond(stamp):
+    assert messages.stamp_ns(messages.time_message(stamp)) == stamp
+
+
+@pytest.mark.parametrize(('seconds', 'expected'), [
+    (0.0, (0, 0)), (1.5, (1, 500_000_000)), (0.1 + 0.2, (0, 300_000_000)),
+    (math.nan, (0, 0)), (math.inf, (0, 0)), (1e12, (0, 0)), (-0.25, (-1, 750_000_000)),
+])
+def test_a_duration_that_is_not_known_is_zero(seconds, expected):
+    duration = messages.duration_message(seconds)
+    assert (duration.sec, duration.nanosec) == expected
+
+
+@pytest.mark.parametrize(('sec', 'nanosec'), [(-1, 0), (0, 10 ** 9)])
+def test_an_impossible_stamp_is_refused(sec, nanosec):
+    with pytest.raises(ValueError, match='is not a time'):
+        messages.stamp_ns(Time(sec=sec, nanosec=nanosec))
+
+
+@pytest.mark.parametrize(('box', 'expected'), [
+    ((10, 20, 110, 140), (10, 20, 100, 120)),
+    ((-30, -5, 50.4, 60.6), (0, 0, 50, 61)),
+    ((300, 200, 900, 900), (300, 200, 20, 40)),
+    ((400, 300, 500, 400), (320, 240, 0, 0)),
+])
+def test_a_box_is_clipped_to_the_image(box, expected):
+    roi = messages.roi_message(np.array(box, np.float32), 320, 240)
+    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == expected
+
+
+def test_faces_there_and_back():
+    message = messages.face_array_message(frame(), [face(1), face(7, primary=False)], MODEL)
+    assert message.header.frame_id == 'camera'
+    assert messages.model_of(message) == MODEL
+    first, second = messages.faces_of(message)
+    assert (first.track_id, first.primary, second.track_id, second.primary) == (1, True, 7, False)
+    assert first.detection.confidence == 0.75
+    np.testing.assert_array_equal(first.box, face().box)
+    np.testing.assert_array_equal(first.detection.keypoints, face().detection.keypoints)
+
+
+def _same(one, other):
+    for item in fields(one):
+        a, b = getattr(one, item.name), getattr(other, item.name)
+        if isinstance(a, float):
+            assert b == pytest.approx(a, abs=1e-6, nan_ok=True), item.name
+        elif isinstance(a, np.ndarray):
+            np.testing.assert_allclose(a, b)
+        else:
+            assert (a, type(a)) == (b, type(b)), item.name
+
+
+def test_emotion_there_and_back():
+    probabilities = np.array([0, 0.5, 0, 0, 0.25, 0.25, 0, 0], np.float32)
+    estimate = EmotionEstimate(
+        3, Expression.HAPPY, 0.5, probabilities, 0.5, math.nan, from_cache=True, age_s=0.2)
+    _same(estimate, messages.emotion_of(
+        messages.emotion_message(frame(), face(3), estimate, MODEL)))
+
+
+@pytest.mark.parametrize('assessment', [
+    FatigueAssessment(0, 5, Validity.NO_FACE),
+    FatigueAssessment(
+        9, 123456789123456789, Validity.VALID, FatigueLevel.SEVERE,
+        FatigueReason.PERCLOS | FatigueReason.NODDING, 0.25, 0.3, 0.9, True, 1.25, 0.2, 0.1, 0.9,
+        0.5, 12, 14.5, 0.2, 0.4, True, 3, 0.1, -0.2, 0.3, True, 0.29),
+])
+def test_fatigue_there_and_back(assessment):
+    header = messages.header_of(frame(assessment.stamp_ns))
+    _same(assessment, messages.fatigue_of(messages.fatigue_message(header, assessment, MODEL)))
+
+
+def test_event_there_and_back():
+    event = FatigueEvent(2, FatigueEventType.MICROSLEEP, 10 ** 18 + 1, 1.75, FatigueLevel.SEVERE)
+    assert messages.event_of(messages.event_message(messages.header_of(frame()), event)) == event
+
+
+class Recorder:
+    """A stage that notes which thread does what."""
+
+    def __init__(self):
+        self.items = []
+        self.threads = {threading.get_ident()}
+        self.closed = 0
+
+    def close(self):
+        self.threads.add(threading.get_ident())
+        self.closed += 1
+
+
+def _worker(step, failed=None):
+    worker = Worker('test', Recorder, step, failed or (lambda error: None))
+    worker.start()
+    return worker
+
+
+def test_worker_keeps_only_the_newest_and_counts_the_rest():
+    release, entered = threading.Event(), threading.Event()
+
+    def step(stage, item):
+        stage.items.append(item)
+        entered.set()
+        release.wait(5)
+    worker = _worker(step)
+    worker.offer(0)
+    assert entered.wait(5)
+    start = time.monotonic()
+    for item in range(1, 101):
+        worker.offer(item)
+    assert time.monotonic() - start < 0.5, 'offer waited for the stage'
+    release.set()
+    items = worker.call(lambda stage: stage.items)
+    assert worker.call(lambda stage: list(stage.items)) == [0, 100]
+    assert items[-1] == 100
+    assert worker.dropped == 99
+    assert worker.stop()
+
+
+def test_worker_owns_its_stage_on_one_thread():
+    stages = []
+    worker = _worker(lambda stage, item: stages.append(stage))
+    worker.offer(1)
+    worker.call(lambda stage: stage.threads.add(threading.get_ident()))
+    assert worker.stop()
+    assert worker.stop(), 'stopping twice'
+    stage = stages[0]
+    assert stage.threads.isdisjoint({threading.get_ident()})
+    assert len(stage.threads) == 1
+    assert stage.closed == 1
+
+
+def test_worker_survives_a_stage_that_raises():
+    errors = []
+
+    def step(stage, item):
+        if item == 'bad':
+            raise ValueError('once')
+        stage.items.append(item)
+    worker = _worker(step, errors.append)
+    worker.offer('bad')
+    worker.call(lambda stage: None)
+    worker.offer('good')
+    worker.call(lambda stage: None)
+    assert worker.call(lambda stage: stage.items) == ['good']
+    assert [str(error) for error in errors] == ['once']
+    with pytest.raises(ZeroDivisionError):
+        worker.call(lambda stage: 1 / 0)
+    worker.stop()
+    with pytest.raises(WorkerStoppedError):
+        worker.call(lambda stage: None)
+
+
+def test_worker_hands_on_what_opening_raised():
+    def broken():
+        raise OSError('no such model')
+    worker = Worker('test', broken, lambda stage, item: None, lambda error: None)
+    with pytest.raises(OSError, match='no such model'):
+        worker.start()
+    assert worker.stop()
+
+
+@pytest.mark.parametrize(('order', 'pairs', 'unmatched'), [
+    ('L1 R1 L2 R2', [1, 2], 0),
+    ('R1 L1 R2 L2', [1, 2], 0),
+    ('L1 L2 L3 R2 R3', [2, 3], 0),
+    ('L1 L2 L3 L4 R1', [], 1),
+    ('L1 R9 L2 R1', [1], 0),
+])
+def test_stamps_meet_exactly_and_memory_is_bounded(order, pairs, unmatched):
+    matcher = StampMatcher(depth=3)
+    met = []
+    for word in order.split():
+        side = matcher.left if word[0] == 'L' else matcher.right
+        pair = side(int(word[1:]), word)
+        if pair:
+            assert pair[0][0] == 'L'
+            met.append(int(pair[0][1:]))
+    assert met == pairs
+    assert matcher.unmatched == unmatched
+
+
+def _result(size, count=1):
+    width = size[1] / (count + 1)
+    faces = []
+    for index in range(count):
+        x = width * (index + 0.5)
+        points = np.random.default_rng(index).uniform(0, 100, (478, 3)).astype(np.float32)
+        points[:, :2] += (x, 10)
+        faces.append(FaceResult(
+            face=face(index + 1, (x, 10, x + 100, 110), primary=index == 0),
+            landmarks=FaceLandmarks(points, 0.9),
+            emotion=EmotionEstimate(
+                index + 1, Expression.HAPPY, 0.8, np.full(8, 0.125, np.float32), 0.4, math.nan),
+            fatigue=FatigueAssessment(
+                index + 1, 1, Validity.VALID, FatigueLevel.MILD, FatigueReason.PERCLOS,
+                openness=0.4, perclos=0.1)))
+    return FrameResult(1, tuple(faces), (), (), {'mesh': MODEL}, {})
+
+
+@pytest.mark.parametrize('size', [(480, 640), (720, 1280), (1080, 1920), (64, 48), (16, 16)])
+@pytest.mark.parametrize('count', [0, 1, 4])
+def test_draws_on_a_copy_at_any_size(size, count):
+    image = np.full((*size, 3), 90, np.uint8)
+    image.flags.writeable = False
+    drawn = draw(image, _result(size, count))
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    assert (image == 90).all()
+    assert (drawn != 90).any()
+
+
+def test_panels_do_not_hide_the_faces_in_a_group():
+    size = (720, 1280)
+    bare = replace(_result(size, 4))
+    drawn = draw(np.full((*size, 3), 90, np.uint8), replace(bare, faces=tuple(
+        replace(one, landmarks=None) for one in bare.faces)))
+    for one in bare.faces:
+        x1, y1, x2, y2 = (int(v) for v in one.face.box)
+        inside = drawn[y1 + 25:y2 - 25, x1 + 25:x2 - 25]
+        assert (inside == 90).mean() > 0.99
