@@ -1,0 +1,74 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Work ahead: an iterator run by a thread of its own, a bounded number of items in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from queue import Empty
+from queue import Full
+from queue import Queue
+from threading import Event
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar('T')
+
+
+def ahead(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, None, None]:
+    """
+    Yield what ``make()`` yields, produced by a thread while the caller works.
+
+    ``make`` is called, iterated and closed on that thread, so what it opens may be bound to it (an
+    sqlite connection is). Its exception is raised here, after the items before it. Closing the
+    generator ends the thread.
+
+    :param depth: how many items may wait
+    """
+    waiting: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
+    stop = Event()
+
+    def put(more: bool, value: T | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put((more, value), timeout=0.1)
+            except Full:
+                continue
+            return True
+        return False
+
+    def produce() -> None:
+        items = iter(make())
+        try:
+            for item in items:
+                if not put(True, item):
+                    break
+        except BaseException as error:  # raised again on the caller's side
+            put(False, error)
+        else:
+            put(False, None)
+        finally:
+            close = getattr(items, 'close', None)
+            if close is not None:
+                close()
+
+    thread = Thread(target=produce, name='aitable-ahead', daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, value = waiting.get()
+            if more:
+                yield value  # type: ignore[misc]
+                continue
+            if isinstance(value, BaseException):
+                raise value
+            return
+    finally:
+        stop.set()
+        while thread.is_alive():  # it may be in a put
+            try:
+                waiting.get_nowait()
+            except Empty:
+                thread.join(0.05)

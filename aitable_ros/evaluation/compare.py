@@ -1,0 +1,527 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""``aitable evaluate --compare``: two runs over the same inputs, B against A, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass
+import json
+import math
+import os
+from pathlib import Path
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.errors import InputError
+from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.pooling import FAMILIES
+from aitable_ros.evaluation.pooling import Family
+from aitable_ros.evaluation.pooling import interval
+from aitable_ros.evaluation.pooling import Metric
+from aitable_ros.evaluation.pooling import Score
+from aitable_ros.evaluation.pooling import sums_of
+from aitable_ros.evaluation.pooling import weights
+from aitable_ros.evaluation.pooling import who
+from aitable_ros.evaluation.report import Cell
+from aitable_ros.evaluation.report import Link
+from aitable_ros.evaluation.report import Plot
+from aitable_ros.evaluation.report import Report
+from aitable_ros.evaluation.report import Table
+from aitable_ros.evaluation.report import Verdict
+from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.summary import rounded
+from aitable_ros.evaluation.summary import Summary
+from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.table import read_columns
+
+Columns = dict[str, NDArray[Any]]
+STATES = ('face', 'expression', 'eyes_closed', 'level')
+"""What a frame is compared by: whether there is a primary person, and what is said of them."""
+CURVES = ('openness', 'valence', 'arousal')
+SHOWN = 200
+"""Rows of a table of the page; comparison.json has all."""
+MEASURED = (
+    ('face_ratio', 'share of frames with a face', '.1%'), ('perclos', 'PERCLOS', '.3f'),
+    ('blinks', 'blinks', '.1f'), ('long closures', 'closures over 0.5 s', '.1f'),
+    ('yawns', 'yawns', '.1f'))
+"""Figures of an input that need no labels; their mean over inputs is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One input of a run, where it was written."""
+
+    folder: Path
+    summary: Summary
+
+    @property
+    def name(self) -> str:
+        """Of the input, and its topic."""
+        topic = self.summary.get('topic')
+        return Path(self.summary['input']).name + (f' {topic}' if topic else '')
+
+
+def folders_for(params: Sequence[str], output: Path) -> list[Path]:
+    """Choose a folder below ``output`` for each parameter file."""
+    stems = [Path(entry).stem for entry in params]
+    if len(set(stems)) < len(stems):
+        stems = [f'{stem}_{letter}' for stem, letter in zip(stems, 'AB')]
+    return [output / stem for stem in stems]
+
+
+def run(a: Path, b: Path, output: Path, *, as_json: bool = False) -> int:
+    """
+    Compare two output folders; write ``comparison.json`` and ``comparison.html``, print a table.
+
+    :return: 0, whatever the difference
+    :raises InputError: one of them is no output of ``aitable evaluate``, or they share no input
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f'{output}: is a file; --output names a folder')
+    found: Score = rounded(compare(read_run(a), read_run(b)) | {'a': str(a), 'b': str(b)})
+    write_json(output / 'comparison.json', found)
+    write_report(output / 'comparison.html', _report(found, output))
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1) + '\n')
+    else:
+        _show(found, output)
+    return 0
+
+
+def read_run(folder: Path) -> list[Ran]:
+    """
+    Read what a run left: its inputs, in the order of their folders.
+
+    :raises InputError: not an output folder
+    """
+    if not folder.is_dir():
+        raise InputError(f'{folder}: no such folder; --compare takes two outputs of '
+                         '`aitable evaluate`')
+    ran = []
+    for file in sorted(folder.rglob('summary.json')):
+        try:
+            summary = json.loads(file.read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            raise InputError(f'{file}: cannot be read; evaluate its input again') from None
+        if isinstance(summary, dict) and 'input' in summary:
+            ran.append(Ran(file.parent, summary))
+    if not ran:
+        raise InputError(f'{folder}: no summary.json of an input in it; --compare takes two '
+                         'outputs of `aitable evaluate`')
+    return ran
+
+
+def compare(a: Sequence[Ran], b: Sequence[Ran]) -> Score:
+    """
+    Compare run B with run A on the inputs that both have.
+
+    :return: what ``comparison.json`` holds; differences are B minus A
+    :raises InputError: no input in common
+    """
+    of_a, of_b = _named(a), _named(b)
+    names = [name for name in of_a if name in of_b]
+    if not names:
+        raise InputError(f'the two runs have no input in common: {", ".join(of_a)} against '
+                         f'{", ".join(of_b)}')
+    pairs = [(of_a[name], of_b[name]) for name in names]
+    left = [(who(first.summary), first.summary['scores']) for first, _ in pairs]
+    # a run on a copy elsewhere is of the same people
+    right = [(person, second.summary['scores'])
+             for (person, _), (_, second) in zip(left, pairs, strict=True)]
+    found: Score = {
+        'inputs': len(names), 'people': len({person for person, _ in left}),
+        'only_a': [name for name in of_a if name not in of_b],
+        'only_b': [name for name in of_b if name not in of_a],
+        'scores': _score_differences(left, right),
+        'measured': _measured_differences(pairs, [person for person, _ in left]),
+        'per_input': []}
+    for name, (first, second) in zip(names, pairs, strict=True):
+        found['per_input'].append({
+            'input': name, 'a': _brief(first), 'b': _brief(second),
+            'events': _event_differences(first, second),
+            'frames': _frame_differences(first, second)})
+    return found
+
+
+def _named(ran: Iterable[Ran]) -> dict[str, Ran]:
+    """Give each input a name of its own."""
+    named: dict[str, Ran] = {}
+    for one in ran:
+        name, number = one.name, 2
+        while name in named:
+            name, number = f'{one.name} ({number})', number + 1
+        named[name] = one
+    return named
+
+
+def _brief(ran: Ran) -> Score:
+    summary = ran.summary
+    events = summary['events']
+    return {
+        'folder': str(ran.folder), 'frames': summary['frames'], 'perclos': summary['perclos'],
+        'blinks': len(summary['blinks']), 'level_max': summary['level_max'],
+        'long closures': sum(events[kind] for kind in ('LONG_CLOSURE', 'MICROSLEEP', 'SLEEP')),
+        'yawns': events['YAWN'], 'face_ratio': summary['face_ratio'],
+        'models': {stage: f'{info["model"]}@{info["backend"]}/{info["precision"]}'
+                   for stage, info in summary['backend'].items() if info['model']},
+        'scores': {f'{family.name}.{metric.name}': _value(family, metric, summary['scores'])
+                   for family in FAMILIES for metric in family.metrics
+                   if family.within(summary['scores']) is not None}}
+
+
+def _value(family: Family, metric: Metric, scores: Score) -> float:
+    part = family.within(scores)
+    assert part is not None
+    return float(metric.of(np.asarray(family.sums(part), np.float64)))
+
+
+def _score_differences(
+    left: Sequence[tuple[str, Score]], right: Sequence[tuple[str, Score]],
+) -> list[Score]:
+    """Compare every score that both have on the same inputs and the same resamples."""
+    found = []
+    for family in FAMILIES:
+        both = [index for index, ((_, a), (_, b)) in enumerate(zip(left, right, strict=True))
+                if family.within(a) is not None and family.within(b) is not None]
+        if not both:
+            continue
+        a, people = sums_of(family, [left[index] for index in both])
+        b, _ = sums_of(family, [right[index] for index in both])
+        drawn = weights(len(people))
+        for metric in family.metrics:
+            of_a, of_b = float(metric.of(a.sum(axis=0))), float(metric.of(b.sum(axis=0)))
+            ends = None if drawn is None else interval(metric.of(drawn @ b) - metric.of(drawn @ a))
+            found.append(_difference(
+                f'{family.name}.{metric.name}', f'{family.title}: {metric.label}', of_a, of_b, ends,
+                metric.better, metric.form, len(people)))
+    return found
+
+
+def _measured_differences(pairs: Sequence[tuple[Ran, Ran]], people: Sequence[str]) -> list[Score]:
+    """Compare the mean over inputs of what needs no labels."""
+    found = []
+    for name, label, form in MEASURED:
+        sums: dict[str, NDArray[np.float64]] = {}
+        for (first, second), person in zip(pairs, people, strict=True):
+            values = [_brief(ran)[name] for ran in (first, second)]
+            if None not in values:
+                sums[person] = sums.get(person, np.zeros(3)) + np.array([1, *values], np.float64)
+        if not sums:
+            continue
+        table = np.stack(list(sums.values()))
+        n, of_a, of_b = table.sum(axis=0)
+        drawn = weights(len(table))
+        ends = None
+        if drawn is not None:
+            drawn_n, drawn_a, drawn_b = (drawn @ table).T
+            ends = interval((drawn_b - drawn_a) / drawn_n)
+        found.append(_difference(
+            name, label, of_a / n, of_b / n, ends, 0, form, len(table), judged=False))
+    return found
+
+
+def _difference(
+    name: str, label: str, a: float, b: float, ends: list[float] | None, better: int, form: str,
+    people: int, *, judged: bool = True,
+) -> Score:
+    """Say which is better where the interval leaves no doubt."""
+    verdict = ''
+    if judged and ends is not None and better:
+        low, high = ends if better > 0 else (-ends[1], -ends[0])
+        verdict = 'B better' if low > 0 else 'A better' if high < 0 else 'not told apart'
+    return {'name': name, 'label': label, 'a': a, 'b': b, 'difference': b - a, 'interval': ends,
+            'people': people, 'verdict': verdict, 'form': form}
+
+
+# --- events and frames ----------------------------------------------------------------------------
+
+def _event_differences(first: Ran, second: Ran) -> Score:
+    """Match the primary person's events by type, within two frames, one to one."""
+    a, b = _events(first), _events(second)
+    found: Score = {'both': 0, 'only_a': [], 'only_b': []}
+    for kind in sorted({*a, *b}):
+        matching = match_spans(b.get(kind, []), a.get(kind, []))
+        found['both'] += len(matching.pairs)
+        for side, spans, ran in (('only_a', matching.missed, first),
+                                 ('only_b', matching.invented, second)):
+            found[side] += [
+                {'type': kind, 'start_frame': span.start, 'end_frame': span.end,
+                 'labelled': _labelled(kind, span, ran)} for span in spans]
+    for side in ('only_a', 'only_b'):
+        found[side].sort(key=lambda event: event['start_frame'])
+    return found
+
+
+def _events(ran: Ran) -> dict[str, list[FrameSpan]]:
+    file = ran.folder / 'events.csv'
+    try:
+        with file.open(newline='', encoding='utf-8') as lines:
+            rows = [row for row in csv.DictReader(lines)
+                    if row['primary'] == '1' and row['type'] != 'LEVEL_CHANGED']
+            found: dict[str, list[FrameSpan]] = {}
+            for row in rows:
+                found.setdefault(row['type'], []).append(
+                    FrameSpan(int(row['start_frame']), int(row['end_frame'])))
+    except (OSError, KeyError, ValueError, TypeError):
+        raise InputError(f'{file}: cannot be read; evaluate its input again') from None
+    return found
+
+
+def _labelled(kind: str, span: FrameSpan, ran: Ran) -> bool | None:
+    """Whether the labels have it; None where they say nothing of the kind."""
+    kinds = {'BLINK': 'blink', 'LONG_CLOSURE': 'closures', 'MICROSLEEP': 'closures',
+             'SLEEP': 'closures'}
+    score = ran.summary['scores'].get(kinds.get(kind, ''))
+    return None if score is None else [span.start, span.end] not in score['invented']
+
+
+def _frame_differences(first: Ran, second: Ran) -> Score:
+    """Find the frames of which the two say something else."""
+    a, b = (_primary(ran) for ran in (first, second))
+    frames = min(len(a['face']), len(b['face']))
+    found: Score = {'compared': frames, 'differ': {}, 'mean_absolute_difference': {}}
+    both = a['face'][:frames] & b['face'][:frames]
+    for name in STATES:
+        other = a[name][:frames] != b[name][:frames]
+        if name != 'face':
+            other &= both
+        found['differ'][name] = {'n': int(other.sum()), 'spans': _runs(other)}
+    for name in CURVES:
+        apart = np.abs(a[name][:frames] - b[name][:frames])[both]
+        apart = apart[np.isfinite(apart)]
+        found['mean_absolute_difference'][name] = float(apart.mean()) if apart.size else None
+    return found
+
+
+def _primary(ran: Ran) -> Columns:
+    """Return the primary person's states by frame."""
+    columns = read_columns(ran.folder / 'frames.parquet', (
+        'frame', 'primary', 'expression', 'eyes_closed', 'level', *CURVES))
+    count = int(columns['frame'].max()) + 1 if len(columns['frame']) else 0
+    rows = np.flatnonzero(columns['primary'] == 1)
+    at = columns['frame'][rows].astype(np.int64)
+    states: Columns = {'face': np.zeros(count, bool)}
+    states['face'][at] = True
+    for name in ('expression', 'level'):
+        states[name] = np.full(count, '', object)
+        states[name][at] = [value or '' for value in columns[name][rows]]
+    states['eyes_closed'] = np.zeros(count, bool)
+    states['eyes_closed'][at] = columns['eyes_closed'][rows] == 1
+    for name in CURVES:
+        states[name] = np.full(count, np.nan)
+        states[name][at] = columns[name][rows]
+    return states
+
+
+def _runs(flags: NDArray[Any]) -> list[list[int]]:
+    """Return ``[first, last]`` of each run of true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [[int(first), int(after) - 1] for first, after in edges.reshape(-1, 2)]
+
+
+# --- shown ----------------------------------------------------------------------------------------
+
+def _written(value: float | None, form: str) -> str:
+    return '–' if value is None else format(value, form)
+
+
+def _signed(value: float | None, form: str) -> str:
+    return _written(value, form if form.startswith('+') else f'+{form}')
+
+
+def _ends(entry: Score) -> str:
+    ends, form = entry['interval'], entry['form']
+    return '' if ends is None else f'{_signed(ends[0], form)} … {_signed(ends[1], form)}'
+
+
+def _show(found: Score, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    table = RichTable(box=None, pad_edge=False, header_style='bold')
+    table.add_column('')
+    for name in ('A', 'B', 'B − A', '95 %'):
+        table.add_column(name, justify='right')
+    table.add_column('')
+    for entry in (*found['scores'], *found['measured']):
+        table.add_row(entry['label'], _written(entry['a'], entry['form']),
+                      _written(entry['b'], entry['form']),
+                      _signed(entry['difference'], entry['form']), _ends(entry), entry['verdict'])
+    console.print(f'A {found["a"]}\nB {found["b"]}', highlight=False, soft_wrap=True)
+    console.print(table)
+    for entry in found['per_input']:
+        events, differ = entry['events'], entry['frames']['differ']
+        console.print(
+            f'{entry["input"]}: {events["both"]} events in both, {len(events["only_a"])} only in '
+            f'A, {len(events["only_b"])} only in B; of {entry["frames"]["compared"]} frames '
+            + ', '.join(f'{differ[name]["n"]} differ in {name}' for name in STATES),
+            highlight=False, soft_wrap=True)
+    for line in _notes(found):
+        console.print(f'[dim]{line}[/]', highlight=False, soft_wrap=True)
+    console.print(f'report: {output / "comparison.html"}', highlight=False, soft_wrap=True)
+
+
+def _notes(found: Score) -> list[str]:
+    notes = [f'Only in {side.upper()}, left out: {", ".join(found[f"only_{side}"])}'
+             for side in 'ab' if found[f'only_{side}']]
+    if nothing_differs(found):
+        notes.append('The two runs say the same of every frame and event.')
+    if found['people'] < 3:
+        notes.append('No intervals: fewer than 3 people.')
+    return notes
+
+
+def _report(found: Score, output: Path) -> Report:
+    differ = {name: sum(entry['frames']['differ'][name]['n'] for entry in found['per_input'])
+              for name in STATES}
+    frames = sum(entry['frames']['compared'] for entry in found['per_input'])
+    only = [sum(len(entry['events'][side]) for entry in found['per_input'])
+            for side in ('only_a', 'only_b')]
+    both = sum(entry['events']['both'] for entry in found['per_input'])
+    cards = [
+        Verdict(label=entry['label'], value=_signed(entry['difference'], entry['form']),
+                note=' → '.join(_written(entry[side], entry['form']) for side in 'ab')
+                + (f'; {entry["verdict"]}' if entry['verdict'] else ''))
+        for entry in found['scores'] if entry['name'].rpartition('.')[2] in (
+            'f1', 'macro_f1', 'absolute_error', 'ccc', 'exact')][:6]
+    cards += [
+        Verdict(label='Events', value=f'{both} in both',
+                note=f'{only[0]} only in A, {only[1]} only in B'),
+        Verdict(label='Expression differs', value=f'{differ["expression"]} frames',
+                note=f'of {frames}')]
+    return Report(
+        title='B against A', subtitle=f'{Path(found["b"]).name} against {Path(found["a"]).name}, '
+        f'{found["inputs"]} input{"s" if found["inputs"] > 1 else ""}',
+        verdicts=cards, notes=_notes(found), plots=_plots(found),
+        tables=_tables(found, output), facts={
+            'A': str(Path(found['a']).resolve()), 'B': str(Path(found['b']).resolve()),
+            **_models(found),
+            'intervals': '95 %, percentile bootstrap over people, paired: both runs on the same '
+                         'resamples; 4000 replicates, seed 0'})
+
+
+def _models(found: Score) -> dict[str, str]:
+    told = {}
+    for side in 'ab':
+        models = {stage: name for entry in found['per_input']
+                  for stage, name in entry[side]['models'].items()}
+        told[f'models of {side.upper()}'] = ', '.join(
+            f'{stage} {name}' for stage, name in models.items())
+    return told
+
+
+def _plots(found: Score) -> list[Plot]:
+    """Draw the differences with their intervals, of the scores that are shares."""
+    from aitable_ros.evaluation.charts import BLUE
+    from aitable_ros.evaluation.charts import GREY
+
+    entries = [entry for entry in found['scores']
+               if entry['difference'] is not None and not entry['name'].endswith('per_hour')]
+    if not entries:
+        return []
+    entries = entries[::-1]
+    ends = [entry['interval'] or [entry['difference']] * 2 for entry in entries]
+    x = [entry['difference'] for entry in entries]
+    reach = max([0.02, *(abs(end) for pair in ends for end in pair)]) * 1.1
+    figure = {
+        'data': [{
+            'type': 'scatter', 'mode': 'markers', 'x': x, 'y': list(range(len(x))),
+            'text': [entry['label'] for entry in entries],
+            'marker': {'color': BLUE, 'size': 9},
+            'error_x': {'type': 'data', 'symmetric': False, 'color': BLUE, 'thickness': 1.6,
+                        'width': 4, 'array': [high - d for d, (_, high) in zip(x, ends)],
+                        'arrayminus': [d - low for d, (low, _) in zip(x, ends)]},
+            'hovertemplate': '%{text}: %{x:+.3f}<extra></extra>'}],
+        'layout': {
+            'height': 70 + 26 * len(x), 'margin': {'l': 220, 'r': 16, 't': 6, 'b': 42},
+            'xaxis': {'range': [-reach, reach], 'zeroline': False,
+                      'title': {'text': 'B − A', 'standoff': 6}},
+            'yaxis': {'tickmode': 'array', 'tickvals': list(range(len(x))), 'fixedrange': True,
+                      'ticktext': [entry['label'] for entry in entries], 'zeroline': False,
+                      'range': [-0.6, len(x) - 0.4]},
+            'shapes': [{'type': 'line', 'x0': 0, 'x1': 0, 'y0': 0, 'y1': 1, 'yref': 'paper',
+                        'line': {'color': GREY, 'width': 1.5}}],
+            'hovermode': 'closest'}}
+    return [Plot(title='Differences of the scores', figure=figure,
+                 told='Each score of B minus A with its interval; the table has the figures.',
+                 caption='Bars: 95 %, where there are at least 3 people. Errors (RMSE, absolute '
+                         'error) are better to the left, the rest to the right.')]
+
+
+def _tables(found: Score, output: Path) -> list[Table]:
+    rows: list[list[Cell]] = [
+        [entry['label'], _written(entry['a'], entry['form']), _written(entry['b'], entry['form']),
+         _signed(entry['difference'], entry['form']), _ends(entry), entry['verdict']]
+        for entry in (*found['scores'], *found['measured'])]
+    tables = [Table(title='Paired differences', wide=True, rows=rows,
+                    columns=('', 'A', 'B', 'B − A', '95 %', ''))]
+    headline = [name for name in (
+        'blink.f1', 'closures.f1', 'perclos.error', 'expression.accuracy', 'valence.ccc',
+        'faces.boxes.f1') if any(name in entry['a']['scores'] for entry in found['per_input'])]
+    body: list[list[Cell]] = []
+    for entry in found['per_input']:
+        cells: list[Cell] = [
+            entry['input'], *(Link(side, _href(entry[side.lower()]['folder'], output))
+                              for side in 'AB')]
+        for name in headline:
+            a, b = (entry[side]['scores'].get(name) for side in 'ab')
+            cells.append(f'{_written(a, ".3f")} → {_written(b, ".3f")}')
+        cells += [f'{_written(entry["a"]["perclos"], ".3f")} → '
+                  f'{_written(entry["b"]["perclos"], ".3f")}',
+                  f'{entry["a"]["blinks"]} → {entry["b"]["blinks"]}']
+        cells += [entry['frames']['differ'][name]['n'] for name in STATES]
+        body.append(cells)
+    tables.append(Table(
+        title='By input', wide=True, rows=body,
+        columns=('input', '', '', *headline, 'PERCLOS', 'blinks',
+                 *(f'frames: {name.replace("_", " ")}' for name in STATES)),
+        caption='A → B, and the frames of which they say something else.'))
+    events: list[list[Cell]] = [
+        [entry['input'], side[-1].upper(), event['type'].replace('_', ' ').lower(),
+         f'{event["start_frame"]} … {event["end_frame"]}',
+         {True: 'labelled', False: 'not labelled', None: ''}[event['labelled']]]
+        for entry in found['per_input'] for side in ('only_a', 'only_b')
+        for event in entry['events'][side]]
+    if events:
+        tables.append(Table(
+            title='Events in one run only', wide=True, rows=events[:SHOWN],
+            columns=('input', 'only in', 'what', 'frames', ''),
+            caption='' if len(events) <= SHOWN else
+            f'The first {SHOWN} of {len(events)}; comparison.json has all.'))
+    spans: list[list[Cell]] = [
+        [entry['input'], name.replace('_', ' '),
+         f'{span[0]} … {span[1]}', span[1] - span[0] + 1]
+        for entry in found['per_input'] for name in STATES
+        for span in entry['frames']['differ'][name]['spans']]
+    if spans:
+        tables.append(Table(
+            title='Frames that differ', wide=True, rows=spans[:SHOWN],
+            columns=('input', 'in', 'frames', 'how many'),
+            caption='' if len(spans) <= SHOWN else
+            f'The first {SHOWN} of {len(spans)}; comparison.json has all.'))
+    return tables
+
+
+def _href(folder: str, output: Path) -> str:
+    """Return the way from the page to an input's own report."""
+    return Path(os.path.relpath(Path(folder) / 'report.html', output)).as_posix()
+
+
+def nothing_differs(found: Score) -> bool:
+    """Whether both runs said the same of every frame and event."""
+    return all(
+        not entry['events']['only_a'] and not entry['events']['only_b']
+        and not any(entry['frames']['differ'][name]['n'] for name in STATES)
+        and all(math.isclose(value or 0, 0) for value in entry['frames'][
+            'mean_absolute_difference'].values())
+        for entry in found['per_input'])

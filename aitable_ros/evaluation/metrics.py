@@ -1,0 +1,219 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Scores: pure functions of what was found and what is true."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.types import Expression
+
+Floats = NDArray[np.floating[Any]]
+A = TypeVar('A')
+B = TypeVar('B')
+
+TOLERANCE_FRAMES = 2
+"""A found blink matches a labelled one that it overlaps within so many frames."""
+FACE_IOU = 0.4
+"""A found box matches a labelled one from this overlap on; labels differ in how much is face."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Counts of a detection task and what follows from them."""
+
+    tp: int
+    fp: int
+    fn: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the found that is true; 1 where nothing was found and nothing was to be."""
+        return self._share(self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true that was found; 1 where nothing was found and nothing was to be."""
+        return self._share(self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp + self.fp + self.fn else 1
+
+    def _share(self, wrong: int) -> float:
+        if self.tp + wrong:
+            return self.tp / (self.tp + wrong)
+        return 1.0 if not self.fp + self.fn else 0.0
+
+    def __add__(self, other: Detections) -> Detections:
+        """Pool two recordings."""
+        return Detections(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+
+
+def match(
+    left: Sequence[A], right: Sequence[B], fits: Callable[[A, B], bool],
+) -> list[tuple[int, int]]:
+    """
+    Pair as many as possible, one to one (augmenting paths).
+
+    :return: index pairs into ``left`` and ``right``
+    """
+    owner: dict[int, int] = {}
+
+    def place(index: int, seen: set[int]) -> bool:
+        for other, candidate in enumerate(right):
+            if other in seen or not fits(left[index], candidate):
+                continue
+            seen.add(other)
+            if other not in owner or place(owner[other], seen):
+                owner[other] = index
+                return True
+        return False
+
+    for index in range(len(left)):
+        place(index, set())
+    return sorted((index, other) for other, index in owner.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """
+    Which of the found spans are which of the labelled ones.
+
+    :param pairs: (found, labelled)
+    :param missed: labelled, asked for, and not found
+    :param invented: found, and not labelled
+    """
+
+    pairs: tuple[tuple[FrameSpan, FrameSpan], ...]
+    missed: tuple[FrameSpan, ...]
+    invented: tuple[FrameSpan, ...]
+
+    @property
+    def counts(self) -> Detections:
+        """How many of each."""
+        return Detections(tp=len(self.pairs), fp=len(self.invented), fn=len(self.missed))
+
+
+def match_spans(
+    found: Sequence[FrameSpan], labelled: Sequence[FrameSpan], ignore: Sequence[FrameSpan] = (),
+    tolerance: int = TOLERANCE_FRAMES,
+) -> Matching:
+    """
+    Match blinks or closures that overlap within the tolerance, one to one, as many as possible.
+
+    A labelled one that touches an ignored span is not asked for, a found one that touches one
+    (within the tolerance) and matches nothing is not held against anybody.
+    """
+    def near(a: FrameSpan, b: FrameSpan) -> bool:
+        return a.start - tolerance <= b.end and b.start <= a.end + tolerance
+
+    asked = [
+        span for span in labelled
+        if not any(span.start <= part.end and part.start <= span.end for part in ignore)]
+    pairs = match(found, asked, near)
+    taken = {index for index, _ in pairs}
+    hit = {index for _, index in pairs}
+    return Matching(
+        pairs=tuple((found[index], asked[other]) for index, other in pairs),
+        missed=tuple(span for index, span in enumerate(asked) if index not in hit),
+        invented=tuple(
+            span for index, span in enumerate(found)
+            if index not in taken and not any(near(span, part) for part in ignore)))
+
+
+def blink_score(
+    found: Sequence[FrameSpan], labelled: Sequence[FrameSpan], ignore: Sequence[FrameSpan] = (),
+    tolerance: int = TOLERANCE_FRAMES,
+) -> Detections:
+    """Count what :func:`match_spans` matched, missed and found in vain."""
+    return match_spans(found, labelled, ignore, tolerance).counts
+
+
+def box_score(
+    found: Sequence[Sequence[float]], labelled: Sequence[Sequence[float]],
+    least_iou: float = FACE_IOU,
+) -> Detections:
+    """Score boxes ``[x1, y1, x2, y2]`` of one image."""
+    pairs = match(found, labelled, lambda a, b: iou(a, b) >= least_iou)
+    return Detections(len(pairs), len(found) - len(pairs), len(labelled) - len(pairs))
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
+
+
+def expression_score(pairs: Iterable[tuple[Expression, Expression]]) -> dict[str, Any]:
+    """
+    Score expressions; UNKNOWN is a wrong answer.
+
+    :param pairs: (labelled, read)
+    :return: ``n``, ``accuracy``, ``macro_f1`` (the mean F1 of the labelled classes), ``per_class``
+        (``n`` labelled, precision, recall, F1) and ``confusion``: labelled -> read -> count
+    """
+    counts = Counter(pairs)
+    n = counts.total()
+    labelled = sorted({truth for truth, _ in counts})
+    confusion: dict[str, dict[str, int]] = {}
+    per_class: dict[str, dict[str, float | int | None]] = {}
+    for truth in labelled:
+        confusion[truth.name.lower()] = {
+            read.name.lower(): counts[truth, read]
+            for read in Expression if counts[truth, read]}
+        right = counts[truth, truth]
+        as_truth = sum(count for (t, _), count in counts.items() if t is truth)
+        as_read = sum(count for (_, r), count in counts.items() if r is truth)
+        per_class[truth.name.lower()] = {
+            'n': as_truth, 'precision': right / as_read if as_read else None,
+            'recall': right / as_truth, 'f1': 2 * right / (as_truth + as_read)}
+    right = sum(counts[truth, truth] for truth in labelled)
+    f1s = [float(score['f1'] or 0) for score in per_class.values()]
+    return {'n': n, 'accuracy': right / n if n else None,
+            'macro_f1': sum(f1s) / len(f1s) if f1s else None, 'per_class': per_class,
+            'confusion': confusion}
+
+
+def majority(answers: Sequence[Expression]) -> Expression:
+    """Return the commonest answer, UNKNOWN being one; of equals the one that came first."""
+    return Counter(answers).most_common(1)[0][0]
+
+
+def affect_score(found: Floats, labelled: Floats) -> dict[str, float | int | None]:
+    """
+    Score valence or arousal where both are known.
+
+    :return: ``n``, ``ccc`` (Lin's concordance), ``pcc`` (Pearson), ``rmse``, ``sagr`` (share whose
+        signs agree); None where there are too few or they do not vary. Beside them ``mean``,
+        ``std``, ``labelled_mean``, ``labelled_std``, from which several inputs are pooled
+    """
+    known = np.isfinite(found) & np.isfinite(labelled)
+    x, y = found[known].astype(np.float64), labelled[known].astype(np.float64)
+    names = ('ccc', 'pcc', 'rmse', 'sagr', 'mean', 'std', 'labelled_mean', 'labelled_std')
+    if not len(x):
+        return {'n': 0, **dict.fromkeys(names)}
+    covariance = float(np.mean((x - x.mean()) * (y - y.mean())))
+    spread = float(x.std() * y.std())
+    distance = float(x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    values = (
+        2 * covariance / distance if distance > 0 else None,
+        covariance / spread if spread > 0 else None,
+        float(np.sqrt(np.mean((x - y) ** 2))), float(np.mean(np.sign(x) == np.sign(y))),
+        float(x.mean()), float(x.std()), float(y.mean()), float(y.std()))
+    return {'n': len(x), **dict(zip(names, values, strict=True))}

@@ -1,0 +1,306 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Scores of several inputs together, and how sure they are: a bootstrap over people.
+
+Every score here is a function of sums (counts, or sums of products), so inputs are pooled by
+adding sums and never by averaging scores, and one bootstrap replicate is one weighted sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.types import Expression
+
+Floats = NDArray[np.float64]
+Score = dict[str, Any]
+
+REPLICATES = 4000
+"""Of the bootstrap: the ends of a 95 % interval then rest on 100 replicates each."""
+SEED = 0
+LEVEL = 0.95
+LEAST = 3
+"""From fewer people no interval is given: a resample of two has three outcomes."""
+CLASSES = tuple(e.name.lower() for e in Expression if e is not Expression.UNKNOWN)
+READS = tuple(e.name.lower() for e in Expression)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """
+    A figure of a family of scores.
+
+    :param better: +1 more is better, -1 less is, 0 nearer to zero is
+    :param of: ``(..., sums)`` -> ``(...)``, NaN where it is not defined
+    :param form: how it is written
+    """
+
+    name: str
+    label: str
+    better: int
+    of: Callable[[Floats], Floats]
+    form: str = '.3f'
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """
+    Scores that rest on the same sums.
+
+    :param path: keys that lead to it in ``summary['scores']``
+    :param sums: of one input's score
+    :param needs: a key without which, or None at which, an input has no such score
+    """
+
+    path: tuple[str, ...]
+    title: str
+    sums: Callable[[Score], list[float]]
+    metrics: tuple[Metric, ...]
+    needs: str
+
+    @property
+    def name(self) -> str:
+        """``blink``, ``expression.by_span``, ..."""
+        return '.'.join(self.path)
+
+    def within(self, scores: Score) -> Score | None:
+        """Return this family's part of an input's scores, or of pooled ones."""
+        for key in self.path:
+            scores = scores.get(key) or {}
+        return scores if scores.get(self.needs) is not None or 'people' in scores else None
+
+
+def _over(above: Floats, below: Floats) -> Floats:
+    with np.errstate(divide='ignore', invalid='ignore'):
+        result: Floats = np.where(below > 0, above / below, np.nan)
+    return result
+
+
+def _precision(s: Floats) -> Floats:
+    return np.where(s[..., :3].sum(-1) == 0, 1.0, np.nan_to_num(
+        _over(s[..., 0], s[..., 0] + s[..., 1])))
+
+
+def _recall(s: Floats) -> Floats:
+    return np.where(s[..., :3].sum(-1) == 0, 1.0, np.nan_to_num(
+        _over(s[..., 0], s[..., 0] + s[..., 2])))
+
+
+def _f1(s: Floats) -> Floats:
+    return np.where(s[..., :3].sum(-1) == 0, 1.0, np.nan_to_num(
+        _over(2 * s[..., 0], 2 * s[..., 0] + s[..., 1] + s[..., 2])))
+
+
+def _false_per_hour(s: Floats) -> Floats:
+    return _over(s[..., 1] * 3600, s[..., 3])
+
+
+def _counts(score: Score) -> list[float]:
+    return [score['tp'], score['fp'], score['fn'], score.get('scored_s') or 0.0]
+
+
+def _confusion(score: Score) -> list[float]:
+    table = score['confusion']
+    return [float(table.get(truth, {}).get(read, 0)) for truth in CLASSES for read in READS]
+
+
+def _table(s: Floats) -> Floats:
+    return s.reshape(*s.shape[:-1], len(CLASSES), len(READS))
+
+
+def _accuracy(s: Floats) -> Floats:
+    return _over(np.trace(_table(s), axis1=-2, axis2=-1), s.sum(-1))
+
+
+def _class_f1(s: Floats, index: int) -> Floats:
+    table = _table(s)
+    labelled = table[..., index, :].sum(-1)
+    score = _over(2 * table[..., index, index], labelled + table[..., :, index].sum(-1))
+    return np.where(labelled > 0, score, np.nan)
+
+
+def _macro_f1(s: Floats) -> Floats:
+    each = np.stack([_class_f1(s, index) for index in range(len(CLASSES))], axis=-1)
+    known = np.isfinite(each)
+    return _over(np.where(known, each, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+
+
+def _moments(score: Score) -> list[float]:
+    n = score['n']
+    if not n:
+        return [0.0] * 7
+    x, y, sx, sy = (score[key] for key in ('mean', 'labelled_mean', 'std', 'labelled_std'))
+    covariance = (score['pcc'] or 0.0) * sx * sy
+    return [n, n * x, n * y, n * (sx**2 + x**2), n * (sy**2 + y**2), n * (covariance + x * y),
+            n * score['sagr']]
+
+
+def _spread(s: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Variances, covariance and squared distance of the means."""
+    x, y, xx, yy, xy = (_over(s[..., i], s[..., 0]) for i in range(1, 6))
+    return (np.maximum(xx - x**2, 0), np.maximum(yy - y**2, 0), xy - x * y, (x - y)**2)
+
+
+def _ccc(s: Floats) -> Floats:
+    vx, vy, covariance, apart = _spread(s)
+    return _over(2 * covariance, vx + vy + apart)
+
+
+def _pcc(s: Floats) -> Floats:
+    vx, vy, covariance, _ = _spread(s)
+    spread = np.sqrt(vx * vy)
+    return _over(covariance, np.where(spread > 1e-9, spread, 0))
+
+
+def _rmse(s: Floats) -> Floats:
+    vx, vy, covariance, apart = _spread(s)
+    result: Floats = np.sqrt(np.maximum(vx + vy - 2 * covariance + apart, 0))
+    return result
+
+
+def _mean(index: int) -> Callable[[Floats], Floats]:
+    return lambda s: _over(s[..., index], s[..., 0])
+
+
+_DETECTION = (
+    Metric('precision', 'precision', 1, _precision), Metric('recall', 'sensitivity', 1, _recall),
+    Metric('f1', 'F1', 1, _f1))
+_SPANS = (
+    *_DETECTION, Metric('false_per_hour', 'false alarms per hour', -1, _false_per_hour, '.1f'))
+_EXPRESSION = (
+    Metric('accuracy', 'accuracy', 1, _accuracy), Metric('macro_f1', 'macro F1', 1, _macro_f1))
+_AFFECT = (
+    Metric('ccc', 'CCC', 1, _ccc), Metric('pcc', 'PCC', 1, _pcc), Metric('rmse', 'RMSE', -1, _rmse),
+    Metric('sagr', 'SAGR', 1, lambda s: _over(s[..., 6], s[..., 0])))
+FAMILIES = (
+    Family(('blink',), 'Blinks', _counts, _SPANS, 'tp'),
+    Family(('closures',), 'Closures', _counts, _SPANS, 'tp'),
+    Family(('perclos',), 'PERCLOS', lambda score: [
+        1, score['error'], abs(score['error']), score['error']**2], (
+        Metric('error', 'mean error', 0, _mean(1), '+.3f'),
+        Metric('absolute_error', 'mean absolute error', -1, _mean(2)),
+        Metric('rmse', 'RMSE', -1, lambda s: np.sqrt(_mean(3)(s)))), 'error'),
+    Family(('expression',), 'Expression', _confusion, _EXPRESSION, 'confusion'),
+    Family(('expression', 'by_span'), 'Expression by span', _confusion, _EXPRESSION, 'confusion'),
+    Family(('valence',), 'Valence', _moments, _AFFECT, 'n'),
+    Family(('arousal',), 'Arousal', _moments, _AFFECT, 'n'),
+    Family(('faces',), 'Number of faces', lambda score: [
+        score['n'], score['n'] * score['exact'], score['n'] * score['mean_absolute_error']], (
+        Metric('exact', 'exact', 1, _mean(1)),
+        Metric('mean_absolute_error', 'mean absolute error', -1, _mean(2))), 'exact'),
+    Family(('faces', 'boxes'), 'Face boxes', _counts, _DETECTION, 'tp'),
+)
+
+
+def sums_of(
+    family: Family, scored: Sequence[tuple[str, Score]],
+) -> tuple[Floats, list[str]]:
+    """
+    Add up a family's sums by person.
+
+    :param scored: (who, scores) of each input
+    :return: ``(people, sums)``, and who they are, in the order in which they came
+    """
+    people: dict[str, Floats] = {}
+    for who, scores in scored:
+        part = family.within(scores)
+        if part is None:
+            continue
+        sums = np.asarray(family.sums(part), np.float64)
+        people[who] = people[who] + sums if who in people else sums
+    return (np.stack(list(people.values())) if people else np.zeros((0, 1))), list(people)
+
+
+def weights(people: int) -> Floats | None:
+    """
+    Draw the bootstrap: how often each of the people is in each replicate.
+
+    The same for the same number of people, so that two runs, or two values, are compared on the
+    same resamples (paired).
+
+    :return: ``(replicates, people)``; None for fewer than :data:`LEAST`
+    """
+    if people < LEAST:
+        return None
+    drawn = np.random.default_rng(SEED).multinomial(people, [1 / people] * people, REPLICATES)
+    return drawn.astype(np.float64)
+
+
+def interval(values: Floats) -> list[float] | None:
+    """Return the percentile interval of replicates; None where too few are defined."""
+    known = values[np.isfinite(values)]
+    if known.size < 0.9 * values.size:
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]
+
+
+def pool(scored: Sequence[tuple[str, Score]]) -> Score:
+    """
+    Pool the scores of several inputs.
+
+    :param scored: (who, scores) of each input; one person's inputs are resampled together
+    :return: by family: its figures, ``inputs``, ``people``, and ``interval``: 95 %, by figure, None
+        where there are too few people; counts and confusion beside them. ``{}`` without scores
+    """
+    found: Score = {}
+    for family in FAMILIES:
+        sums, people = sums_of(family, scored)
+        if not people:
+            continue
+        total = sums.sum(axis=0)
+        drawn = weights(len(people))
+        replicates = None if drawn is None else drawn @ sums
+        score: Score = {
+            'inputs': sum(family.within(scores) is not None for _, scores in scored),
+            'people': len(people)}
+        if family.sums is _counts:
+            score |= dict(zip(('tp', 'fp', 'fn'), map(int, total[:3].tolist()), strict=True))
+        score |= {metric.name: float(metric.of(total)) for metric in family.metrics}
+        if family.sums is _confusion:
+            score |= _classes(total, replicates)
+        elif family.sums is _moments or family.path == ('faces',):
+            score['n'] = int(total[0])
+        score['interval'] = {
+            metric.name: None if replicates is None else interval(metric.of(replicates))
+            for metric in family.metrics}
+        _place(found, family.path, score)
+    return found
+
+
+def _classes(total: Floats, replicates: Floats | None) -> Score:
+    """Return n, the confusion and the scores of each class."""
+    table = _table(total)
+    per_class = {}
+    for index, name in enumerate(CLASSES):
+        labelled, read = table[index].sum(), table[:, index].sum()
+        if labelled:
+            right = table[index, index]
+            per_class[name] = {
+                'n': int(labelled), 'precision': float(right / read) if read else None,
+                'recall': float(right / labelled), 'f1': float(_class_f1(total, index)),
+                'f1_interval': None if replicates is None
+                else interval(_class_f1(replicates, index))}
+    return {
+        'n': int(total.sum()), 'per_class': per_class,
+        'confusion': {
+            truth: {read: int(count) for read, count in zip(READS, row, strict=True) if count}
+            for truth, row in zip(CLASSES, table, strict=True) if row.sum()}}
+
+
+def _place(found: Score, path: tuple[str, ...], score: Score) -> None:
+    for key in path[:-1]:
+        found = found.setdefault(key, {})
+    found[path[-1]] = {**score, **found.get(path[-1], {})}
+
+
+def who(summary: Score) -> str:
+    """Say whose an input is: its subject as labelled, else itself."""
+    return str(summary.get('subject') or f'{summary["input"]}\n{summary.get("topic") or ""}')

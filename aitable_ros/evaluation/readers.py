@@ -1,0 +1,69 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Opens whatever recording a path is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from aitable_ros.errors import InputError
+from aitable_ros.evaluation.bag import Bag
+from aitable_ros.evaluation.bag import camera_topics
+from aitable_ros.evaluation.recorded import namespaces
+from aitable_ros.evaluation.recording import is_bag
+from aitable_ros.evaluation.recording import Recording
+from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.stills import is_picture
+from aitable_ros.evaluation.stills import Stills
+from aitable_ros.evaluation.video import Video
+
+__all__ = ['Source', 'choose_topics', 'open_source']
+
+
+def choose_topics(
+    path: Path, wanted: Sequence[str], *, from_topics: bool = False,
+) -> list[str | None]:
+    """
+    Return the topics that patterns choose; None where the input is to choose itself.
+
+    :param wanted: camera topics of a bag, or shell patterns of them
+    :param from_topics: they are namespaces of our recorded topics instead
+    """
+    if not wanted or (len(wanted) == 1 and not any(mark in wanted[0] for mark in '*?[')):
+        return list(wanted) or [None]
+    try:
+        if not path.exists() or not is_bag(path):
+            return [wanted[0]]
+        recording = Recording(path)
+    except InputError:
+        return [wanted[0]]  # it will be said when it is its turn
+    there = list(namespaces(recording.topics)) if from_topics else [
+        name for name, count in camera_topics(recording).items() if count != 0]
+    chosen: list[str | None] = []
+    for pattern in wanted:
+        found = [name for name in there
+                 if fnmatchcase(name, pattern) or fnmatchcase(name, f'/{pattern}')]
+        chosen += [name for name in found or [pattern] if name not in chosen]
+    return chosen
+
+
+def open_source(path: str | Path, topic: str | None = None) -> Source:
+    """
+    Open a rosbag2 (``.db3``, ``.mcap`` or its folder), a video or GIF, or a folder of pictures.
+
+    :param topic: the camera topic of a bag; may be left out where it has one
+    :raises InputError: absent, unreadable or empty, no such topic, or a topic asked of what is not
+        a bag
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f'{path}: no such file or folder')
+    if is_bag(path):
+        return Bag(path, topic)
+    if topic:
+        raise InputError(f'{path}: not a rosbag2, so it has no topic {topic}; leave --topic out')
+    if path.is_dir() or is_picture(path):
+        return Stills(path)
+    return Video(path)

@@ -1,0 +1,167 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the models saw, kept, and judged again under other fatigue thresholds.
+
+Vision takes milliseconds a frame, judging its readings microseconds: a recording is looked at once
+and judged as often as one likes. Some kilobytes a frame are kept, no images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from dataclasses import replace
+
+from aitable_ros.evaluation.source import Source
+from aitable_ros.fatigue.eyes import no_face
+from aitable_ros.fatigue.eyes import read_eyes
+from aitable_ros.fatigue.monitor import JUMP_NS
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.fatigue.person import PersonFatigue
+from aitable_ros.pipeline import Pipeline
+from aitable_ros.types import EyeReading
+from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import FaceResult
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import TrackedFace
+from aitable_ros.types import Validity
+
+VISION = ('min_presence',)
+"""Fatigue options on which the vision depends: the mesh is followed, or not, by them."""
+EYES = ('max_yaw', 'max_pitch', 'min_eye_px')
+"""Fatigue options on which the readings depend, and not the vision."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """
+    One frame without its image.
+
+    :param result: what the pipeline said, its landmarks and fatigue left out
+    :param readings: of each face, by track
+    :param landmarks: of each face that has a mesh, by track; empty where they are not kept
+    :param size: width and height of the image
+    """
+
+    result: FrameResult
+    readings: dict[int, EyeReading]
+    landmarks: dict[int, FaceLandmarks]
+    size: tuple[int, int]
+
+
+def look(
+    source: Source, pipeline: Pipeline, *, landmarks: bool = False,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> list[Seen]:
+    """
+    Run the models over a recording once.
+
+    :param landmarks: keep them too, 6 kB a face
+    """
+    seen = []
+    options = pipeline.options.fatigue
+    pipeline.reset()
+    with closing(iter(source)) as frames:
+        for index, frame in enumerate(frames):
+            if source.stills and index:
+                pipeline.reset()
+            result = pipeline.process_frame(frame)
+            meshes = {face.face.track_id: face.landmarks for face in result.faces
+                      if face.landmarks is not None}
+            seen.append(Seen(
+                result=replace(result, absent=(), events=(), faces=tuple(
+                    replace(face, landmarks=None, fatigue=None) for face in result.faces)),
+                readings=_readings(
+                    result.faces, meshes, frame.stamp_ns, (frame.width, frame.height), options),
+                landmarks=meshes if landmarks else {}, size=(frame.width, frame.height)))
+            progress(index + 1)
+    return seen
+
+
+def read_again(seen: Sequence[Seen], options: FatigueOptions) -> list[Seen]:
+    """Read the eyes of kept landmarks under other options."""
+    return [
+        replace(frame, readings=_readings(
+            frame.result.faces, frame.landmarks, frame.result.stamp_ns, frame.size, options))
+        for frame in seen]
+
+
+def _readings(
+    faces: Iterable[FaceResult], meshes: dict[int, FaceLandmarks], stamp_ns: int,
+    size: tuple[int, int], options: FatigueOptions,
+) -> dict[int, EyeReading]:
+    """Read each face's mesh as :class:`aitable_ros.fatigue.monitor.FatigueMonitor` does."""
+    return {
+        face.face.track_id: read_eyes(meshes[face.face.track_id], stamp_ns, *size, options)
+        if face.face.track_id in meshes else no_face(stamp_ns)
+        for face in faces}
+
+
+def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult]:
+    """Yield the results of the frames as the pipeline would give them under these thresholds."""
+    people: dict[int, PersonFatigue] = {}
+    seen_ns: dict[int, int] = {}
+    stamp_ns: int | None = None
+    last: dict[int, FatigueAssessment] = {}
+    for frame in seen:
+        now = frame.result.stamp_ns
+        if stamp_ns is not None and now <= stamp_ns:
+            if stamp_ns - now <= JUMP_NS:
+                yield _with(frame.result, last, ())
+                continue
+            people.clear()
+        stamp_ns = now
+        last, events = {}, list[FatigueEvent]()
+        for track_id, reading in frame.readings.items():
+            person = people.get(track_id)
+            if person is None:
+                person = people[track_id] = PersonFatigue(track_id, options)
+                seen_ns[track_id] = 0
+            if reading.validity is not Validity.NO_FACE:
+                seen_ns[track_id] = now
+            last[track_id], told = person.update(reading)
+            events += told
+        for track_id in [track_id for track_id in people if track_id not in frame.readings]:
+            if (now - seen_ns[track_id]) * 1e-9 > options.forget_s:
+                del people[track_id]
+                continue
+            events += people[track_id].update(no_face(now))[1]
+        yield _with(frame.result, last, events)
+
+
+def _with(
+    result: FrameResult, assessments: dict[int, FatigueAssessment], events: Sequence[FatigueEvent],
+) -> FrameResult:
+    return replace(result, events=tuple(events), faces=tuple(
+        replace(face, fatigue=assessments.get(face.face.track_id)) for face in result.faces))
+
+
+def feel(
+    source: Source, seen: Sequence[Seen], pipeline: Pipeline,
+    progress: Callable[[int], None] = lambda frames: None,
+) -> Iterator[FrameResult]:
+    """Decode a recording again for the emotion stage alone, on the faces found before."""
+    pipeline.emotion.reset()
+    with closing(iter(source)) as frames:
+        for index, (frame, known) in enumerate(zip(frames, seen)):
+            if source.stills and index:
+                pipeline.emotion.reset()
+            faces = [face.face for face in known.result.faces]
+            yield _feeling(pipeline, frame, faces, known.result)
+            progress(index + 1)
+
+
+def _feeling(
+    pipeline: Pipeline, frame: Frame, faces: Sequence[TrackedFace], result: FrameResult,
+) -> FrameResult:
+    found = pipeline.emotion.update(frame, faces)
+    return replace(result, faces=tuple(
+        replace(face, emotion=found.get(face.face.track_id)) for face in result.faces))

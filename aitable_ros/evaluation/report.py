@@ -1,0 +1,261 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The report: one HTML file that needs nothing else, of what was measured and, beside it, the truth.
+
+``aitable evaluate`` and ``aitable demo`` fill a :class:`Report` and call :func:`write_report`.
+Everything but the title may be left out; a section without data does not appear.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from datetime import datetime
+from datetime import timezone
+import json
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros import __version__
+from aitable_ros.evaluation.atomic import replacing
+from aitable_ros.types import FatigueEventType
+
+Floats = NDArray[np.floating[Any]]
+State = Literal['good', 'warn', 'bad', 'plain']
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """
+    A headline card.
+
+    :param value: the figure, already formatted: ``8 of 8``, ``0.037``, ``ALERT``
+    :param note: a few words below it
+    :param state: ``good``, ``warn``, ``bad``: a coloured edge and a word; ``plain`` judges nothing
+    """
+
+    label: str
+    value: str
+    note: str = ''
+    state: State = 'plain'
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """
+    One person's figures over time; each ``(n,)`` like ``time_s``, NaN where not known, or None.
+
+    :param time_s: seconds from the start of the recording, rising
+    :param ear: eye aspect ratio, mean of the eyes
+    :param openness: 0 shut ... 1 open
+    :param perclos: share of closed time over 60 s, 0 ... 1
+    :param perclos_long: over 180 s
+    :param level: values of :class:`aitable_ros.types.FatigueLevel`
+    :param probabilities: ``(n, 8)`` in the order of :class:`aitable_ros.types.Expression`
+    :param valence: -1 ... 1
+    :param arousal: -1 ... 1
+    """
+
+    time_s: Floats
+    ear: Floats | None = None
+    openness: Floats | None = None
+    perclos: Floats | None = None
+    perclos_long: Floats | None = None
+    level: NDArray[np.integer[Any]] | None = None
+    probabilities: Floats | None = None
+    valence: Floats | None = None
+    arousal: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and len(value) != len(self.time_s):
+                raise ValueError(
+                    f'Series.{item.name} has {len(value)} values for {len(self.time_s)} times')
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when to when, in seconds from the start, and what (an expression, a reason)."""
+
+    start_s: float
+    end_s: float
+    label: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An event found: type, when it began, how long it took, a remark, and PNG or JPEG bytes."""
+
+    type: FatigueEventType
+    start_s: float
+    duration_s: float
+    note: str = ''
+    picture: bytes = b''
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """What is known to be true: curves in the form of the measured ones, and spans."""
+
+    series: Series | None = None
+    blinks: Sequence[Span] = ()
+    closures: Sequence[Span] = ()
+    """Long closures, microsleeps, sleeps; the label says which."""
+    expressions: Sequence[Span] = ()
+    """The label is a lower-case name of :class:`aitable_ros.types.Expression`."""
+    ignore: Sequence[Span] = ()
+    """Parts that are not scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """
+    What ran in one stage and how the chain came to it.
+
+    :param steps: one line for each attempt, as ``Resolution.explain()`` tells it
+    """
+
+    stage: str
+    model: str
+    backend: str
+    precision: str
+    steps: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell that leads to another file, by its path relative to the report."""
+
+    text: str
+    href: str
+
+
+Cell = str | int | float | Link
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """
+    A table.
+
+    :param rows: cells in the order of ``columns``; numbers are set right, text left
+    :param heat: shade each number by its share of the row's sum (a confusion matrix)
+    :param wide: over the whole page, not beside another one
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ''
+    heat: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """
+    A chart beside the usual ones.
+
+    :param figure: a plotly figure: ``data`` and ``layout``
+    :param told: what it shows, for those who do not see it
+    """
+
+    title: str
+    figure: Mapping[str, Any]
+    told: str
+    caption: str = ''
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """
+    Everything a report may show.
+
+    :param subtitle: one line: how long, how many frames, from what
+    :param verdicts: the headline cards, most important first
+    :param measured: the primary person over time
+    :param truth: drawn beside it, dashed or hatched
+    :param moments: the events found, blinks included
+    :param expression_share: lower-case expression -> share of the readings, 0 ... 1
+    :param latency_ms: name of a span of time -> ``(n,)`` milliseconds; percentiles are shown
+    :param latency_budget_ms: p95 above this is marked
+    :param stages: provenance
+    :param plots: further charts, above the tables
+    :param tables: scores, confusion matrices
+    :param picture: bytes of a PNG or JPEG, such as an annotated key frame
+    :param notes: one line each: what a reader must know to trust the figures
+    :param facts: how it was made: versions, machine, parameters
+    """
+
+    title: str
+    subtitle: str = ''
+    verdicts: Sequence[Verdict] = ()
+    measured: Series | None = None
+    truth: Truth | None = None
+    moments: Sequence[Moment] = ()
+    expression_share: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, Floats] = field(default_factory=dict)
+    latency_budget_ms: float | None = None
+    stages: Sequence[Stage] = ()
+    plots: Sequence[Plot] = ()
+    tables: Sequence[Table] = ()
+    picture: bytes | None = None
+    picture_caption: str = ''
+    notes: Sequence[str] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """
+    Write a report as one self-contained HTML file of about 5 MB (plotly is in it), atomically.
+
+    :return: the file
+    """
+    from jinja2 import Environment
+    from jinja2 import PackageLoader
+    from jinja2 import StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    from aitable_ros.evaluation import charts
+
+    figures = charts.figures(report)
+    page = Environment(
+        loader=PackageLoader('aitable_ros.evaluation', ''), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=StrictUndefined,
+    ).get_template('report.html').render(
+        report=report,
+        figures={name: _for_script(figure) for name, figure in figures.items()},
+        plotly=get_plotlyjs() if figures else '',
+        shares=charts.shares(report),
+        latencies=charts.latencies(report),
+        tables=[charts.cells(table) for table in report.tables],
+        picture=_data_url(report.picture) if report.picture else '',
+        moments=sorted(report.moments, key=lambda moment: moment.start_s),
+        pictures={moment: _data_url(moment.picture) for moment in report.moments if moment.picture},
+        version=__version__,
+        made=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+    )
+    path = Path(path)
+    with replacing(path) as draft:
+        draft.write_text(page, encoding='utf-8')
+    return path
+
+
+def _for_script(figure: object) -> str:
+    """JSON that can stand in a script element."""
+    return json.dumps(figure, allow_nan=False, separators=(',', ':')).replace('<', '\\u003c')
+
+
+def _data_url(picture: bytes) -> str:
+    kind = 'png' if picture.startswith(b'\x89PNG') else 'jpeg'
+    return f'data:image/{kind};base64,{b64encode(picture).decode()}'

@@ -1,0 +1,125 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""One recording through the pipeline, to the four files of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+
+from aitable_ros.errors import InputError
+from aitable_ros.evaluation.item import INTERRUPTED
+from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.presentation import present
+from aitable_ros.evaluation.recorded import Replay
+from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.summary import summarise
+from aitable_ros.evaluation.summary import Summary
+from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.table import EventTable
+from aitable_ros.evaluation.table import FrameTable
+from aitable_ros.evaluation.table import rows_from_result
+from aitable_ros.evaluation.tally import FoundEvent
+from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.thumbnails import thumbnails as make_thumbnails
+from aitable_ros.pipeline import Pipeline
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+
+MOST_FACES = 64
+"""As many as the parameter allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What became of one recording.
+
+    :param problem: why it was not read to its end, or why its labels do not fit; else empty
+    """
+
+    summary: Summary
+    problem: str = ''
+
+
+def evaluate(
+    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | Replay, *,
+    progress: Callable[[int], None] = lambda frames: None, command: str = '',
+    everybody: bool = False, thumbnails: bool = False,
+    on_result: Callable[[Frame, FrameResult], None] | None = None,
+) -> Outcome:
+    """
+    Read a recording, write ``frames.parquet``, ``events.csv``, ``summary.json``, ``report.html``.
+
+    A damaged end of the input or Ctrl-C ends the reading, not the writing: what was done is kept,
+    and the summary's ``partial`` says so.
+
+    :param labels: scored against; checked against the input first
+    :param output: folder, made if need be
+    :param progress: told the number of frames done
+    :param command: shown in the report
+    :param everybody: report all faces of a still image, whatever ``max_faces``, which is a
+        camera's: it keeps up with its images
+    :param thumbnails: put pictures of the primary person's face at the events into the report
+    :param on_result: given each frame and its result
+    :raises InputError: labels that do not fit, nothing could be read, or no space to write
+    """
+    if labels:
+        labels.check(source.frames, source.names)
+    pipeline.reset()
+    faces = pipeline.options.face
+    pipeline.faces.configure(
+        replace(faces, max_faces=MOST_FACES) if everybody and source.stills else faces)
+    tally = Tally(stills=source.stills)
+    problem = ''
+    frames = iter(source)
+    with ExitStack() as stack:
+        table = stack.enter_context(FrameTable.open(output / 'frames.parquet'))
+        events = stack.enter_context(EventTable(output / 'events.csv'))
+        stack.enter_context(closing(frames))
+        try:
+            for index, frame in enumerate(frames):
+                if source.stills and index:
+                    pipeline.reset()
+                result = pipeline.process_frame(frame)
+                name = source.names[index] if source.names else None
+                for event in tally.add(result):
+                    events.add(_event_row(event))
+                table.add(rows_from_result(result, index, tally.stamps[0], name))
+                if on_result is not None:
+                    on_result(frame, result)
+                progress(index + 1)
+        except InputError as error:
+            problem = str(error)
+        except KeyboardInterrupt:
+            problem = INTERRUPTED
+        if not tally.stamps:
+            if problem == INTERRUPTED:
+                raise KeyboardInterrupt
+            raise InputError(problem or f'{source.path}: no frames')
+    partial = f'{problem} (after frame {len(tally.stamps) - 1})' if problem else None
+    if labels and not problem:
+        try:
+            labels.check(len(tally.stamps), source.names)
+        except InputError as error:
+            problem = str(error)
+    summary = summarise(source, tally, labels, partial)
+    write_json(output / 'summary.json', summary)
+    pictures = make_thumbnails(source, tally, output / 'frames.parquet') if thumbnails else {}
+    write_report(output / 'report.html', present(
+        source, tally, labels, summary, output / 'frames.parquet', pipeline, command, pictures))
+    return Outcome(summary, problem)
+
+
+def _event_row(found: FoundEvent) -> dict[str, object]:
+    event = found.event
+    return {
+        'type': event.type.name, 'track_id': event.track_id, 'primary': int(found.primary),
+        'start_s': f'{found.start_s:.6f}', 'end_s': f'{found.end_s:.6f}',
+        'duration_s': f'{event.duration_s:.6f}', 'start_frame': found.start_frame,
+        'end_frame': found.end_frame, 'start_ns': event.start_ns, 'level': event.level.name}

@@ -1,0 +1,182 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What one recording scores against its labels; ``docs/evaluation.md`` has each formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.metrics import affect_score
+from aitable_ros.evaluation.metrics import box_score
+from aitable_ros.evaluation.metrics import Detections
+from aitable_ros.evaluation.metrics import expression_score
+from aitable_ros.evaluation.metrics import majority
+from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.metrics import Matching
+from aitable_ros.evaluation.pooling import pool
+from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.tally import Tally
+from aitable_ros.types import Expression
+from aitable_ros.types import FatigueEventType
+
+Score = dict[str, Any]
+CLOSURES = (FatigueEventType.LONG_CLOSURE, FatigueEventType.MICROSLEEP, FatigueEventType.SLEEP)
+FPS_SLACK = 0.1
+"""Labels counted at a frame rate further off than this share are of another copy."""
+
+
+def scores(source: Source, tally: Tally, labels: Labels) -> Score:
+    """Score everything that is labelled, as far as the input was read."""
+    found: Score = {}
+    done = len(tally.stamps)
+    hours = scored_s(tally, labels) / 3600
+    for name, spans, labelled in (
+            ('blink', tally.blinks(), labels.blinks),
+            ('closures', closures(tally), labels.closures)):
+        if labelled is not None and not source.stills:
+            matching = match_spans(
+                spans, [span for span in labelled if span.start < done], labels.ignore)
+            found[name] = of_spans(matching, hours)
+            if name == 'closures':
+                found[name]['start_error_s'] = _start_error_s(matching, tally)
+    found |= _emotion_scores(source, tally, labels)
+    if labels.perclos is not None:
+        measured = tally.perclos
+        found['perclos'] = {
+            'labelled': labels.perclos, 'measured': measured, 'error': measured - labels.perclos}
+    faces = face_scores(source, tally, labels)
+    if faces:
+        found['faces'] = faces
+    return found
+
+
+def doubts(source: Source, labels: Labels) -> list[str]:
+    """Return what makes a reader doubt that the labels fit, or that all of them was used."""
+    told = labels.told()
+    if labels.fps and source.fps and abs(labels.fps / source.fps - 1) > FPS_SLACK:
+        told.append(f'the labels count frames at {labels.fps:g} a second, the input has '
+                    f'{source.fps:.4g}: are they of this copy of it?')
+    if labels.tolerance_frames not in (None, 2):
+        told.append(f'the labels ask for a tolerance of {labels.tolerance_frames} frames; scored '
+                    'within 2, as always')
+    return told
+
+
+def scored_s(tally: Tally, labels: Labels) -> float:
+    """Seconds of the recording that are not ignored."""
+    ignored = np.zeros(len(tally.stamps), bool)
+    for part in labels.ignore:
+        ignored[part.start:part.end + 1] = True
+    return tally.duration_s * float((~ignored).mean()) if len(ignored) else 0.0
+
+
+def closures(tally: Tally) -> list[FrameSpan]:
+    """Return the primary person's closures that are longer than a blink, in frames."""
+    return [FrameSpan(e.start_frame, e.end_frame) for e in tally.of_primary(*CLOSURES)]
+
+
+def of_detections(score: Detections) -> Score:
+    """Return the counts, precision, recall and F1."""
+    return {**asdict(score), 'precision': score.precision, 'recall': score.recall, 'f1': score.f1}
+
+
+def of_spans(matching: Matching, hours: float) -> Score:
+    """Return the counts, what follows from them, and which ones were missed and invented."""
+    counts = matching.counts
+    return {
+        **of_detections(counts), 'scored_s': hours * 3600,
+        'false_per_hour': counts.fp / hours if hours else None,
+        'missed': [[span.start, span.end] for span in matching.missed],
+        'invented': [[span.start, span.end] for span in matching.invented]}
+
+
+def _start_error_s(matching: Matching, tally: Tally) -> float | None:
+    errors = [abs(tally.time_s(a.start) - tally.time_s(b.start)) for a, b in matching.pairs]
+    return float(np.mean(errors)) if errors else None
+
+
+def _emotion_scores(source: Source, tally: Tally, labels: Labels) -> Score:
+    """Score expression, valence and arousal by frame or image, expression also by span."""
+    found: Score = {}
+    frames: list[tuple[int, FrameSpan]] = []
+    spans: list[tuple[Expression, Expression]] = []
+    for span in expression_spans(source, labels, len(tally.stamps)):
+        inside = [
+            frame for frame in range(span.start, span.end + 1)
+            if not any(part.start <= frame <= part.end for part in labels.ignore)]
+        frames += [(frame, span) for frame in inside]
+        if inside and span.expression is not None:
+            spans.append((span.expression, majority(
+                [Expression(tally.expressions[frame]) for frame in inside])))
+    pairs = [(span.expression, Expression(tally.expressions[frame]))
+             for frame, span in frames if span.expression is not None]
+    if pairs:
+        found['expression'] = expression_score(pairs)
+        if source.stills:  # each image is a person of its own
+            alone = [(str(frame), {'expression': expression_score([pair])})
+                     for frame, pair in enumerate(pairs)]
+            found['expression']['interval'] = pool(alone)['expression']['interval']
+        else:
+            found['expression']['by_span'] = expression_score(spans)
+    for name, values in (('valence', tally.valence), ('arousal', tally.arousal)):
+        truth = np.array([getattr(span, name) for _, span in frames], np.float64)
+        if np.isfinite(truth).any():
+            read = np.array([values[frame] for frame, _ in frames], np.float64)
+            found[name] = affect_score(read, truth)
+    return found
+
+
+def expression_spans(source: Source, labels: Labels, frames: int) -> list[FrameSpan]:
+    """Return what is labelled of emotion, of frames or of image files, as far as was read."""
+    spans = [
+        FrameSpan(s.start, min(s.end, frames - 1), s.expression, s.valence, s.arousal)
+        for s in labels.expressions if s.start < frames]
+    places = {name: index for index, name in enumerate(source.names[:frames])}
+    spans += [
+        FrameSpan(places[name], places[name], picture.expression, picture.valence, picture.arousal)
+        for name, picture in labels.pictures.items()
+        if name in places and (picture.expression is not None or np.isfinite(
+            [picture.valence, picture.arousal]).any())]
+    return spans
+
+
+def face_scores(source: Source, tally: Tally, labels: Labels) -> Score:
+    """Score how many faces were seen and, in images whose boxes are labelled, where."""
+    counts: list[tuple[int, int]] = []
+    boxes = Detections(0, 0, 0)
+    boxed = False
+    if labels.faces is not None:
+        ignored: set[int] = set()
+        for part in labels.ignore:
+            ignored |= set(range(part.start, part.end + 1))
+        counts += [(labels.faces, seen) for frame, seen in enumerate(tally.faces)
+                   if frame not in ignored]
+    for index, name in enumerate(source.names[:len(tally.faces)]):
+        picture = labels.pictures.get(name)
+        if picture is None:
+            continue
+        if picture.faces is not None:
+            counts.append((picture.faces, tally.faces[index]))
+        if picture.boxes is not None:
+            boxed = True
+            boxes += box_score(tally.boxes[index], picture.boxes)
+    found: Score = {}
+    if counts:
+        wanted, seen = np.array(counts).T
+        found = {
+            'n': len(counts), 'exact': float((wanted == seen).mean()),
+            'mean_absolute_error': float(np.abs(wanted - seen).mean())}
+    if boxed:
+        found['boxes'] = of_detections(boxes)
+    return found
+
+
+def spans_of(pairs: Sequence[Sequence[int]]) -> list[FrameSpan]:
+    """Return spans of ``[first frame, last frame]``, as summaries hold them."""
+    return [FrameSpan(int(start), int(end)) for start, end in pairs]

@@ -1,0 +1,100 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""``summary.json``: the answer in figures, and the scores against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitable_ros.evaluation.atomic import replacing
+from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.pooling import pool
+from aitable_ros.evaluation.pooling import who
+from aitable_ros.evaluation.scores import doubts
+from aitable_ros.evaluation.scores import scores
+from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.tally import Tally
+from aitable_ros.types import FatigueEventType
+
+Summary = dict[str, Any]
+EVENTS = tuple(kind for kind in FatigueEventType if kind is not FatigueEventType.LEVEL_CHANGED)
+
+
+def summarise(
+    source: Source, tally: Tally, labels: Labels | None, partial: str | None = None,
+) -> Summary:
+    """
+    Make the summary of DESIGN.md section 3; events, blinks and fatigue are the primary person's.
+
+    Beside the contract's keys: ``usable_s`` (time in which the eyes could be measured; ``perclos``
+    is ``closed_s`` over it), ``partial`` (why not all of the input was read, else null), ``notes``.
+
+    :param partial: why the input was not read to its end
+    """
+    faces = np.asarray(tally.faces, np.int64)
+    blinks = tally.of_primary(FatigueEventType.BLINK)
+    summary: Summary = {
+        'input': str(source.path),
+        'topic': source.topic or None,
+        'frames': len(faces),
+        'duration_s': tally.duration_s,
+        'face_ratio': float((faces > 0).mean()) if faces.size else 0.0,
+        'faces_per_frame': {
+            'mean': float(faces.mean()) if faces.size else 0.0,
+            'max': int(faces.max()) if faces.size else 0},
+        'blinks': [
+            {'start_s': e.start_s, 'end_s': e.end_s, 'start_frame': e.start_frame,
+             'end_frame': e.end_frame} for e in blinks],
+        'perclos': tally.perclos,
+        'closed_s': tally.closed_s,
+        'usable_s': tally.usable_s,
+        'events': {kind.name: len(tally.of_primary(kind)) for kind in EVENTS},
+        'level_max': tally.level_max.name,
+        'expression_share': tally.expression_share(),
+        'backend': {stage: asdict(model) for stage, model in tally.models.items()},
+        'scores': scores(source, tally, labels) if labels else {},
+        'partial': partial,
+        'notes': list(source.notes),
+    }
+    if labels:
+        summary['subject'] = labels.subject or None
+        summary['notes'] += doubts(source, labels)
+    whole: Summary = rounded(summary)
+    return whole
+
+
+def pooled(summaries: Sequence[Summary]) -> Summary:
+    """Pool the scores of several inputs, with bootstrap intervals over people."""
+    whole: Summary = rounded(pool([
+        (who(summary), summary['scores']) for summary in summaries]))
+    return whole
+
+
+def write_json(path: Path, value: Summary) -> None:
+    """
+    Write JSON whole or not at all.
+
+    :raises InputError: the file cannot be written
+    """
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n', encoding='utf-8')
+
+
+def rounded(value: Any) -> Any:
+    """Round floats to a microsecond or a millionth; what is not finite becomes None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(entry) for entry in value]
+    return value

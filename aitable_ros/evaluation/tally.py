@@ -1,0 +1,178 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of a recording while it is read: some bytes a frame, and the events."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.types import Expression
+from aitable_ros.types import FaceResult
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import NAN
+
+SEVERITY = (FatigueLevel.UNKNOWN, FatigueLevel.ALERT, FatigueLevel.MILD, FatigueLevel.SEVERE,
+            FatigueLevel.ASLEEP)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """
+    An event placed in the recording.
+
+    :param primary: of the primary person
+    :param start_frame: the frame nearest to its start
+    :param end_frame: the frame nearest to its end
+    """
+
+    event: FatigueEvent
+    primary: bool
+    start_s: float
+    start_frame: int
+    end_frame: int
+
+    @property
+    def end_s(self) -> float:
+        """Seconds since the first frame."""
+        return self.start_s + self.event.duration_s
+
+
+class Tally:
+    """
+    Counts what the summary needs, of the primary person where it is about a person.
+
+    :param stills: frames have nothing to do with each other, so no time passes
+    """
+
+    def __init__(self, *, stills: bool = False) -> None:
+        self.stills = stills
+        self.stamps = array('q')
+        self.faces = array('H')
+        self.expressions = array('B')
+        """The primary person's :class:`Expression` in each frame; UNKNOWN without a face too."""
+        self.valence = array('f')
+        self.arousal = array('f')
+        self.boxes: list[tuple[tuple[float, float, float, float], ...]] = []
+        """Of stills only."""
+        self.events: list[FoundEvent] = []
+        self.level_max = FatigueLevel.UNKNOWN
+        self.usable_s = 0.0
+        self.closed_s = 0.0
+        self.models: dict[str, ModelInfo] = {}
+        self._segment = 0
+        self._primary = 0
+        self._counted: dict[int, tuple[float, float]] = {}
+
+    def add(self, result: FrameResult) -> list[FoundEvent]:
+        """
+        Count one frame.
+
+        :return: its events, placed
+        """
+        if self.stamps and result.stamp_ns < self.stamps[-1]:
+            self._segment = len(self.stamps)  # a bag that loops: time starts anew
+            self._counted.clear()
+        self.stamps.append(result.stamp_ns)
+        self.faces.append(len(result.faces))
+        self.models = result.models
+        primary = result.primary
+        if primary is not None:
+            self._primary = primary.face.track_id
+        emotion = primary.emotion if primary else None
+        self.expressions.append(emotion.expression if emotion else Expression.UNKNOWN)
+        self.valence.append(emotion.valence if emotion else NAN)
+        self.arousal.append(emotion.arousal if emotion else NAN)
+        if self.stills:
+            self.boxes.append(tuple(_box(face) for face in result.faces))
+            return []
+        for face in result.faces:
+            if face.fatigue is not None:
+                self._count_eyes(face.fatigue, face is primary)
+        found = [self._place(event) for event in result.events]
+        self.events += found
+        return found
+
+    def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
+        """Add up the usable and closed time of whoever is the primary person."""
+        if primary:
+            self.level_max = max(self.level_max, state.level, key=SEVERITY.index)
+            usable_s, closed_s = self._counted.get(state.track_id, (0.0, 0.0))
+            self.usable_s += state.usable_s - usable_s
+            self.closed_s += state.closed_s - closed_s
+        self._counted[state.track_id] = state.usable_s, state.closed_s
+
+    def _place(self, event: FatigueEvent) -> FoundEvent:
+        end_ns = event.start_ns + round(event.duration_s * 1e9)
+        return FoundEvent(
+            event=event, primary=event.track_id == self._primary,
+            start_s=(event.start_ns - self.stamps[0]) / 1e9,
+            start_frame=self.frame_at(event.start_ns), end_frame=self.frame_at(end_ns))
+
+    def frame_at(self, stamp_ns: int) -> int:
+        """Return the number of the frame nearest to a time, of the newest run of rising stamps."""
+        last = len(self.stamps) - 1
+        after = min(bisect_left(self.stamps, stamp_ns, self._segment), last)
+        if after > self._segment:
+            before = after - 1
+            if stamp_ns - self.stamps[before] <= self.stamps[after] - stamp_ns:
+                return before
+        return after
+
+    def time_s(self, frame: int) -> float:
+        """Seconds from the first frame to this one; past the end, as if it went on."""
+        last = len(self.stamps) - 1
+        known = (self.stamps[min(frame, last)] - self.stamps[0]) / 1e9
+        return known + max(0, frame - last) * self.period_s
+
+    @property
+    def period_s(self) -> float:
+        """Median time between two frames."""
+        steps = np.diff(np.asarray(self.stamps))
+        steps = steps[steps > 0]
+        return float(np.median(steps)) / 1e9 if steps.size else 0.0
+
+    @property
+    def duration_s(self) -> float:
+        """How long the recording lasts, its last frame included; 0 for stills."""
+        if self.stills or not self.stamps:
+            return 0.0
+        steps = np.diff(np.asarray(self.stamps))
+        return float(steps[steps > 0].sum()) / 1e9 + self.period_s
+
+    @property
+    def perclos(self) -> float:
+        """Closed share of the usable time of the whole recording; NaN without usable time."""
+        return self.closed_s / self.usable_s if self.usable_s else NAN
+
+    def of_primary(self, *types: FatigueEventType) -> list[FoundEvent]:
+        """Return the primary person's events of these types in the order of their starts."""
+        found = [e for e in self.events if e.primary and e.event.type in types]
+        return sorted(found, key=lambda e: e.start_s)
+
+    def blinks(self) -> list[FrameSpan]:
+        """Return the primary person's blinks in frames."""
+        return [FrameSpan(e.start_frame, e.end_frame)
+                for e in self.of_primary(FatigueEventType.BLINK)]
+
+    def expression_share(self) -> dict[str, float]:
+        """Share of each expression among the frames in which one was read."""
+        counts = Counter(Expression(value) for value in self.expressions)
+        counts.pop(Expression.UNKNOWN, None)
+        return {e.name.lower(): counts[e] / counts.total()
+                for e in Expression if counts[e]}
+
+
+def _box(face: FaceResult) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = face.face.box.tolist()
+    return x1, y1, x2, y2

@@ -1,0 +1,252 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Many recordings: resumed, in several processes, on a cluster; and what fails on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+from pyarrow import parquet
+import pytest
+
+from aitable_ros.cli import main
+from aitable_ros.evaluation.fleet import work
+from aitable_ros.evaluation.item import INTERRUPTED
+from aitable_ros.evaluation.item import Item
+from aitable_ros.tools.clip import ScriptedClip
+
+NEEDS_RAY = pytest.mark.skipif(
+    importlib.util.find_spec('ray') is None, reason='Ray is not installed here (an optional extra)')
+
+
+def run(*arguments) -> int:
+    return main(['evaluate', *map(str, arguments)])
+
+
+def write_clip(path: Path, seed: int, seconds: float = 4.0) -> Path:
+    clip = ScriptedClip(fps=20.0, seconds=seconds, seed=seed, size=(640, 360))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 20, (640, 360))
+    for frame, _ in clip:
+        writer.write(frame.image[..., ::-1])
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope='module')
+def clips(models, tmp_path_factory):
+    """Make three recordings of different people's eyelids."""
+    folder = tmp_path_factory.mktemp('clips')
+    return [write_clip(folder / f'clip_{seed}.avi', seed) for seed in range(3)]
+
+
+@pytest.fixture(scope='module')
+def alone(clips, tmp_path_factory):
+    """Evaluate them by one worker."""
+    folder = tmp_path_factory.mktemp('alone')
+    assert run(*clips, '--output', folder) == 0
+    return folder
+
+
+def same(one: Path, two: Path) -> None:
+    """Both folders hold the same results, bit for bit, but for the time that was spent."""
+    names = sorted(path.parent.name for path in one.glob('*/summary.json'))
+    assert names == sorted(path.parent.name for path in two.glob('*/summary.json'))
+    for name in names:
+        for file in ('summary.json', 'events.csv'):
+            assert (one / name / file).read_bytes() == (two / name / file).read_bytes(), name
+        tables = [parquet.read_table(folder / name / 'frames.parquet') for folder in (one, two)]
+        timed = [column for column in tables[0].column_names if column.endswith('_ms')]
+        a, b = (table.drop_columns(timed) for table in tables)
+        for column in a.column_names:
+            left, right = (
+                np.array(table[column].to_pylist(), object).astype(str) for table in (a, b))
+            assert (left == right).all(), (name, column)
+    assert (one / 'summary.json').read_bytes() == (two / 'summary.json').read_bytes()
+
+
+def test_two_workers_find_what_one_finds_bit_for_bit(clips, alone, tmp_path):
+    assert run(*clips, '--workers', 2, '--output', tmp_path) == 0
+    same(alone, tmp_path)
+    assert json.loads((tmp_path / 'summary.json').read_text())['problems'] == []
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(clips, alone, tmp_path, capsys):
+    bad = tmp_path / 'bad.avi'
+    bad.write_text('no video')
+    assert run(clips[0], bad, clips[1], '--workers', 2, '--output', tmp_path / 'out') == 2
+    assert 'bad.avi: not a video' in capsys.readouterr().err
+    together = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert [Path(entry['input']).name for entry in together['inputs']] == [
+        'clip_0.avi', 'clip_1.avi']
+    assert len(together['problems']) == 1
+    assert (tmp_path / 'out' / 'clip_1' / 'report.html').is_file()
+
+
+class Ears:
+    """Hears what a fleet tells."""
+
+    def __init__(self, on_begin=lambda index: None):
+        self.begun, self.told, self.ended = [], [], []
+        self._on_begin = on_begin
+
+    def begin(self, index, name, frames, fps):
+        self.begun.append(index)
+        self._on_begin(index)
+
+    def at(self, index, frames):
+        self.told.append((index, frames))
+
+    def end(self, index, done):
+        self.ended.append(index)
+
+
+def workers_of_this_process() -> list[int]:
+    found = []
+    for entry in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            fields = entry.read_text().rpartition(')')[2].split()
+            command = (entry.parent / 'cmdline').read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid() and b'spawn_main' in command:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_recording_done_again(
+        clips, alone, tmp_path):
+    killed = []
+
+    def kill_all_once(index):
+        if not killed:
+            killed.append(index)
+            for pid in workers_of_this_process():
+                os.kill(pid, signal.SIGKILL)
+
+    ears = Ears(kill_all_once)
+    items = [Item(path=clip, output=tmp_path / clip.stem) for clip in clips]
+    results = work(items, ears, workers=2)
+    assert killed
+    assert [done.problem for done in results] == ['', '', '']
+    assert sorted(ears.ended) == [0, 1, 2]
+    assert ears.begun.count(killed[0]) == 2
+    assert ears.told
+    for done, clip in zip(results, clips):
+        alone_found = json.loads((alone / clip.stem / 'summary.json').read_text())
+        assert done.summary == alone_found
+
+
+def test_what_kills_every_worker_is_given_up(clips, tmp_path):
+    def kill_who_begins_the_first(index):
+        if index == 0:
+            for pid in workers_of_this_process():
+                os.kill(pid, signal.SIGKILL)
+
+    items = [Item(path=clip, output=tmp_path / clip.stem) for clip in clips[:2]]
+    results = work(items, Ears(kill_who_begins_the_first), workers=2)
+    assert 'failed 2 times: its worker was killed by signal 9' in results[0].problem
+    assert results[0].summary is None
+
+
+def test_what_was_done_is_not_done_again(clips, alone, tmp_path, capsys):
+    some = clips[:2]
+    assert run(*some, '--output', tmp_path) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob('*/report.html')}
+    capsys.readouterr()
+    assert run(*some, '--output', tmp_path) == 0
+    assert '2 of 2 were finished by an earlier run' in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob('*/report.html')}
+    labels = tmp_path / 'labels'
+    labels.mkdir()
+    (labels / 'clip_0.json').write_text('{"blinks": []}')
+    assert run(*some, '--labels', labels, '--output', tmp_path) == 0  # other labels: clip_0 again
+    assert '1 of 2 were finished' in capsys.readouterr().err
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert [path.parent.name for path in before if before[path] != after[path]] == ['clip_0']
+    some[1].touch()
+    assert run(*some, '--labels', labels, '--output', tmp_path) == 0
+    assert '1 of 2 were finished' in capsys.readouterr().err
+    assert run(*some, '--labels', labels, '--output', tmp_path, '--again') == 0
+    assert 'finished' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_ctrl_c_keeps_what_is_there_and_the_next_run_does_the_rest(models, tmp_path, workers):
+    first = write_clip(tmp_path / 'first.avi', 9, 4)
+    long = [write_clip(tmp_path / 'long_0.avi', 8, 10)]
+    long += [shutil.copy(long[0], tmp_path / f'long_{number}.avi') for number in (1, 2)]
+    command = [
+        sys.executable, '-m', 'aitable_ros', 'evaluate', str(first), *map(str, long), '--workers',
+        str(workers), '--output', str(tmp_path / 'out')]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / 'out' / 'first' / 'done.json').exists() or not list(
+            (tmp_path / 'out').glob('long_*/.frames.parquet.part')):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert 'Traceback' not in error
+    partial = [
+        why for path in (tmp_path / 'out').glob('long_*/summary.json')
+        if (why := json.loads(path.read_text())['partial'])]
+    assert partial
+    assert all(INTERRUPTED in why for why in partial)
+    finished = len(list((tmp_path / 'out').glob('*/done.json')))
+    assert 1 <= finished < 4
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f'{finished} of 4 were finished by an earlier run' in done.stderr
+    together = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert [entry['frames'] for entry in together['inputs']] == [80, 200, 200, 200]
+    assert not any(entry['partial'] for entry in together['inputs'])
+
+
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (('--workers', 0), '--workers takes a number from 1'),
+    (('--cluster', '127.0.0.1:1'), 'needs Ray, which is not installed'
+     if importlib.util.find_spec('ray') is None else 'no Ray cluster answers there'),
+])
+def test_bad_arguments_are_one_line(clips, tmp_path, capsys, arguments, said):
+    assert run(clips[0], clips[1], *arguments, '--output', tmp_path) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert '\n' not in error
+
+
+@NEEDS_RAY
+@pytest.mark.slow
+def test_a_local_cluster_finds_what_one_worker_finds(clips, alone, tmp_path):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 2})
+    try:
+        bad = tmp_path / 'bad.avi'
+        bad.write_text('no video')
+        assert run(*clips, '--cluster', cluster.address, '--output', tmp_path / 'out') == 0
+        same(alone, tmp_path / 'out')
+        ears = Ears()
+        items = [Item(path=path, output=tmp_path / 'two' / path.stem) for path in (clips[0], bad)]
+        good, wrong = work(items, ears, cluster=cluster.address)
+        assert good.problem == ''
+        assert 'bad.avi: not a video' in wrong.problem
+        assert 0 in ears.begun
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
