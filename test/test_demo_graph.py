@@ -1,0 +1,299 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Real processes over real DDS: the camera, the nodes, and what happens when one of them goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.graph import Child
+from aitable_ros.tools.graph import Graph
+from aitable_ros.tools.graph import GraphError
+from aitable_ros.tools.story import stamp_of
+from aitable_ros.tools.story import Story
+from aitable_ros.types import Validity
+
+AITABLE = [sys.executable, '-m', 'aitable_ros']
+
+
+def _demo(folder: Path, *arguments: str) -> list[str]:
+    return [*AITABLE, 'demo', '--no-browser', '--output', str(folder / 'demo'), *arguments]
+
+
+def _descendants(pid: int) -> dict[int, str]:
+    """Return pid -> command line of every process below one."""
+    parents: dict[int, list[int]] = {}
+    for path in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            parent = int(path.read_text().rpartition(')')[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        parents.setdefault(parent, []).append(int(path.parent.name))
+    below = parents.get(pid, [])
+    found = {child: _command(child) for child in below}
+    for child in below:
+        found.update(_descendants(child))
+    return found
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f'/proc/{pid}/cmdline').read_bytes().replace(b'\0', b' ').decode()
+    except OSError:
+        return ''
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+def test_the_camera_reaches_a_subscriber_in_another_process(tmp_path):
+    """99 % of 720p at 30 fps, best effort, as they were drawn and stamped."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+
+    record = tmp_path / 'camera.csv'
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node('viewer', context=context)
+    stamps: list[int] = []
+    first: list[Image] = []
+
+    def see(message: Image) -> None:
+        stamps.append(stamp_of(message))
+        if not first:
+            first.append(message)
+    node.create_subscription(Image, '/eye/camera/image_raw', see, qos_profile_sensor_data)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    camera = Child('camera', [
+        sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', 'eye', '--seconds', '4',
+        '--wait', '20', '--record', str(record)], tmp_path / 'camera.log')
+    try:
+        while camera.process.poll() is None:
+            executor.spin_once(timeout_sec=0.2)
+    finally:
+        status = camera.end()
+        executor.shutdown()
+        node.destroy_node()
+        context.try_shutdown()
+    assert status == 0, camera.last_words()
+    sent = np.array([int(line.split(',')[1]) for line in record.read_text().splitlines()[1:]])
+    assert len(sent) == 120
+    assert len(stamps) >= 0.99 * len(sent)
+    assert set(stamps) <= set(sent.tolist())
+    assert np.median(np.diff(sent)) == pytest.approx(1e9 / 30, rel=0.05)
+    message = first[0]
+    assert (message.width, message.height, message.step, message.encoding) == (
+        1280, 720, 3840, 'rgb8')
+    shown = np.frombuffer(message.data, np.uint8).reshape(720, 1280, 3)
+    index = sent.tolist().index(stamp_of(message))
+    np.testing.assert_array_equal(shown, ScriptedClip(seconds=4).frame(index).image)
+
+
+@pytest.mark.usefixtures('models')
+def test_a_camera_that_is_killed_is_noticed_within_a_second_and_nothing_dies(tmp_path):
+    from rosbags.rosbag2 import Reader
+
+    with Graph(
+            tmp_path, camera=['--seconds', '30'], recording=tmp_path / 'bag',
+            namespace='/killed') as graph:
+        for _ in graph.run():
+            if len(graph.ears.fatigue) > 40:
+                break
+        assert graph.ears.fatigue[-1].message.validity != Validity.NO_FACE
+        graph.camera.process.kill()
+        killed_ns = time.time_ns()
+        graph.listen(1.6)
+        told = next(
+            heard for heard in graph.ears.fatigue
+            if heard.receive_ns > killed_ns and heard.message.validity == Validity.NO_FACE)
+        assert (told.receive_ns - killed_ns) / 1e9 < 1.0
+        assert graph.nodes.process.poll() is None
+        sent = graph.sent()
+        story = Story(graph.ears, sent)
+        assert 0.8 < story.answered_share <= 1.0
+        assert story.face_ratio > 0.8
+        assert [stage.stage for stage in story.stages()] == ['faces', 'mesh', 'emotion']
+        assert all(stage.model and stage.backend for stage in story.stages())
+        with pytest.raises(GraphError, match='camera process was killed by signal 9'):
+            list(graph.run())
+    assert graph.exit_status == {'camera': -signal.SIGKILL, 'pipeline': 0}
+    heard = {
+        '/killed/faces': graph.ears.faces, '/killed/fatigue': graph.ears.fatigue,
+        '/killed/emotion': graph.ears.emotion, '/diagnostics': graph.ears.diagnostics}
+    with Reader(tmp_path / 'bag') as bag:
+        counts = {topic: info.msgcount for topic, info in bag.topics.items()}
+        types = {topic: info.msgtype for topic, info in bag.topics.items()}
+    assert {topic: counts[topic] for topic in heard} == {
+        topic: len(messages) for topic, messages in heard.items()}
+    assert types['/killed/fatigue'] == 'aitable_msgs/msg/FatigueState'
+
+
+@pytest.mark.usefixtures('models')
+def test_nodes_that_die_end_everything_with_their_last_words(tmp_path):
+    with pytest.raises(GraphError, match='pipeline process was killed by signal 9') as caught:  # noqa: PT012, SIM117
+        with Graph(tmp_path, camera=['--seconds', '30'], namespace='/dies') as graph:
+            for _ in graph.run():
+                if graph.ears.fatigue:
+                    graph.nodes.process.kill()
+                    graph.nodes.process.wait()
+    assert 'runs facemesh' in str(caught.value), 'the end of its log'
+    assert graph.camera.process.returncode == 0
+
+
+@pytest.mark.usefixtures('models')
+@pytest.mark.parametrize(('number', 'status'), [
+    (signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_signal_ends_the_demo_and_leaves_nobody(tmp_path, number, status):
+    demo = subprocess.Popen(
+        _demo(tmp_path, '--seconds', '30'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True)
+    record = tmp_path / 'demo' / 'camera.csv'
+    try:
+        assert _wait(lambda: record.is_file() and record.stat().st_size > 200, 30)
+        children = _descendants(demo.pid)
+        assert any('camera' in command for command in children.values())
+        assert any('pipeline' in command for command in children.values())
+        demo.send_signal(number)
+        _, errors = demo.communicate(timeout=20)
+    finally:
+        demo.kill()
+    assert demo.returncode == status
+    assert 'Traceback' not in errors
+    assert (tmp_path / 'demo' / 'report.html').is_file() == (status == 0), 'of what was played'
+    left: dict[int, str] = {}
+
+    def gone() -> bool:
+        left.clear()
+        left.update({pid: name for pid, name in children.items() if _command(pid) == name})
+        return not left
+    assert _wait(gone, 6), f'orphans: {left}'
+
+
+@pytest.mark.parametrize(('arguments', 'says'), [
+    (['--input', 'nowhere.mp4'], 'nowhere.mp4: no such file'),
+    (['--input', 'text.mp4'], 'text.mp4'),
+    (['--input', '97'], 'camera 97: cannot be opened'),
+    (['--seconds', '2'], 'lasts 4 to 3600 seconds'),
+    (['--seconds', 'nan'], '--seconds takes a number above 0'),
+    (['--output', 'text.mp4'], 'text.mp4: cannot be a folder'),
+    (['--fps', '-3'], '1 to 240 frames'),
+    (['--params-file', 'absent.yaml'], 'absent.yaml'),
+])
+def test_bad_input_is_one_line_and_status_two(tmp_path, arguments, says):
+    (tmp_path / 'text.mp4').write_text('not a video')
+    done = subprocess.run(
+        _demo(tmp_path, *arguments), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert says in line
+    assert not _descendants(os.getpid()), 'something still runs'
+
+
+def test_missing_models_name_the_command(tmp_path):
+    done = subprocess.run(
+        _demo(tmp_path), capture_output=True, text=True, timeout=60,
+        env={**os.environ, 'AITABLE_MODELS': str(tmp_path)})
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert '`aitable models fetch`' in line
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('models')
+def test_the_demo_finds_what_a_20_s_clip_contains(tmp_path):
+    done = subprocess.run(
+        _demo(tmp_path, '--seconds', '20', '--json'), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout)
+    folder = tmp_path / 'demo'
+    assert summary == json.loads((folder / 'summary.json').read_text())
+    truth = json.loads((folder / 'truth.json').read_text())
+    assert summary['passed'] is True
+    assert len(summary['blinks']) == len(truth['blinks']) >= 3
+    for found, scripted in zip(summary['blinks'], truth['blinks']):
+        assert abs(found['start_frame'] - scripted['start_frame']) <= 2
+    assert summary['events'] == {
+        'BLINK': len(truth['blinks']), 'LONG_CLOSURE': 1, 'MICROSLEEP': 1, 'SLEEP': 0, 'YAWN': 0,
+        'NOD': 0}
+    assert summary['perclos'] == pytest.approx(truth['perclos'], abs=0.04)
+    assert max(summary['expression_share'], key=summary['expression_share'].get) == 'happy'
+    assert set(summary['backend']) == {'faces', 'mesh', 'emotion'}
+    page = (folder / 'report.html').read_text()
+    assert 'data:image/jpeg;base64,' in page
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?:', page), 'opens offline'
+    assert (folder / 'recording' / 'metadata.yaml').is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('models')
+@pytest.mark.parametrize(('shown', 'status'), [('a face', 0), ('nobody', 1)])
+def test_a_video_without_truth_asks_only_for_a_face(tmp_path, shown, status):
+    video = str(tmp_path / 'own.avi')
+    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*'MJPG'), 15, (1280, 720))
+    clip = ScriptedClip(fps=15, seconds=4)
+    for index in range(30):
+        image = clip.frame(index).image if status == 0 else np.full((720, 1280, 3), 90, np.uint8)
+        writer.write(np.ascontiguousarray(image[..., ::-1]))
+    writer.release()
+    done = subprocess.run(
+        _demo(tmp_path, '--input', video), capture_output=True, text=True, timeout=90)
+    assert done.returncode == status, done.stdout + done.stderr
+    summary = json.loads((tmp_path / 'demo' / 'summary.json').read_text())
+    assert summary['frames'] == 30
+    assert (summary['face_ratio'] > 0.9) is (status == 0)
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.usefixtures('models')
+def test_two_demos_do_not_hear_each_other(tmp_path):
+    other = Child('camera', [
+        sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', 'twice',
+        '--seconds', '30'], tmp_path / 'other.log')
+    try:
+        with pytest.raises(GraphError, match='another camera publishes on /twice/camera'):  # noqa: PT012, SIM117
+            with Graph(tmp_path, camera=['--seconds', '30'], namespace='/twice') as graph:
+                for _ in graph.run():
+                    pass
+    finally:
+        assert other.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('models')
+def test_bench_tells_its_figures_and_its_status(tmp_path):
+    """On a busy machine it may fall short: then it says so with status 1, never otherwise."""
+    done = subprocess.run(
+        [*AITABLE, 'bench', 'ros', '--seconds', '4', '--json'], capture_output=True, text=True,
+        timeout=90)
+    figures = json.loads(done.stdout)
+    assert done.returncode == (0 if figures['passed'] else 1)
+    assert figures['passed'] == (
+        figures['answered_share'] >= 0.99 and figures['latency_ms']['p95'] < 33)
+    assert figures['frames'] == 120
+    assert figures['answered_share'] > 0.5
+    assert 0 < figures['latency_ms']['p50'] <= figures['latency_ms']['p95']
+    assert set(figures['processes']) == {'pipeline', 'camera', 'listener'}
+    for load in figures['processes'].values():
+        assert 0 < load['cpu_percent'] < 400
+        assert 20 < load['rss_mb'] <= load['peak_rss_mb'] < 4000
+    assert figures['exit_status'] == {'camera': 0, 'pipeline': 0}
