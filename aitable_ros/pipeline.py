@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.closing import Closing
 from aitable_ros.config import CameraOptions
 from aitable_ros.config import options_for
 from aitable_ros.config import read_parameter_file
@@ -56,7 +56,7 @@ class PipelineOptions:
         return cls(face=face, fatigue=fatigue, emotion=emotion)
 
 
-class Pipeline:
+class Pipeline(Closing):
     """
     Faces, fatigue and emotion of each frame, on the caller's thread.
 
@@ -127,14 +127,3 @@ class Pipeline:
     def close(self) -> None:
         """Free the models. Idempotent."""
         self._opened.close()
-
-    def __enter__(self) -> Pipeline:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()

@@ -30,7 +30,8 @@ HEAVY = {'cuda', 'flatbuffers', 'h5py', 'jinja2', 'mediapipe', 'onnx', 'onnxrunt
 # DESIGN section 2: a room may use the rooms below it. fatigue reads face.mesh; the models room has
 # a ground floor, where inference looks names up, and a workshop, which runs what it makes.
 RANK = {
-    '__init__': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2, 'drawing': 2,
+    '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
+    'drawing': 2,
     'models.catalogue': 2, 'models.store': 2, 'models.convert': 2, 'inference': 3, 'face': 4,
     'emotion': 4, 'fatigue': 5, 'models': 6, 'pipeline': 6, 'nodes': 7, 'evaluation': 7, 'tools': 8,
     'cli': 9, '__main__': 10,

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import math
-from types import TracebackType
 
 import numpy as np
 
+from aitable_ros.closing import Closing
 from aitable_ros.emotion.emonet import EmoNet
 from aitable_ros.emotion.fer import Fer
 from aitable_ros.emotion.quality import is_readable
@@ -70,7 +70,7 @@ class EmotionOptions(ModelOptions):
                 f"'interval_s' ({self.interval_s:g})")
 
 
-class EmotionReader:
+class EmotionReader(Closing):
     """
     Expression, valence and arousal of everyone in a frame.
 
@@ -195,17 +195,6 @@ class EmotionReader:
         return EmotionEstimate(
             track_id, expression, float(reading.probabilities[expression]), reading.probabilities,
             reading.valence, reading.arousal, from_cache=person.read_ns != now, age_s=age_s)
-
-    def __enter__(self) -> EmotionReader:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from threading import Lock
-from types import TracebackType
 
+from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.face.detector import detector_for
@@ -96,7 +96,7 @@ class FaceOptions(ModelOptions):
             self.primary_confidence_weight, self.primary_size_weight, self.primary_centre_weight)
 
 
-class FaceFinder:
+class FaceFinder(Closing):
     """
     The faces of each frame, with ids that stay, the primary one first.
 
@@ -216,17 +216,6 @@ class FaceFinder:
         for backend in self._backends:
             backend.close()
         self._backends, self._scanner = [], None
-
-    def __enter__(self) -> FaceFinder:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _catch_up(self, stamp_ns: int, options: FaceOptions) -> bool:
         """Take in what happened since the last frame; tell whether this one is to be looked at."""

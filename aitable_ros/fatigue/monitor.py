@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 import logging
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_detection
@@ -70,7 +70,7 @@ class _Known:
     seen_ns: int = 0
 
 
-class FatigueMonitor:
+class FatigueMonitor(Closing):
     """
     Fatigue of everybody in the image, one mesh and one memory a track.
 
@@ -217,17 +217,6 @@ class FatigueMonitor:
         """Free the model. Idempotent."""
         if self._backend is not None:
             self._backend.close()
-
-    def __enter__(self) -> FatigueMonitor:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def _follow(
         self, image: NDArray[np.uint8], faces: Sequence[TrackedFace],

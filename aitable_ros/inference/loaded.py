@@ -6,21 +6,18 @@ from __future__ import annotations
 
 from abc import ABC
 from abc import abstractmethod
-from types import TracebackType
 from typing import Any
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.closing import Closing
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
 
-Self = TypeVar('Self', bound='LoadedModel')
 
-
-class LoadedModel(ABC):
+class LoadedModel(Closing, ABC):
     """
     Base of the backends; see :class:`aitable_ros.inference.protocol.Backend`.
 
@@ -80,17 +77,6 @@ class LoadedModel(ABC):
                 raise BackendError(
                     f"{self.model}: input '{name}' takes {_shape(spec.shape)}, "
                     f'not {_shape(array.shape)}')
-
-    def __enter__(self: Self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
     def __del__(self) -> None:
         """Close what its owner forgot to."""

@@ -16,13 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from threading import Thread
-from types import TracebackType
 from typing import Any
 
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 
 COMPONENTS = {
@@ -94,7 +94,7 @@ class Component:
         return self.spinner.node
 
 
-class Composition:
+class Composition(Closing):
     """
     Loads nodes into this process and unloads them. A context manager; leaving it unloads all.
 
@@ -174,17 +174,6 @@ class Composition:
             self._hosted.pop().close()
         for unique_id in reversed(list(self._components)):
             self.unload(unique_id)
-
-    def __enter__(self) -> Composition:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Unload all."""
-        self.close()
 
 
 def compose(plugins: Sequence[str], context: Any = None, **kwargs: Any) -> Composition:
