@@ -21,8 +21,8 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.evaluation.fleet import work
-from aitable_ros.evaluation.item import INTERRUPTED
 from aitable_ros.evaluation.item import Item
+from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.tools.clip import ScriptedClip
 
 NEEDS_RAY = pytest.mark.skipif(

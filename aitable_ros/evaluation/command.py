@@ -17,10 +17,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.item import INTERRUPTED
 from aitable_ros.evaluation.item import Item
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import read_labels
+from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import pooled
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json

@@ -29,10 +29,10 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.item import do
 from aitable_ros.evaluation.item import Done
 from aitable_ros.evaluation.item import earlier
-from aitable_ros.evaluation.item import INTERRUPTED
 from aitable_ros.evaluation.item import Item
 from aitable_ros.evaluation.item import mark
 from aitable_ros.evaluation.item import Watch
+from aitable_ros.evaluation.summary import INTERRUPTED
 
 ATTEMPTS = 2
 TOLD_S = 0.2

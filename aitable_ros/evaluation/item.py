@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
 
-INTERRUPTED = 'interrupted'
 WRITTEN = ('frames.parquet', 'events.csv', 'summary.json', 'report.html')
 MARK = 'done.json'
 """Beside a finished result, where there are several inputs: what it was made from."""

@@ -18,8 +18,6 @@ from aitable_ros.evaluation.storage import is_storage
 from aitable_ros.evaluation.storage import open_storage
 from aitable_ros.evaluation.storage import Topic
 
-OURS = 'aitable_msgs/msg/'
-
 
 def is_bag(path: Path) -> bool:
     """Whether this is a rosbag2: a storage file, or a folder with one or with an index."""

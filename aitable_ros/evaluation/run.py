@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.item import INTERRUPTED
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.presentation import present
 from aitable_ros.evaluation.recorded import Replay
 from aitable_ros.evaluation.report import write_report
 from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import summarise
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json

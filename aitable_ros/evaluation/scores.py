@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -175,8 +174,3 @@ def face_scores(source: Source, tally: Tally, labels: Labels) -> Score:
     if boxed:
         found['boxes'] = of_detections(boxes)
     return found
-
-
-def spans_of(pairs: Sequence[Sequence[int]]) -> list[FrameSpan]:
-    """Return spans of ``[first frame, last frame]``, as summaries hold them."""
-    return [FrameSpan(int(start), int(end)) for start, end in pairs]

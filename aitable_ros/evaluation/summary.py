@@ -24,6 +24,8 @@ from aitable_ros.evaluation.tally import Tally
 from aitable_ros.types import FatigueEventType
 
 Summary = dict[str, Any]
+INTERRUPTED = 'interrupted'
+"""The problem of a recording that Ctrl-C ended."""
 EVENTS = tuple(kind for kind in FatigueEventType if kind is not FatigueEventType.LEVEL_CHANGED)
 
 

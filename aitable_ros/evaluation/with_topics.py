@@ -64,7 +64,7 @@ class BagCopy:
         self._draft = folder.with_name(f'.{folder.name}.part')
         self._wire = Wire()
         self._connections: dict[tuple[str, str], Any] = {}
-        self._images = self._added = 0
+        self._images = 0
         self._broken = ''
         self._recording: Recording | None = None
         self._rest: Iterator[Message] = iter(())
@@ -110,7 +110,6 @@ class BagCopy:
                 log_ns = self._copy_image(frame.stamp_ns)
             for role, data in self._wire.encode(result, frame):
                 self._writer.write(self._ours[role], log_ns, data)
-            self._added += 1
         except OSError as error:
             raise self._unwritable(error) from None
 

@@ -44,7 +44,6 @@ class FatigueNode(FaceConsumerNode):
         self._tracks = 0
         self._usable = 0.0
         self._last: Frame | None = None
-        self._seen: tuple[float, int] = (0.0, 0)
         self._absent_told_s = 0.0
         self._channel = channel(self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
         self._channel.add_producer(self)

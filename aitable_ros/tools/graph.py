@@ -25,9 +25,9 @@ import subprocess
 import sys
 import time
 from types import FrameType
-from types import TracebackType
 from typing import Any
 
+from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.tools.camera import TOPIC as CAMERA_TOPIC
 
@@ -146,7 +146,7 @@ class Child:
         return self.process.wait()
 
 
-class Graph:
+class Graph(Closing):
     """
     The camera and the nodes, running, and everything they say.
 
@@ -182,13 +182,6 @@ class Graph:
             self._start(opened)
             self._opened = opened.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the processes."""
-        self.close()
 
     def close(self) -> None:
         """End everything. Idempotent."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from dataclasses import field
 import math
 import sys
-import time
 from types import TracebackType
 from typing import Any
 
@@ -101,7 +100,6 @@ class _Table(Display):
 
         self._text = Text
         self._live = Live(refresh_per_second=8, transient=False)
-        self._since = time.monotonic()
 
     def __enter__(self) -> Display:
         self._live.start()
