@@ -27,12 +27,16 @@ setup(
     maintainer_email='maintainers@aitable.invalid',
     license='Apache-2.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed', '**/*.html', '**/*.json', '**/*.npz']},
+    package_data={NAME: [
+        'py.typed', '**/*.html', '**/*.json', '**/*.npz', '**/*.css', '**/*.js', '**/*.svg']},
+    extras_require={'monitor': ['aiohttp>=3.8']},
     data_files=[
         (f'{SHARE}/packages', [f'resource/{NAME}']),
         (f'{SHARE}/rclcpp_components', [f'resource/rclcpp_components/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/config', files('config', '*')),
+        (f'share/{NAME}/config/sros2', files('config/sros2', '*')),
+        (f'share/{NAME}/config/systemd', files('config/systemd', '*')),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
     ],
     python_requires='>=3.10',
@@ -46,12 +50,14 @@ setup(
             'emotion = aitable_ros.nodes.executables:emotion',
             'fatigue = aitable_ros.nodes.executables:fatigue',
             'overlay = aitable_ros.nodes.executables:overlay',
+            'hri_bridge = aitable_ros.nodes.executables:hri_bridge',
         ],
         'rclpy_components': [
             'aitable_ros::FaceDetectorNode = aitable_ros.nodes.face_detector:FaceDetectorNode',
             'aitable_ros::EmotionNode = aitable_ros.nodes.emotion:EmotionNode',
             'aitable_ros::FatigueNode = aitable_ros.nodes.fatigue:FatigueNode',
             'aitable_ros::OverlayNode = aitable_ros.nodes.overlay:OverlayNode',
+            'aitable_ros::HriNode = aitable_ros.nodes.hri:HriNode',
         ],
     },
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -55,6 +56,13 @@ class PipelineOptions:
             for node, kind in kinds.items())
         return cls(face=face, fatigue=fatigue, emotion=emotion)
 
+    @property
+    def for_recordings(self) -> PipelineOptions:
+        """The same where nothing waits for the answer: nobody is measured less often."""
+        return replace(
+            self, fatigue=replace(self.fatigue, others_fps=0.0),
+            emotion=replace(self.emotion, others_interval_s=0.0))
+
 
 class Pipeline(Closing):
     """
@@ -96,8 +104,8 @@ class Pipeline(Closing):
         found = perf_counter()
         fatigue = self.fatigue.update(frame, faces)
         if self.fatigue.model.model:
-            for face in faces:
-                self.faces.follow(face.track_id, fatigue.landmarks.get(face.track_id))
+            for track_id in fatigue.measured:
+                self.faces.follow(track_id, fatigue.landmarks.get(track_id))
         judged = perf_counter()
         emotions = self.emotion.update(frame, faces)
         read = perf_counter()

@@ -112,12 +112,17 @@ class FaceLandmarks:
 
     points: NDArray[np.float32]
     presence: float
+    _box: NDArray[np.float32] | None = field(default=None, init=False, repr=False)
 
     @property
     def box(self) -> NDArray[np.float32]:
         """``(4,)`` float32 box around the points, pixels."""
-        xy = self.points[:468, :2]
-        return np.concatenate([xy.min(axis=0), xy.max(axis=0)])
+        if self._box is None:  # tracker, monitor and overlay each ask for it
+            xy = np.ascontiguousarray(self.points[:468, :2].T)
+            box = np.concatenate([xy.min(axis=1), xy.max(axis=1)])
+            object.__setattr__(self, '_box', box)
+        assert self._box is not None
+        return self._box
 
 
 class Expression(IntEnum):

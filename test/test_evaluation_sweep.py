@@ -46,9 +46,9 @@ def test_values_are_evenly_spaced_and_whole_where_the_parameter_is():
     found = sweep.parse('fatigue.blink_min_drop=0.05:0.3:11', PipelineOptions())
     assert found.values == pytest.approx(np.linspace(0.05, 0.3, 11))
     assert found.values[2] == 0.1
-    whole = sweep.parse('face.detect_interval=1:3:9', PipelineOptions())
+    whole = sweep.parse('face.max_faces=1:3:9', PipelineOptions())
     assert whole.values == (1, 2, 3)
-    assert whole.options(PipelineOptions(), 3).face.detect_interval == 3
+    assert whole.options(PipelineOptions(), 3).face.max_faces == 3
     assert whole.options(PipelineOptions(), 3).fatigue == PipelineOptions().fatigue
 
 

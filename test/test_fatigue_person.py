@@ -609,6 +609,32 @@ def test_a_minute_costs_less_than_fifty_milliseconds() -> None:
 
 # --- options --------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize(('change', 'kept'), [
+    ({}, True),
+    ({'perclos_mild': 0.01}, True),
+    ({'perclos_mild': 0.01, 'level_hold_s': 1.0}, True),
+    ({'perclos_min_usable_s': 50.0}, True),
+    ({'others_fps': 5.0}, True),
+    ({'closed_enter': 0.1}, False),
+    ({'perclos_window_s': 40.0}, False),
+    ({'perclos_mild': 0.01, 'ear_shut': 0.2}, False),
+])
+def test_other_thresholds_leave_what_was_measured(change: dict[str, float], kept: bool) -> None:
+    """A threshold for figures is one thing, a threshold from which they are made another."""
+    person = PersonFatigue(1, FatigueOptions())
+    closures = [(at, at + 0.6) for at in np.arange(4.0, 40, 6)]
+    before = run(readings(40, closures), person)[0][-1]
+    person.configure(FatigueOptions(**change))
+    after = run(readings(1, start_s=40), person)[0][-1]
+    assert before.perclos > 0.05
+    assert (after.perclos_coverage > before.perclos_coverage) is kept
+    assert after.baseline_ear == pytest.approx(before.baseline_ear, rel=0.05)
+    if change.get('perclos_mild') and kept:
+        assert (before.level, after.level) == (FatigueLevel.MILD, FatigueLevel.MILD) or (
+            before.level is FatigueLevel.ALERT and after.level is FatigueLevel.MILD)
+    assert math.isnan(after.perclos) is (not kept or 'perclos_min_usable_s' in change)
+
+
 def test_every_option_is_described_and_ranged() -> None:
     for item in fields(FatigueOptions):
         assert item.metadata['description'], item.name

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The launch file, where launch_ros is installed (it is not among the PyPI wheels)."""
+"""The launch files, where launch_ros is installed; test_ros_cli.py runs them."""
 
 import asyncio
 import importlib.util
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from aitable_ros.errors import InputError
+
 LAUNCH = Path(__file__).resolve().parent.parent / 'launch' / 'pipeline.launch.py'
 NEEDS_LAUNCH = pytest.mark.skipif(
     importlib.util.find_spec('launch_ros') is None,
     reason='launch_ros is not installed here; ROS wheels from PyPI come without it')
 ARGUMENTS = {
-    'image', 'params_file', 'namespace', 'overlay', 'use_sim_time', 'bag', 'bag_rate', 'bag_topic',
-    'processes', 'log_level'}
+    'image', 'cameras', 'params_file', 'namespace', 'overlay', 'hri', 'use_sim_time', 'bag',
+    'bag_rate', 'bag_topic', 'processes', 'container', 'respawn', 'autostart', 'log_level'}
 
 
 def _module():
@@ -24,8 +26,15 @@ def _module():
     return module
 
 
-def test_compiles():
-    compile(LAUNCH.read_text(), str(LAUNCH), 'exec')
+@pytest.mark.parametrize('path', LAUNCH.parent.glob('*.launch.py'), ids=lambda path: path.name)
+def test_compiles(path):
+    compile(path.read_text(), str(path), 'exec')
+
+
+def test_every_argument_is_in_the_operator_s_page():
+    page = (LAUNCH.parent.parent / 'docs' / 'operation.md').read_text()
+    table = page.partition('| argument |')[2].partition('\n\n')[0]
+    assert {name for name in ARGUMENTS if f'`{name}`' not in table} == set()
 
 
 @NEEDS_LAUNCH
@@ -56,6 +65,21 @@ def _processes(**arguments):
 @pytest.mark.parametrize(('arguments', 'count'), [
     ({}, 1), ({'overlay': 'true'}, 1), ({'processes': 'many'}, 3),
     ({'processes': 'many', 'overlay': 'true'}, 4), ({'bag': 'drive'}, 2),
+    ({'processes': 'many', 'hri': 'true'}, 4), ({'cameras': 'a=/a b=/b'}, 1),
+    ({'cameras': 'a=/a, b=/b', 'processes': 'many'}, 6),
 ])
 def test_starts_one_process_or_many(arguments, count):
     assert len(_processes(**arguments)) == count
+
+
+@NEEDS_LAUNCH
+def test_a_parameter_file_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match=r'gone\.yaml'):
+        _processes(params_file='/nowhere/gone.yaml')
+
+
+@NEEDS_LAUNCH
+@pytest.mark.parametrize('cameras', ['left', 'left=', '=/left', 'left=/a left=/b'])
+def test_cameras_that_cannot_be_told_apart_are_refused(cameras):
+    with pytest.raises(RuntimeError, match='NAME=TOPIC'):
+        _processes(cameras=cameras)

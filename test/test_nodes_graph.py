@@ -61,6 +61,7 @@ def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(pipeline, por
     answer, message = _see(pipeline, portrait)
     assert answer is not None
     assert pipeline.spin(lambda: pipeline.heard['emotion'])
+    assert pipeline.spin(lambda: pipeline.heard['faces'])
     face = pipeline.heard['faces'][-1].faces[0]
     emotion = pipeline.heard['emotion'][-1]
     assert answer.header == emotion.header == message.header
@@ -98,6 +99,7 @@ def test_nobody_in_the_image_is_said_at_once(pipeline):
     assert (answer.validity, answer.level, answer.track_id) == (
         FatigueState.NO_FACE, FatigueState.UNKNOWN, 0)
     assert answer.header == message.header
+    assert pipeline.spin(lambda: pipeline.heard['faces'])  # by reference it goes ahead of them
     assert pipeline.heard['faces'][-1].faces == []
 
 

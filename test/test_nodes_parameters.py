@@ -89,9 +89,11 @@ def test_describes_type_range_and_whether_it_is_fixed(graph):
 @pytest.mark.parametrize(('name', 'value', 'words'), [
     ('closed_enter', 0.95, 'out of range'),
     ('closed_enter', 0.6, "must be at most 'closed_exit'"),
-    ('closed_enter', 'wide', 'Wrong parameter type'),
-    ('backend', 'openvino', 'read-only'),
+    ('closed_enter', 'wide', "'closed_enter' takes a number with a decimal point, not 'wide'"),
+    ('closed_enter', 1, "'closed_enter' takes a number with a decimal point"),
+    ('backend', 'openvino', "'backend' is read-only, fixed while the node runs: start the node"),
     ('threads', 2, 'read-only'),
+    ('engine_path', 'facemesh_468', 'call /fatigue/reload_model with another model'),
     ('no_such_thing', 1, 'declared'),
 ])
 def test_refuses_with_a_reason(graph, name, value, words):

@@ -22,6 +22,8 @@ from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueState
 from aitable_ros.nodes import environment
+from aitable_ros.nodes import executables
+from aitable_ros.nodes.composition import Spinner
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 40.0
@@ -204,6 +206,68 @@ def test_the_container_needs_composition_interfaces():
     assert done.returncode == 2
     line, = [one for one in done.stderr.splitlines() if one.startswith('container: ')]
     assert 'composition_interfaces' in line
+
+
+@pytest.mark.parametrize(('words', 'expected'), [
+    (['--camera', 'left'], 'expected NAME=TOPIC'), (['--camera', 'a b=/x'], 'expected NAME=TOPIC'),
+    (['--camera', 'a=/x', '--camera', 'a=/y'], "2 cameras are called 'a'"),
+])
+def test_a_camera_that_cannot_be_used_is_one_line_and_status_2(words, expected):
+    done = subprocess.run(
+        command('pipeline', *words), capture_output=True, text=True, timeout=START_S)
+    assert done.returncode == 2
+    assert expected in done.stderr.splitlines()[-1]
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('ros', 'expected'), [
+    ([], ''), (['--ros-args', '-r', '__ns:=/robot'], '/robot'), (['-r', '__ns:=/a/b/'], '/a/b'),
+    (['-r', '__ns:=/'], ''), (['-r', 'image:=/x', '-r', '__namespace:=/y'], '/y')])
+def test_the_namespace_that_cameras_are_below(ros, expected):
+    assert executables.namespace_of(ros) == expected
+
+
+def test_several_cameras_share_a_process_and_stay_apart(models, portrait, start):
+    process = start('pipeline', '--camera', 'left=/l/image', '--camera', 'right=/r/image',
+                    '--ros-args', '-r', '__ns:=/robot')
+    graph = Graph()
+    try:
+        assert says(process, '[robot.right.face_detector]: runs'), process.log.read_text()
+        for side in ('left', 'right'):
+            graph.listen(FaceArray, f'/robot/{side}/faces')
+        frame = picture(portrait)
+        for side, topic in (('left', '/l/image'), ('right', '/r/image')):
+            camera = graph.camera(topic=topic)
+            assert graph.matched(camera)
+            answer = graph.answers(
+                camera, image(frame, 'rgb8', graph.tick(), frame_id=side), f'/robot/{side}/faces')
+            assert answer is not None
+            assert answer.header.frame_id == side
+            other = {'left': 'right', 'right': 'left'}[side]
+            assert all(one.header.frame_id == other for one in graph.heard[f'/robot/{other}/faces'])
+    finally:
+        graph.close()
+    assert ends(process, signal.SIGINT) == 0
+
+
+def test_the_start_is_checked_once_and_quickly(models, start):
+    process = start('pipeline')
+    assert says(process, 'face_detector]: runs')
+    assert process.log.read_text().count('start check: ') == 1
+    assert ends(process, signal.SIGINT) == 0
+
+
+def test_a_component_can_end_before_its_thread_has_begun():
+    """An executor that was shut down on its way into its first wait never came back."""
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        for number in range(40):
+            Spinner(rclpy.create_node(f'short_{number}', context=context), context).close()
+    finally:
+        rclpy.try_shutdown(context=context)
 
 
 @pytest.mark.parametrize(('words', 'topic'), [

@@ -24,17 +24,20 @@ SOURCES = sorted(PACKAGE.rglob('*.py'))
 
 ROS = {'aitable_msgs', 'ament_index_python', 'builtin_interfaces', 'composition_interfaces',
        'cv_bridge', 'launch', 'launch_ros', 'rcl_interfaces', 'rclpy', 'std_srvs'}
-HEAVY = {'cuda', 'flatbuffers', 'h5py', 'jinja2', 'mediapipe', 'onnx', 'onnxruntime', 'openvino',
-         'pandas', 'plotly', 'pyarrow', 'pycuda', 'ray', 'rich', 'rosbags', 'scipy', 'skimage',
-         'tensorrt', 'tflite', 'torch', 'ultralytics', 'zstandard'}
+HEAVY = {'aiohttp', 'cuda', 'flatbuffers', 'h5py', 'jinja2', 'mediapipe', 'onnx', 'onnxruntime',
+         'openvino', 'pandas', 'plotly', 'pyarrow', 'pycuda', 'ray', 'rich', 'rosbags', 'scipy',
+         'skimage', 'tensorrt', 'tflite', 'torch', 'ultralytics', 'zstandard'}
+# Where it is installed: a bridge that most robots do not want.
+OPTIONAL = {'hri_msgs'}
 # DESIGN section 2: a room may use the rooms below it. fatigue reads face.mesh; the models room has
 # a ground floor, where inference looks names up, and a workshop, which runs what it makes.
 RANK = {
     '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
-    'drawing': 2,
+    'drawing': 2, 'picture_header': 0,
     'models.catalogue': 2, 'models.store': 2, 'models.convert': 2, 'inference': 3, 'face': 4,
     'emotion': 4, 'fatigue': 5, 'models': 6, 'pipeline': 6, 'nodes': 7, 'evaluation': 7, 'tools': 8,
-    'cli': 9, '__main__': 10,
+    'models.crops': 8,
+    'monitor': 8, 'cli': 9, '__main__': 10,
 }
 # The checkpoint is weights only: whoever loads it must name the network's class.
 UPWARD = {('inference/torch.py', 'emotion')}
@@ -127,10 +130,11 @@ def test_dependencies_point_one_way() -> None:
     assert wrong == set()
 
 
-def test_only_nodes_and_tools_know_ros() -> None:
+def test_only_nodes_tools_and_monitor_know_ros() -> None:
     knowing = {name_of(path) for path in SOURCES for name, _ in imports(path)
                if is_ros(name.split('.')[0])}
-    assert {name for name in knowing if name.split('.')[1] not in ('nodes', 'tools')} == set()
+    rooms = {'nodes', 'tools', 'monitor'}
+    assert {name for name in knowing if name.split('.')[1] not in rooms} == set()
 
 
 def test_no_import_takes_the_gpu() -> None:
@@ -177,7 +181,8 @@ def test_package_xml_declares_every_ros_package_that_is_imported() -> None:
     files = [*SOURCES, *(ROOT / 'launch').glob('*.py')]
     used = {name.split('.')[0] for path in files for name, _ in imports(path)}
     depends = declared(ROOT / 'package.xml')[1]['exec_depend']
-    assert {name for name in used if is_ros(name)} <= depends
+    # the REP-155 bridge is optional: it says what to install where it is asked for
+    assert {name for name in used if is_ros(name)} - {'hri_msgs'} <= depends
 
 
 @pytest.mark.parametrize(
@@ -191,10 +196,14 @@ def test_entry_points_resolve(entry: metadata.EntryPoint) -> None:
 
 
 def test_components_are_listed_for_ros2_component_types() -> None:
+    from aitable_ros.nodes.composition import COMPONENTS
+
     listed = (ROOT / 'resource' / 'rclcpp_components' / 'aitable_ros').read_text().split()
     names = {line.partition(';')[0] for line in listed}
-    assert names == {entry.name for entry in metadata.entry_points(group='rclpy_components')}
-    assert len(names) == 4
+    setup = (ROOT / 'setup.py').read_text()
+    assert names == set(re.findall(r"'(aitable_ros::\w+) = ", setup))
+    assert names >= {entry.name for entry in metadata.entry_points(group='rclpy_components')}
+    assert names == {f'aitable_ros::{name}' for name in COMPONENTS}
 
 
 def pins(path: Path) -> dict[str, str]:

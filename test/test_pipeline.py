@@ -135,9 +135,10 @@ def test_what_is_not_an_rgb_image_is_refused(image: NDArray, pipeline: Pipeline)
 
 def test_stages_can_be_off(models: Path, portrait: NDArray[np.uint8]) -> None:
     off = ('off',)
+    often = FaceOptions(detect_interval_s=0.16)
     cases = {
-        'fatigue': PipelineOptions(fatigue=FatigueOptions(fallbacks=off)),
-        'emotion': PipelineOptions(emotion=EmotionOptions(fallbacks=off)),
+        'fatigue': PipelineOptions(face=often, fatigue=FatigueOptions(fallbacks=off)),
+        'emotion': PipelineOptions(face=often, emotion=EmotionOptions(fallbacks=off)),
     }
     for stage, options in cases.items():
         with Pipeline(options) as pipeline:
@@ -190,10 +191,10 @@ def test_closing_twice_is_harmless(models: Path, portrait: NDArray[np.uint8]) ->
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    ('/**/face_detector: {ros__parameters: {detect_intervall: 3}}', 'detect_intervall'),
+    ('/**/face_detector: {ros__parameters: {detect_interval: 3}}', 'detect_interval'),
     ('/**/fatigue: {ros__parameters: {threads: many}}', 'threads'),
     ('face_detector: [', 'not valid YAML'),
-    ('face_detector: {detect_interval: 3}', 'ros__parameters')])
+    ('face_detector: {max_faces: 3}', 'ros__parameters')])
 def test_a_bad_parameter_file_is_told_in_one_line(
     text: str, message: str, tmp_path: Path,
 ) -> None:
@@ -209,9 +210,9 @@ def test_a_parameter_file_is_the_nodes(tmp_path: Path) -> None:
     path = tmp_path / 'parameters.yaml'
     path.write_text(
         '/**: {ros__parameters: {use_sim_time: true, threads: 2}}\n'
-        '/**/face_detector: {ros__parameters: {detect_interval: 3, range: room}}\n')
+        '/**/face_detector: {ros__parameters: {max_faces: 3, range: room}}\n')
     options = PipelineOptions.from_file(path)
-    assert (options.face.detect_interval, options.face.range) == (3, 'room')
+    assert (options.face.max_faces, options.face.range) == (3, 'room')
     assert options.face.threads == options.fatigue.threads == options.emotion.threads == 2
 
 

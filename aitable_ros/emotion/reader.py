@@ -19,8 +19,11 @@ from aitable_ros.emotion.reading import Reading
 from aitable_ros.emotion.smoothing import Smoother
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.chain import Load
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
 from aitable_ros.types import EmotionEstimate
@@ -33,6 +36,10 @@ STAMP_SLACK_S = 0.005
 """A camera's stamps jitter; a reading due 5 ms from now is due."""
 
 
+TOGETHER = 0.25
+"""Of an interval that a face may be early to go with others: a GPU reads them all in one run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmotionOptions(ModelOptions):
     """How expressions are read."""
@@ -42,6 +49,9 @@ class EmotionOptions(ModelOptions):
         'model', dynamic=False)
     interval_s: float = option(
         0.2, 'seconds of image time between two readings of a face; 0 reads every image',
+        low=0.0, high=10.0)
+    others_interval_s: float = option(
+        0.4, 'the same for faces other than the primary one; counts where it is the longer one',
         low=0.0, high=10.0)
     smoothing_s: float = option(
         0.5, 'time constant of the exponential smoothing, seconds; 0 switches it off',
@@ -64,10 +74,11 @@ class EmotionOptions(ModelOptions):
 
     def check(self) -> None:
         """Refuse a cache that is gone before the next reading."""
-        if self.cache_timeout_s < self.interval_s:
-            raise InputError(
-                f"parameter 'cache_timeout_s' ({self.cache_timeout_s:g}) must be at least "
-                f"'interval_s' ({self.interval_s:g})")
+        for name in ('interval_s', 'others_interval_s'):
+            if self.cache_timeout_s < getattr(self, name):
+                raise InputError(
+                    f"parameter 'cache_timeout_s' ({self.cache_timeout_s:g}) must be at least "
+                    f"'{name}' ({getattr(self, name):g})")
 
 
 class EmotionReader(Closing):
@@ -89,18 +100,22 @@ class EmotionReader(Closing):
         self.options = options
         self.attempts = tuple(attempts)
         self._backend = backend
-        self._model = _model_for(backend) if backend is not None else None
+        self._model = model_for(backend) if backend is not None else None
         self._people: dict[int, _Person] = {}
         self._last_ns: int | None = None
 
     @classmethod
-    def open(cls, options: EmotionOptions) -> EmotionReader:
+    def open(
+        cls, options: EmotionOptions, load: Load = unshared, avoid: Avoid | None = None,
+    ) -> EmotionReader:
         """
         Load the first model of the chain that loads.
 
+        :param load: who loads it, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: what to pass over
         :raises InputError: none does and one is required, or it is no expression model
         """
-        resolution = resolve(options)
+        resolution = resolve(options, load, avoid)
         try:
             return cls(options, resolution.backend, resolution.attempts)
         except InputError:
@@ -149,6 +164,12 @@ class EmotionReader(Closing):
             person.smoother.time_constant_s = options.smoothing_s
             person.smoother.gap_s = options.cache_timeout_s
 
+    def adopt(self, other: EmotionReader) -> None:
+        """Exchange models with another reader, between two frames; the people stay here."""
+        self._backend, other._backend = other._backend, self._backend
+        self._model, other._model = other._model, self._model
+        self.attempts, other.attempts = other.attempts, self.attempts
+
     def reset(self) -> None:
         """Forget everybody."""
         self._people.clear()
@@ -170,13 +191,17 @@ class EmotionReader(Closing):
             del self._people[track_id]
 
     def _due(self, now: int, faces: Sequence[TrackedFace]) -> list[TrackedFace]:
-        """Return who is to be read: if anyone's interval is over, all whose half is, in one run."""
-        interval_ns = (self.options.interval_s - STAMP_SLACK_S) * 1e9
-        waited = {
-            face.track_id: self._people[face.track_id].waited_ns(now) for face in faces}
-        if not any(wait >= interval_ns for wait in waited.values()):
+        """Return who is to be read: if it is time for anyone, all for whom it nearly is."""
+        own_s = self.options.interval_s
+        others_s = max(own_s, self.options.others_interval_s)
+        over = [
+            self._people[face.track_id].waited_ns(now) * 1e-9
+            - (own_s if face.primary else others_s) + STAMP_SLACK_S for face in faces]
+        if max(over, default=-1.0) < 0:
             return []
-        return [face for face in faces if waited[face.track_id] >= interval_ns / 2]
+        return [
+            face for face, by_s in zip(faces, over)
+            if by_s >= -TOGETHER * (own_s if face.primary else others_s)]
 
     def _is_readable(self, frame: Frame, face: TrackedFace) -> bool:
         options = self.options
@@ -210,7 +235,7 @@ class _Person:
         return math.inf if self.read_ns is None else now - self.read_ns
 
 
-def _model_for(backend: Backend) -> Fer | EmoNet:
+def model_for(backend: Backend) -> Fer | EmoNet:
     """Tell from inputs and outputs which model a backend holds."""
     shapes = [spec.shape[1:] for spec in backend.inputs]
     names = {spec.name for spec in backend.outputs}

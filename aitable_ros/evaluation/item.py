@@ -116,7 +116,8 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     copy = BagCopy(source, item.write_bag) if item.write_bag else None
     watch.begin(source.frames, source.fps)
     try:
-        with Replay(options) if item.from_topics else Pipeline(options) as pipeline:
+        with Replay(options) if item.from_topics \
+                else Pipeline(options.for_recordings) as pipeline:
             outcome = evaluate(
                 source, labels, item.output, pipeline, progress=watch.at, command=item.command,
                 everybody='max_faces' not in stated,

@@ -19,8 +19,11 @@ from aitable_ros.face.primary import PrimaryChoice
 from aitable_ros.face.scan import Scanner
 from aitable_ros.face.tracker import Tracker
 from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.chain import Load
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
 from aitable_ros.types import Detection
@@ -30,6 +33,20 @@ from aitable_ros.types import ModelInfo
 from aitable_ros.types import TrackedFace
 
 NS = 1_000_000_000
+
+PAUSE_S = 10.0
+"""
+A camera that stood still for less has seen nobody leave: who is where somebody was is the same
+person. The fatigue stage forgets after the same time.
+"""
+STAMP_SLACK_S = 0.005
+"""A camera's stamps jitter; a look due 5 ms from now is due."""
+
+NEAR = 'blazeface_short'
+"""The detector that sees faces which fill the image, and closely at each new one."""
+
+ROOM_LOOKS = 3
+"""Looks at a room while a desk is looked at once: each look sees one of its tiles."""
 
 BLIND_S = 0.2
 """A face that nothing has seen for this long is looked for, whatever the interval."""
@@ -48,16 +65,17 @@ class FaceOptions(ModelOptions):
         'tried in order when the one before cannot load; "off" ends the chain without a model',
         dynamic=False)
     near: str = option(
-        'blazeface_short', 'second model, beside a main one that loses faces which fill the image '
+        NEAR, 'second model, beside a main one that loses faces which fill the image '
         '(blazeface_full): finds those, and looks closely at each new face; "off" does without',
         dynamic=False)
     confidence: float = option(
         0.5, 'least score of a detection', low=0.05, high=1.0)
     nms_iou: float = option(
         0.45, 'detections that overlap more than this are one face', low=0.0, high=1.0)
-    detect_interval: int = option(
-        5, 'detect in every n-th image, and whenever a face is lost; in between faces are followed',
-        low=1, high=1000)
+    detect_interval_s: float = option(
+        1.0, 'seconds of image time between two looks for new faces, a third of it for a room; in '
+        'between faces are followed; who is lost is looked for at once; 0 looks in every image',
+        low=0.0, high=60.0)
     range: str = option(
         'desk', 'desk looks at the whole image, 0.3 to 2 m with a 65 degree lens; room looks at '
         'tiles of it too, to 5 m, for twice the time and more', choices=('desk', 'room'))
@@ -86,8 +104,9 @@ class FaceOptions(ModelOptions):
 
     @property
     def near_model(self) -> FaceOptions:
-        """The chain of the second detector."""
-        return replace(self, engine_path=self.near, fallbacks=(), required=False)
+        """The chain of the second detector: where its engine cannot run, the same as ONNX."""
+        others = (NEAR,) if self.near.endswith(('.engine', '.plan')) else ()
+        return replace(self, engine_path=self.near, fallbacks=others, required=False)
 
     @property
     def primary_weights(self) -> tuple[float, float, float]:
@@ -101,8 +120,9 @@ class FaceFinder(Closing):
     The faces of each frame, with ids that stay, the primary one first.
 
     :meth:`update` and :meth:`close` are called on one thread, the other methods on any. A stamp
-    more than ``lost_after_s`` after or before the last one begins anew: everybody is forgotten. One
-    that is a little before it belongs to a late image, which changes nothing.
+    more than :data:`PAUSE_S` after the last one, or more than ``lost_after_s`` before it, begins
+    anew: everybody is forgotten. One that is a little before it belongs to a late image, which
+    changes nothing.
 
     :param backend: what detects, closed with this; None where the stage is off and no face is found
     :param attempts: how the chain came to it
@@ -124,7 +144,9 @@ class FaceFinder(Closing):
         self._tracker = Tracker()
         self._primary = PrimaryChoice()
         self._stamp_ns: int | None = None
-        self._since_detection = 0
+        self._size = (0, 0)
+        self._looked_ns = 0
+        self._unseen: Frame | None = None
         self._fresh = True
         self._shown: frozenset[int] = frozenset()
         self._last: tuple[TrackedFace, ...] = ()
@@ -133,20 +155,25 @@ class FaceFinder(Closing):
         self._forget = False
 
     @classmethod
-    def open(cls, options: FaceOptions | None = None) -> FaceFinder:
+    def open(
+        cls, options: FaceOptions | None = None, load: Load = unshared,
+        avoid: Avoid | None = None,
+    ) -> FaceFinder:
         """
-        Load the model.
+        Load the models.
 
+        :param load: who loads them, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: what to pass over
         :raises InputError: no model of the chain loads and it is required
         """
         options = options or FaceOptions()
         with ExitStack() as opened:
-            main = resolve(options)
+            main = resolve(options, load, avoid)
             attempts, near = main.attempts, None
             if main.backend:
                 opened.enter_context(main.backend)
                 if detector_for(main.backend).largest < 1:
-                    second = resolve(options.near_model)
+                    second = resolve(options.near_model, load, avoid)
                     attempts, near = attempts + second.attempts, second.backend
             if near:
                 opened.enter_context(near)
@@ -173,6 +200,13 @@ class FaceFinder(Closing):
         """Change what is dynamic, from the next frame on; the model stays."""
         self._options = options
 
+    def adopt(self, other: FaceFinder) -> None:
+        """Exchange models with another finder, between two frames; the people stay here."""
+        for name in ('_backends', '_attempts', '_scanner', '_model'):
+            mine, its = getattr(self, name), getattr(other, name)
+            setattr(self, name, its)
+            setattr(other, name, mine)
+
     def reset(self) -> None:
         """Forget everybody, before the next frame. Ids are still not used again."""
         with self._lock:
@@ -189,27 +223,35 @@ class FaceFinder(Closing):
         with self._lock:
             self._followed[track_id] = landmarks
 
-    def update(self, frame: Frame) -> tuple[TrackedFace, ...]:
+    def update(self, frame: Frame, *, defer: bool = False) -> tuple[TrackedFace, ...]:
         """
         Find and follow the faces of one frame.
 
+        :param defer: leave the regular look for new faces to :meth:`look`, which the caller calls
+            once it has handed on the answer; a face that is lost is still looked for at once
         :return: at most ``max_faces``, the primary one first, then by id
         """
         options = self._options
         if not self._catch_up(frame.stamp_ns, options):
             return self._last
-        tracker = self._tracker
-        tracker.predict(frame.stamp_ns, options.lost_after_s)
-        self._since_detection += 1
-        scanner = self._scanner
-        if scanner and frame.image.size and self._due(options):
-            tracker.update(
-                self._look(scanner, frame, options), frame.stamp_ns, options.tracker_iou,
-                options.confidence, partial(scanner.closely, frame.image))
-            self._since_detection = 0
-            self._fresh = False
+        self._fit(frame)
+        self._tracker.predict(frame.stamp_ns, options.lost_after_s)
+        self._unseen = None
+        pause_s = options.detect_interval_s / (ROOM_LOOKS if options.range == 'room' else 1)
+        if self._needs_detector():
+            self._detect(frame, options)
+        elif frame.stamp_ns - self._looked_ns >= (pause_s - STAMP_SLACK_S) * NS:
+            self._unseen = frame
+            if not defer:
+                self.look()
         self._last = self._report(frame, options)
         return self._last
+
+    def look(self) -> None:
+        """Look for new faces in the last frame, if that was left for later."""
+        frame, self._unseen = self._unseen, None
+        if frame is not None:
+            self._detect(frame, self._options)
 
     def close(self) -> None:
         """Free the model. Idempotent."""
@@ -223,7 +265,9 @@ class FaceFinder(Closing):
             followed, self._followed = self._followed, {}
             forget, self._forget = self._forget, False
         last = self._stamp_ns
-        if forget or last is None or abs(stamp_ns - last) > options.lost_after_s * NS:
+        step_s = 0.0 if last is None else (stamp_ns - last) / NS
+        patience_s = max(PAUSE_S, options.lost_after_s)
+        if forget or last is None or not -options.lost_after_s <= step_s <= patience_s:
             self._stamp_ns = stamp_ns
             self._tracker.tracks.clear()
             self._primary.reset()
@@ -234,8 +278,26 @@ class FaceFinder(Closing):
             self._tracker.follow(track_id, landmarks)
         if stamp_ns < last:
             return False
+        if step_s > options.lost_after_s:
+            self._tracker.pause(stamp_ns - last)
         self._stamp_ns = stamp_ns
         return True
+
+    def _fit(self, frame: Frame) -> None:
+        """Take a camera that changes its resolution for one that still looks where it did."""
+        (width, height), self._size = self._size, (frame.width, frame.height)
+        if (width, height) != self._size and width and height:
+            self._tracker.rescale(frame.width / width, frame.height / height)
+
+    def _detect(self, frame: Frame, options: FaceOptions) -> None:
+        scanner = self._scanner
+        if scanner is None or not frame.image.size:
+            return
+        self._tracker.update(
+            self._look(scanner, frame, options), frame.stamp_ns, options.tracker_iou,
+            options.confidence, partial(scanner.closely, frame.image))
+        self._looked_ns = frame.stamp_ns
+        self._fresh = False
 
     def _look(self, scanner: Scanner, frame: Frame, options: FaceOptions) -> list[Detection]:
         confidence = options.confidence * FAINT
@@ -245,14 +307,11 @@ class FaceFinder(Closing):
         return scanner.room(
             frame.image, confidence, options.nms_iou, None if self._fresh else known)
 
-    def _due(self, options: FaceOptions) -> bool:
-        """Tell whether to run the detector on this frame."""
+    def _needs_detector(self) -> bool:
+        """Tell whether somebody has to be found, whatever the interval."""
         tracks = self._tracker.tracks
-        return (
-            not tracks or self._since_detection >= options.detect_interval
-            or any(
-                track.mesh_lost or not track.visible or track.unseen_s > BLIND_S
-                for track in tracks))
+        return not tracks or any(
+            track.mesh_lost or not track.visible or track.unseen_s > BLIND_S for track in tracks)
 
     def _report(self, frame: Frame, options: FaceOptions) -> tuple[TrackedFace, ...]:
         tracks = {

@@ -37,6 +37,16 @@ class Placement:
         return np.asarray((points - offset) / scale, np.float32)
 
 
+def halved(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Halve an image as often as its size allows and its longer side stays at least ``side``."""
+    height, width = image.shape[:2]
+    while not (height % 2 or width % 2) and max(height, width) >= 2 * side:
+        height, width = height // 2, width // 2
+        image = np.asarray(
+            cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return image
+
+
 class Letterbox:
     """
     Scales an image into a square without changing its aspect, centred, the rest filled.
@@ -69,10 +79,7 @@ class Letterbox:
             self.square.fill(self._fill)
             self._placed = left, top, inner_w, inner_h
         target = self.square[top:top + inner_h, left:left + inner_w]
-        while not (image.shape[0] % 2 or image.shape[1] % 2) and image.shape[1] >= 2 * inner_w:
-            image = np.asarray(cv2.resize(
-                image, (image.shape[1] // 2, image.shape[0] // 2),
-                interpolation=cv2.INTER_AREA), np.uint8)
+        image = halved(image, self.side)
         cv2.resize(
             image, (inner_w, inner_h), dst=target,
             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -119,16 +119,15 @@ class FaceMesh:
             logits = np.clip(outputs['presence'].reshape(-1), -100, 100)
             presences = 1 / (1 + np.exp(-logits.astype(np.float64)))
             found += [
-                FaceLandmarks(self._project(points, matrix, float(roi[2])), float(presence))
-                for points, presence, matrix, roi in zip(
-                    outputs['landmarks'], presences, matrices, chunk)]
+                FaceLandmarks(_project(points, matrix), float(presence))
+                for points, presence, matrix in zip(outputs['landmarks'], presences, matrices)]
         return found
 
     def _cut(
         self, image: NDArray[np.uint8], roi: NDArray[np.float32], slot: int,
     ) -> NDArray[np.float64]:
         """Fill one slot of the input; return the map from crop pixels to image pixels."""
-        cx, cy, size, angle = (float(value) for value in roi)
+        cx, cy, size, angle = roi.tolist()
         scale = max(size, 1.0) / self._side
         cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
         half = self._side / 2
@@ -141,11 +140,14 @@ class FaceMesh:
         np.multiply(self._crop, np.float32(1 / 255), out=self._tensor[slot])
         return matrix
 
-    def _project(
-        self, points: NDArray[np.float32], matrix: NDArray[np.float64], size: float,
-    ) -> NDArray[np.float32]:
-        """Crop pixels to image pixels; depth only scales."""
-        projected = np.empty((len(points), 3), np.float32)
-        projected[:, :2] = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-        projected[:, 2] = points[:, 2] * (max(size, 1.0) / self._side)
-        return projected
+
+def _project(
+    points: NDArray[np.float32], matrix: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Crop pixels to image pixels; depth only scales."""
+    (cos, minus_sin, x), (sin, _, y) = matrix.tolist()
+    turn = np.array([
+        [cos, sin, 0.0], [minus_sin, cos, 0.0], [0.0, 0.0, math.hypot(cos, sin)]], np.float32)
+    projected: NDArray[np.float32] = points @ turn
+    projected += np.array([x, y, 0.0], np.float32)
+    return projected

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.boxes import suppress
 from aitable_ros.face.detector import Detector
+from aitable_ros.face.letterbox import halved
 from aitable_ros.types import Detection
 
 FAR = 0.0195
@@ -123,13 +124,17 @@ class Scanner:
         self, image: NDArray[np.uint8], confidence: float, iou: float,
     ) -> list[Detection]:
         """Look at the whole image; the arguments are the detectors'."""
-        found = self._detector.detect(image, confidence, iou)
         if self._near is None or self._near is self._detector:
-            return found
-        least = NEAR_FROM * max(image.shape[:2])
+            return self._detector.detect(image, confidence, iou)
+        # Most of a large image's shrinking once for both.
+        small = halved(image, max(self._detector.side, self._near.side))
+        scale = image.shape[1] / small.shape[1]
+        found = [
+            _scaled(face, scale) for face in self._detector.detect(small, confidence, iou)]
+        least = NEAR_FROM * max(small.shape[:2])
         close = [
-            detection for detection in self._near.detect(image, confidence, iou)
-            if _side(detection.box) >= least]
+            _scaled(face, scale) for face in self._near.detect(small, confidence, iou)
+            if _side(face.box) >= least]
         if not close:
             return found
         shared = overlap(_boxes(found), _boxes(close)).max(axis=1, initial=0)
@@ -235,6 +240,10 @@ def _cut_out(
     return np.asarray(cv2.copyMakeBorder(
         image[y1:y2, x1:x2], y1 - top, top + side - y2, x1 - left, left + side - x2,
         cv2.BORDER_CONSTANT), np.uint8)
+
+
+def _scaled(face: Detection, scale: float) -> Detection:
+    return Detection(face.box * scale, face.confidence, face.keypoints * scale)
 
 
 def _boxes(found: Sequence[Detection]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@
 Which face of this image is which face of the one before.
 
 Overlap and motion, no look at the face itself: nothing about a person is remembered but where the
-head is and how it moves. The assignment is the optimal one (SciPy): where two people stand close or
+head is and how it moves. The assignment is the optimal one: where two people stand close or
 cross, a greedy choice gives the best pair first and swaps the rest. A detection too weak to be a
 new face still tells where a known one is (ByteTrack, Zhang et al. 2022).
 """
@@ -21,6 +21,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.face.assignment import cheapest_pairs
 from aitable_ros.face.boxes import overlap
 from aitable_ros.types import Detection
 from aitable_ros.types import FaceLandmarks
@@ -60,11 +61,13 @@ COVERED_IOU = 0.3
 RELATION_SHARE = 0.3
 """Share of the newest detection in where the detector's box lies relative to the mesh."""
 
-MESH_KEYPOINTS: dict[int, tuple[tuple[int, ...], ...]] = {
-    5: ((33, 133), (263, 362), (1,), (61,), (291,)),
-    6: ((33, 133), (263, 362), (1,), (13, 14), (127,), (356,)),
+MESH_KEYPOINTS = {
+    5: np.array([(33, 263, 1, 61, 291), (133, 362, 1, 61, 291)]),
+    6: np.array([(33, 263, 1, 13, 127, 356), (133, 362, 1, 14, 127, 356)]),
 }
-"""Mesh points whose mean is the detector's key point, by how many it has (YOLO 5, BlazeFace 6)."""
+"""
+Two mesh points whose middle is the detector's key point, by how many it has (YOLO 5, BlazeFace 6).
+"""
 
 _ids = count(1)
 """One for the process: an id is never used again, whichever finder gave it."""
@@ -139,9 +142,6 @@ class Tracker:
     """All the heads in front of one camera."""
 
     def __init__(self) -> None:
-        from scipy.optimize import linear_sum_assignment
-
-        self._assign = linear_sum_assignment
         self.tracks: list[Track] = []
 
     def predict(self, stamp_ns: int, lost_after_s: float) -> None:
@@ -154,6 +154,22 @@ class Tracker:
             track.stamp_ns = stamp_ns
             track.detected = False
         self.tracks = [track for track in self.tracks if track.unseen_s <= lost_after_s]
+
+    def pause(self, duration_ns: int) -> None:
+        """Let time pass in which there was no image: nobody moves, everybody is looked for."""
+        for track in self.tracks:
+            track.stamp_ns += duration_ns
+            track.seen_ns += duration_ns
+            track.velocity = np.zeros(2)
+            track.mesh_lost = True  # until the detector has found it again
+
+    def rescale(self, across: float, down: float) -> None:
+        """Move everybody to an image of another size that shows the same."""
+        scale = np.array([across, down])
+        for track in self.tracks:
+            track.box = track.box * np.tile(scale, 2)
+            track.velocity = track.velocity * scale
+            track.keypoints = (track.keypoints * scale).astype(np.float32)
 
     def update(
         self, detections: Sequence[Detection], stamp_ns: int, iou: float, confidence: float = 0.0,
@@ -206,25 +222,25 @@ class Tracker:
             track.mesh_lost = not track.detected
             track.agreed = bool(track.agreed)
             return
-        mesh = landmarks.box.astype(np.float64)
-        if not np.isfinite(mesh).all() or not (mesh[2:] > mesh[:2]).all():
+        left, top, right, bottom = landmarks.box.tolist()
+        if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
             return
-        side = float((mesh[2:] - mesh[:2]).sum()) / 2
-        middle = (mesh[:2] + mesh[2:]) / 2
+        side = (right - left + bottom - top) / 2
+        middle = np.array([(left + right) / 2, (top + bottom) / 2])
         if track.detected or track.relation is None:
             now = np.append((track.centre - middle) / side, math.log(max(track.side, 1.0) / side))
             old = now if track.relation is None else track.relation
             track.relation = old + RELATION_SHARE * (now - old)
         shape = (track.box[2:] - track.box[:2]) / max(track.side, 1e-6)
-        half = shape * side * math.exp(track.relation[2]) / 2
+        half = shape * (side * math.exp(track.relation[2]) / 2)
         centre = middle + track.relation[:2] * side
         _measure(track, np.concatenate([centre - half, centre + half]))
         track.mesh_lost = track.missed = False
         track.agreed = True
-        sources = MESH_KEYPOINTS.get(len(track.keypoints))
-        if sources:
-            track.keypoints = np.stack(
-                [landmarks.points[list(source), :2].mean(axis=0) for source in sources])
+        pairs = MESH_KEYPOINTS.get(len(track.keypoints))
+        if pairs is not None:
+            chosen = landmarks.points[pairs, :2]
+            track.keypoints = (chosen[0] + chosen[1]) / 2
 
     def _pairs(
         self, tracks: Sequence[Track], detections: Sequence[Detection], iou: float,
@@ -236,11 +252,11 @@ class Tracker:
         shared, distance, ratio = _compare(tracks, detections)
         unseen = np.array([track.unseen_s for track in tracks])[:, None]
         overlaps = np.where(shared >= iou, 1 - shared + UNSEEN_COST_PER_S * unseen, np.inf)
-        pairs = self._cheapest(overlaps, APART_COST)
+        pairs = _cheapest(overlaps, APART_COST)
         near = (distance <= REACH + REACH_PER_S * unseen) & (ratio >= LEAST_RATIO) & strong
         near[[row for row, _ in pairs]] = False
         near[:, [column for _, column in pairs]] = False
-        pairs += self._cheapest(np.where(near, distance, np.inf), float(distance.max()) + 1)
+        pairs += _cheapest(np.where(near, distance, np.inf), float(distance.max()) + 1)
         return [(tracks[row], detections[column]) for row, column in pairs]
 
     def _is_known(self, face: Detection) -> bool:
@@ -252,12 +268,12 @@ class Tracker:
         found = [track.box for track in self.tracks if track.detected]
         return np.array(found, np.float32).reshape(-1, 4)
 
-    def _cheapest(self, cost: NDArray[np.float64], alone: float) -> list[tuple[int, int]]:
-        """Rows and columns of least total cost; what is infinite costs ``alone`` and is no pair."""
-        rows, columns = self._assign(np.where(np.isfinite(cost), cost, alone))
-        return [
-            (int(row), int(column)) for row, column in zip(rows, columns)
-            if np.isfinite(cost[row, column])]
+
+
+def _cheapest(cost: NDArray[np.float64], alone: float) -> list[tuple[int, int]]:
+    """Rows and columns of least total cost; what is infinite costs ``alone`` and is no pair."""
+    finite = np.isfinite(cost)
+    return [pair for pair in cheapest_pairs(np.where(finite, cost, alone)) if finite[pair]]
 
 
 def _compare(
@@ -295,5 +311,5 @@ def _measure(track: Track, box: NDArray[np.float64]) -> None:
 
 
 def _shift(track: Track, by: NDArray[np.float64]) -> None:
-    track.box = track.box + np.tile(by, 2)
+    track.box = track.box + np.concatenate((by, by))
     track.keypoints = track.keypoints + by.astype(np.float32)

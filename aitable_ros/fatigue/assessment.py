@@ -33,10 +33,14 @@ class LevelJudge:
     """
 
     def __init__(self, options: FatigueOptions) -> None:
-        self._options = options
-        self._hold = int(options.level_hold_s * 1e9)
+        self.configure(options)
         self._met = [_NEVER] * (_ASLEEP + 1)
         self._reason_met: dict[int, int] = {}
+
+    def configure(self, options: FatigueOptions) -> None:
+        """Take other thresholds; what was met is held as before."""
+        self._options = options
+        self._hold = int(options.level_hold_s * 1e9)
 
     def judge(
         self, time_ns: int, closure_s: float, perclos: float, perclos_long: float,

@@ -66,6 +66,12 @@ def read_eyes(
         stamp_ns, Validity.VALID, left, right, ear, mar, roll, pitch, yaw)
 
 
+def aspect_ratios(landmarks: FaceLandmarks) -> tuple[float, float]:
+    """Return EAR of the person's left and right eye, whatever the pose; NaN without a width."""
+    chosen: Points = landmarks.points[_POINTS, :2].tolist()
+    return _ear(chosen, 0)[0], _ear(chosen, 6)[0]
+
+
 def open_eye(reading: EyeReading) -> float:
     """
     Return the EAR of the more open eye, an eye turned away counting less.

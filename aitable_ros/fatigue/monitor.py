@@ -21,8 +21,12 @@ from aitable_ros.fatigue.eyes import no_face
 from aitable_ros.fatigue.eyes import read_eyes
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
+from aitable_ros.fatigue.turns import Turns
 from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.chain import Load
 from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
@@ -50,6 +54,8 @@ class FatigueUpdate:
     :param absent: of the people known and not in the image; with nobody known, one with track_id 0
     :param events: what became certain with this frame
     :param readings: of each face in the image, by track
+    :param measured: whose figures are of this image; those of the others are of one shortly before
+        (see ``others_fps``)
     :param note: something to log: a stamp that was ignored, a recording that began anew
     """
 
@@ -58,6 +64,7 @@ class FatigueUpdate:
     absent: tuple[FatigueAssessment, ...] = ()
     events: tuple[FatigueEvent, ...] = ()
     readings: dict[int, EyeReading] = field(default_factory=dict)
+    measured: frozenset[int] = frozenset()
     note: str = ''
 
 
@@ -87,6 +94,7 @@ class FatigueMonitor(Closing):
         self._backend = backend
         self._mesh = FaceMesh(backend) if backend is not None else None
         self._people: dict[int, _Known] = {}
+        self._turns = Turns()
         self._stamp: int | None = None
         self._kept_ear = 0.0
         self._last = FatigueUpdate()
@@ -94,15 +102,25 @@ class FatigueMonitor(Closing):
         """Frames left out because their stamps did not rise."""
 
     @classmethod
-    def open(cls, options: FatigueOptions | None = None) -> FatigueMonitor:
+    def open(
+        cls, options: FatigueOptions | None = None, load: Load = unshared,
+        avoid: Avoid | None = None,
+    ) -> FatigueMonitor:
         """
         Load the mesh and make a monitor of it.
 
+        :param load: who loads it, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: what to pass over
         :raises InputError: a required model cannot be loaded
         """
         options = options or FatigueOptions()
-        resolution = resolve(options)
-        return cls(options, resolution.backend, resolution.attempts)
+        resolution = resolve(options, load, avoid)
+        try:
+            return cls(options, resolution.backend, resolution.attempts)
+        except InputError:
+            if resolution.backend is not None:
+                resolution.backend.close()
+            raise
 
     @property
     def model(self) -> ModelInfo:
@@ -138,32 +156,42 @@ class FatigueMonitor(Closing):
                 _log.debug('%s', note)
                 last = self._last
                 return FatigueUpdate(
-                    last.landmarks, last.assessments, last.absent, (), last.readings, note)
+                    last.landmarks, last.assessments, last.absent, (), last.readings, note=note)
             note = f'time jumped back by {back * 1e-9:.1f} s: everybody is forgotten'
             _log.warning('%s', note)
             self.reset()
         self._stamp = frame.stamp_ns
-        found = self._follow(frame.image, faces)
+        last = self._last
+        measured = self._turns.choose(
+            frame.stamp_ns, faces, last.assessments, self._options.others_fps)
+        found = self._follow(frame.image, measured)
         landmarks: dict[int, FaceLandmarks] = {}
         readings: dict[int, EyeReading] = {}
         assessments: dict[int, FatigueAssessment] = {}
         events: list[FatigueEvent] = []
-        for face in faces:
-            known = self._people[face.track_id]
-            known.landmarks = mesh = found.get(face.track_id)
+        now = {face.track_id for face in measured}
+        for track_id in (face.track_id for face in faces):
+            known = self._people[track_id]
+            if track_id not in now:
+                if known.landmarks is not None:
+                    landmarks[track_id] = known.landmarks
+                readings[track_id] = last.readings[track_id]
+                assessments[track_id] = last.assessments[track_id]
+                continue
+            known.landmarks = mesh = found.get(track_id)
             if mesh is None:
                 reading = no_face(frame.stamp_ns)
             else:
-                landmarks[face.track_id] = mesh
+                landmarks[track_id] = mesh
                 reading = read_eyes(
                     mesh, frame.stamp_ns, frame.width, frame.height, self._options)
                 known.seen_ns = frame.stamp_ns
-            readings[face.track_id] = reading
-            assessments[face.track_id], told = known.fatigue.update(reading)
+            readings[track_id] = reading
+            assessments[track_id], told = known.fatigue.update(reading)
             events += told
         absent = self._miss(frame.stamp_ns, assessments, events)
         self._last = FatigueUpdate(
-            landmarks, assessments, absent, tuple(events), readings, note)
+            landmarks, assessments, absent, tuple(events), readings, frozenset(now), note)
         return self._last
 
     def absent(self, stamp_ns: int) -> tuple[FatigueAssessment, ...]:
@@ -197,10 +225,16 @@ class FatigueMonitor(Closing):
         return pinned
 
     def configure(self, options: FatigueOptions) -> None:
-        """Take other thresholds; people stay known, their windows begin anew."""
+        """Take other thresholds; people stay known, see :meth:`PersonFatigue.configure`."""
         self._options = options
         for known in self._people.values():
             known.fatigue.configure(options)
+
+    def adopt(self, other: FatigueMonitor) -> None:
+        """Exchange models with another monitor, between two frames; the people stay here."""
+        self._backend, other._backend = other._backend, self._backend
+        self._mesh, other._mesh = other._mesh, self._mesh
+        self.attempts, other.attempts = other.attempts, self.attempts
 
     def reset(self) -> None:
         """Forget everybody; with ``keep_baselines`` the next one starts from the last baseline."""

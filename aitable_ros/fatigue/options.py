@@ -39,6 +39,9 @@ class FatigueOptions(ModelOptions):
     min_presence: float = option(
         0.5, 'least probability that a crop shows a face; below it the mesh is not read',
         low=0.05, high=0.99)
+    others_fps: float = option(
+        15.0, 'images a second in which the faces other than the primary one are measured, in '
+        'turn; blinks need 15; 0 measures everybody in every image', low=0.0, high=240.0)
     max_yaw: float = option(
         0.785, 'greatest turn of the head to a side at which eyes are read, radians',
         low=0.1, high=1.57)

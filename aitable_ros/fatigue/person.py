@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import fields
 from dataclasses import replace
 import math
 
@@ -41,6 +42,12 @@ RATE_MIN_STEPS = 5
 MAX_BLINKS = 1024
 """More than spacing allows in any window that makes sense."""
 
+JUDGED = frozenset({
+    'perclos_mild', 'perclos_severe', 'perclos_long_mild', 'perclos_long_severe',
+    'mean_blink_mild_s', 'level_hold_s', 'perclos_min_usable_s', 'perclos_long_min_usable_s',
+    'min_fps_blinks', 'min_fps_perclos', 'min_fps_closures', 'min_presence', 'others_fps',
+    'max_yaw', 'max_pitch', 'min_eye_px', 'forget_s', 'keep_baselines'})
+"""Options that choose images or judge figures: a change leaves the figures as they are."""
 P80 = 0.2
 """Openness of eyes four fifths shut (Wierwille 1994)."""
 EAR_MAX = 2.0
@@ -72,10 +79,30 @@ class PersonFatigue:
         self._step_s = 0.0
         self._steps = 0
         self._last = FatigueAssessment(track_id, 0, Validity.WARMING_UP)
-        self.configure(options)
+        self._options = options
+        self._judge = LevelJudge(options)
+        self._begin(options)
 
     def configure(self, options: FatigueOptions) -> None:
-        """Take other thresholds; baseline and counts stay, the windows begin anew."""
+        """
+        Take other thresholds; baseline and counts stay.
+
+        The windows begin anew where the figures in them would have been others.
+        """
+        before = self._options
+        changed = {
+            item.name for item in fields(options)
+            if getattr(options, item.name) != getattr(before, item.name)}
+        if changed - JUDGED:
+            self._begin(options)
+            return
+        self._options = options
+        self._judge.configure(options)
+        self._min_usable = options.perclos_min_usable_s
+        self._min_usable_long = options.perclos_long_min_usable_s
+
+    def _begin(self, options: FatigueOptions) -> None:
+        """Measure by these thresholds from now on."""
         self._options = options
         self.baseline.configure(options)
         self._perclos = PerclosWindows(options.perclos_window_s, options.perclos_long_window_s)

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference.loaded import one_line
@@ -18,7 +23,8 @@ from aitable_ros.inference.protocol import BackendError
 from aitable_ros.options import option
 from aitable_ros.options import Options
 
-BACKENDS = ('auto', 'tensorrt', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
+FASTEST = 'fastest'
+BACKENDS = ('auto', FASTEST, 'tensorrt', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +38,9 @@ class ModelOptions(Options):
         (), 'tried in order when the one before cannot load; "off" ends the chain without a model',
         dynamic=False)
     backend: str = option(
-        'auto', 'what runs the model; auto takes the best one installed for each file',
-        choices=BACKENDS, dynamic=False)
+        'auto', 'what runs the model; auto takes the best one installed for each file, fastest '
+        'loads and times all of them, which makes the start longer', choices=BACKENDS,
+        dynamic=False)
     precision: str = option(
         'auto', 'auto, fp32, fp16, bf16 or int8; auto is fp32 on a CPU',
         choices=('auto', 'fp32', 'fp16', 'bf16', 'int8'), dynamic=False)
@@ -43,6 +50,9 @@ class ModelOptions(Options):
     required: bool = option(
         True, 'fail to configure when no model of the chain loads; false leaves the stage off',
         dynamic=False)
+    model_folder_only: bool = option(
+        True, '~/reload_model takes only catalogue names, files in the model folder, and what '
+        'these parameters name', dynamic=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +63,13 @@ class Attempt:
     :param entry: the file or catalogue name tried
     :param backend: what tried it; empty where it did not come to that
     :param reason: why it was passed over; empty for the one that runs
+    :param note: what is worth knowing of the one that runs
     """
 
     entry: str
     backend: str
     reason: str
+    note: str = ''
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +85,39 @@ class Resolution:
         if self.backend is None:
             return '\n'.join([*lines, 'no model runs'])
         runs = self.backend
+        note = self.attempts[-1].note if self.attempts else ''
         return '\n'.join(
-            [*lines, f'{runs.model}: runs on {runs.name}, {runs.precision}, {runs.device}'])
+            [*lines, f'{runs.model}: runs on {runs.name}, {runs.precision}, {runs.device}'
+             + (f' ({note})' if note else '')])
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKey:
+    """
+    What makes two loaded models the same one.
+
+    :param entry: of the chain
+    :param runtime: what runs it; CUDA and CPU of one library are two
+    :param file: path, time of change in nanoseconds and size; a file replaced is another model
+    """
+
+    entry: str
+    runtime: str
+    file: tuple[str, int, int]
+    precision: str
+    device_id: int
+    threads: int
+
+
+Load = Callable[[ModelKey, Callable[[], Backend]], Backend]
+"""Gives the model that the function makes, or the same one made before for somebody else."""
+Avoid = Mapping[tuple[str, str], str]
+"""Entry and runtime to pass over, and why: what loads but fails when it runs."""
+
+
+def unshared(key: ModelKey, make: Callable[[], Backend]) -> Backend:
+    """Load for the caller alone."""
+    return make()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +140,8 @@ class _Runtime:
 
     @property
     def missing(self) -> str:
-        """Why it cannot be used here; empty where it can. Imports neither."""
-        if find_spec(self.package) is None:
-            return f'{self.spoken} is not installed'
-        if find_spec(f'aitable_ros.inference.{self.module}') is None:
-            return f'this version of aitable_ros has no backend for {self.spoken}'
-        return ''
+        """Why it cannot be used here; empty where it can. Does not import it."""
+        return '' if find_spec(self.package) else f'{self.spoken} is not installed'
 
 
 _ORT_CUDA = 'onnxruntime on CUDA'
@@ -129,10 +168,14 @@ MEDIAPIPE = 'mediapipe'
 """An entry without a file: the face mesh inside the MediaPipe package."""
 
 
-def resolve(options: ModelOptions) -> Resolution:
+def resolve(
+    options: ModelOptions, load: Load = unshared, avoid: Avoid | None = None,
+) -> Resolution:
     """
     Walk the chain and load the first model that loads.
 
+    :param load: see :class:`aitable_ros.inference.shared.SharedModels`
+    :param avoid: what to pass over
     :raises InputError: nothing loaded and the model is required; the message tells every step
     """
     entries = [entry for entry in (options.engine_path, *options.fallbacks) if entry]
@@ -141,7 +184,7 @@ def resolve(options: ModelOptions) -> Resolution:
         if entry == OFF:
             attempts.append(Attempt(OFF, '', 'switched off by the parameters'))
             return Resolution(None, tuple(attempts))
-        backend = _try_entry(entry, options, attempts)
+        backend = _try_entry(entry, options, attempts, load, avoid or {})
         if backend is not None:
             return Resolution(backend, tuple(attempts))
     if options.required:
@@ -152,7 +195,9 @@ def resolve(options: ModelOptions) -> Resolution:
     return Resolution(None, tuple(attempts))
 
 
-def _try_entry(entry: str, options: ModelOptions, attempts: list[Attempt]) -> Backend | None:
+def _try_entry(
+    entry: str, options: ModelOptions, attempts: list[Attempt], load: Load, avoid: Avoid,
+) -> Backend | None:
     """Load one entry with the first of its backends that can, and note how each of them fared."""
     try:
         path = None if entry == MEDIAPIPE else _locate(entry)
@@ -162,27 +207,68 @@ def _try_entry(entry: str, options: ModelOptions, attempts: list[Attempt]) -> Ba
     except BackendError as error:
         attempts.append(Attempt(entry, '', str(error)))
         return None
+    rivals: list[tuple[str, Backend]] = []
     for name in names:
         runtime = _RUNTIMES[name]
         spoken = name.split()[0]
         if runtime.missing:
             attempts.append(Attempt(entry, spoken, runtime.missing))
             continue
+        if (entry, name) in avoid:
+            attempts.append(Attempt(entry, spoken, avoid[entry, name]))
+            continue
         try:
-            kind = getattr(import_module(f'aitable_ros.inference.{runtime.module}'), runtime.kind)
-            backend: Backend = kind(
-                path, model=_model_name(entry), precision=options.precision,
-                threads=options.threads, device_id=options.device_id, **dict(runtime.extra))
-            _warm_up(backend)
+            backend = load(_key(entry, name, path, options), partial(
+                _open, runtime, path, entry, options))
         except BackendError as error:
             attempts.append(Attempt(entry, spoken, str(error)))
+        except MemoryError:
+            attempts.append(Attempt(entry, spoken, 'out of memory while it was loaded'))
         except (ImportError, OSError) as error:  # installed, but a library below it is not
             attempts.append(
                 Attempt(entry, spoken, f'{runtime.spoken} cannot be used: {one_line(error)}'))
         else:
-            attempts.append(Attempt(entry, spoken, ''))
-            return backend
-    return None
+            if options.backend != FASTEST:
+                attempts.append(Attempt(entry, spoken, '', getattr(backend, 'note', '')))
+                return backend
+            rivals.append((spoken, backend))
+    return _fastest(entry, rivals, attempts) if rivals else None
+
+
+def _fastest(
+    entry: str, rivals: list[tuple[str, Backend]], attempts: list[Attempt],
+) -> Backend:
+    """Keep the one of several loaded backends that runs fastest, and close the others."""
+    from aitable_ros.inference.timing import typical_run_s
+
+    times = typical_run_s([backend for _, backend in rivals])
+    ranked = sorted(zip(times, rivals), key=lambda timed: timed[0])
+    best_s, (name, best) = ranked[0]
+    for seconds, (slower, backend) in ranked[1:]:
+        backend.close()
+        attempts.append(Attempt(
+            entry, slower, f'slower: {seconds * 1e3:.2f} ms a run, {name} {best_s * 1e3:.2f} ms'))
+    note = f'fastest of {len(rivals)}: {best_s * 1e3:.2f} ms a run'
+    attempts.append(Attempt(
+        entry, name, '', '; '.join(filter(None, (note, getattr(best, 'note', ''))))))
+    return best
+
+
+def _open(runtime: _Runtime, path: Path | None, entry: str, options: ModelOptions) -> Backend:
+    kind = getattr(import_module(f'aitable_ros.inference.{runtime.module}'), runtime.kind)
+    backend: Backend = kind(
+        path, model=_model_name(entry), precision=options.precision,
+        threads=options.threads, device_id=options.device_id, **dict(runtime.extra))
+    _warm_up(backend)
+    return backend
+
+
+def _key(entry: str, runtime: str, path: Path | None, options: ModelOptions) -> ModelKey:
+    file = ('', 0, 0)
+    if path is not None:
+        found = path.stat()
+        file = (str(path), found.st_mtime_ns, found.st_size)
+    return ModelKey(entry, runtime, file, options.precision, options.device_id, options.threads)
 
 
 def _locate(entry: str) -> Path:
@@ -246,7 +332,7 @@ def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
     :raises BackendError: nothing reads such files, or not the backend that is wanted
     """
     if path is None:
-        if wanted not in ('auto', MEDIAPIPE):
+        if wanted not in ('auto', FASTEST, MEDIAPIPE):
             raise BackendError(f"backend '{wanted}' does not run the mesh inside MediaPipe")
         return (MEDIAPIPE,)
     able = _BY_SUFFIX.get(path.suffix.lower())
@@ -255,7 +341,7 @@ def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
             f"{path}: not a model file; known endings are {', '.join(_BY_SUFFIX)}")
     if not _cuda_build_of_onnxruntime():
         able = tuple(name for name in able if name != _ORT_CUDA)
-    if wanted == 'auto':
+    if wanted in ('auto', FASTEST):
         return able
     forced = tuple(name for name in able if name.split()[0] == wanted)
     if not forced:
@@ -277,13 +363,21 @@ def _warm_up(backend: Backend) -> None:
     """
     Prove that a model that loads also runs, and let the first image not be the slow one.
 
-    :raises BackendError: it does not run; it is closed then
+    :raises BackendError: it does not run, or gives what is no number; it is closed then
     """
     if any(None in spec.shape[1:] for spec in backend.inputs):
         return  # no telling what size it wants
     try:
         backend.warm_up()
-    except BackendError:
+        outputs = backend.infer({
+            spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype)
+            for spec in backend.inputs})
+        wrong = [name for name, value in outputs.items() if not np.isfinite(value).all()]
+        if wrong:  # half precision that overflows, an engine of another GPU
+            raise BackendError(
+                f"{backend.model}: output '{wrong[0]}' of a black image is not a number; the file "
+                f'does not run in {backend.precision} on {backend.device}')
+    except Exception:
         backend.close()
         raise
 

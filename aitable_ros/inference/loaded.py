@@ -29,6 +29,8 @@ class LoadedModel(Closing, ABC):
     model: str = ''
     precision: str = ''
     device: str = ''
+    note: str = ''
+    """What is worth knowing of how it runs, for the log; mostly nothing."""
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     _open = False

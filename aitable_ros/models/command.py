@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable models``: list, fetch, convert and export."""
+"""``aitable models``: list, fetch, convert and export; the other actions are in ``commands``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.commands import engines
+from aitable_ros.models.commands import quality
 from aitable_ros.models.convert import convert
 from aitable_ros.models.convert import convert_file
 from aitable_ros.models.convert import is_converted
@@ -75,7 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--heatmaps', action='store_true', help='give the 68 landmark heat maps, too')
     exporting.set_defaults(act=_export)
 
-    for action in (listing, fetching, converting, exporting):
+    made = (engines.add_build(actions), engines.add_all(actions), quality.add_quantize(actions),
+            quality.add_verify(actions), quality.add_profile(actions))
+    for action in (listing, fetching, converting, exporting, *made):
         action.add_argument('--json', action='store_true', help='print JSON')
 
 
@@ -86,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         _say('aitable models: interrupted; what was complete is kept, run it again for the rest',
              sys.stderr)
+        engines.interrupted()
         raise
 
 

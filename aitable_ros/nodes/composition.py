@@ -21,6 +21,7 @@ from typing import Any
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.task import Future
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
@@ -30,6 +31,7 @@ COMPONENTS = {
     'EmotionNode': 'aitable_ros.nodes.emotion',
     'FatigueNode': 'aitable_ros.nodes.fatigue',
     'OverlayNode': 'aitable_ros.nodes.overlay',
+    'HriNode': 'aitable_ros.nodes.hri',
 }
 """Class -> module. Also in setup.py as entry points of the group ``rclpy_components``."""
 ENTRY_POINT_GROUP = 'rclpy_components'
@@ -64,20 +66,27 @@ class Spinner:
         self.node = node
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
+        self._ended: Any = Future()
         self._thread = Thread(
             target=self._spin, name=f'{node.get_name()}_executor', daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, then the node."""
-        self._executor.shutdown()
+        """
+        End the thread, then the node.
+
+        Not by a shutdown of the executor: called while the thread is on its way into a wait, that
+        destroys what would wake it, and the thread never comes back.
+        """
+        self._ended.set_result(None)
         self._thread.join()
         self._executor.remove_node(self.node)
+        self._executor.shutdown()
         self.node.destroy_node()
 
     def _spin(self) -> None:
         with suppress(ExternalShutdownException):
-            self._executor.spin()
+            self._executor.spin_until_future_complete(self._ended)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Any
 from aitable_msgs.msg import Emotion
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces
@@ -21,6 +22,7 @@ class EmotionNode(FaceConsumerNode):
 
     NAME = 'emotion'
     OPTIONS = EmotionOptions
+    STAGE = EmotionReader
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -34,16 +36,17 @@ class EmotionNode(FaceConsumerNode):
         self._channel.remove_producer(self)
         super().destroy_node()
 
-    def _open(self, options: EmotionOptions) -> EmotionReader:
-        return EmotionReader.open(options)
+    def _rehearse(self, stage: EmotionReader) -> None:
+        stage.update(rehearsal.FRAME, (rehearsal.FACE,))
 
     def _make_publishers(self) -> None:
         self._emotion = self._publisher(Emotion, 'emotion')
 
     def _step(self, stage: EmotionReader, item: SharedFaces) -> None:
+        item.precedence.give_way()
         estimates = stage.update(item.frame, item.faces)
         self._tracks = len(estimates)
-        if not self._active:
+        if not self._publishing:
             return
         self._channel.publish(SharedEmotion(item.frame.stamp_ns, estimates, stage.model))
         for face in item.faces:
@@ -52,5 +55,6 @@ class EmotionNode(FaceConsumerNode):
                     item.frame, face, estimates[face.track_id], stage.model))
         self._answered(item.frame, item.received_s)
 
-    def _details(self) -> dict[str, object]:
-        return {'tracks': self._tracks, **super()._details()}
+    def details(self) -> dict[str, object]:
+        """Add the number of faces."""
+        return {'tracks': self._tracks, **super().details()}

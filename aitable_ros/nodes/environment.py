@@ -23,8 +23,12 @@ ALLOCATOR = {
     'MALLOC_MMAP_THRESHOLD_': '1073741824',
     'MALLOC_TRIM_THRESHOLD_': '1073741824',
     'MALLOC_TOP_PAD_': '67108864',
+    'MALLOC_ARENA_MAX': '1',
 }
-"""glibc: keep freed image buffers in the heap instead of unmapping them."""
+"""
+glibc: keep freed image buffers in the heap instead of unmapping them, and in one heap for all
+threads instead of in one each (15 to 30 MB less; the interpreter runs one thread at a time anyway).
+"""
 MAX_PIXELS = 1 << 26
 """Largest compressed image that OpenCV may unpack: 67 megapixels, 8192 x 8192 (a JPEG can lie)."""
 PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')

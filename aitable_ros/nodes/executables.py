@@ -10,10 +10,12 @@ bad input. What is heavy is imported after the signal handlers and the environme
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence
 from itertools import pairwise
 import os
+import re
 import signal
 import sys
 from threading import Event
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 """The detector first: whoever works on faces finds it in its process."""
+NAME_PATTERN = re.compile('[A-Za-z][A-Za-z0-9_]*')
+"""Of a camera: one token of a ROS name."""
 PARENT_CHECK_S = 0.5
 SWITCH_INTERVAL_S = 0.0005
 """A thread that computes in Python yields the interpreter after this time. The default of 5 ms is a
@@ -35,8 +39,8 @@ third of what an image may take, and an image is handed over a few times before 
 
 
 def pipeline(argv: Sequence[str] | None = None) -> int:
-    """Run all nodes in one process."""
-    return _main('pipeline', argv, _load_pipeline, (_overlay_argument,))
+    """Run all nodes in one process, once for each camera."""
+    return _main('pipeline', argv, _load_pipeline, (_pipeline_arguments,))
 
 
 def container(argv: Sequence[str] | None = None) -> int:
@@ -64,13 +68,69 @@ def overlay(argv: Sequence[str] | None = None) -> int:
     return _main('overlay', argv, lambda loaded, _: _load(loaded, 'OverlayNode'))
 
 
-def _overlay_argument(parser: argparse.ArgumentParser) -> None:
+def hri_bridge(argv: Sequence[str] | None = None) -> int:
+    """Run the bridge to REP-155 topics alone."""
+    return _main('hri_bridge', argv, lambda loaded, _: _load(loaded, 'HriNode'))
+
+
+def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
+    parser.add_argument(
+        '--hri', action='store_true',
+        help='also publish REP-155 topics, /humans/faces/..., where hri_msgs is installed')
+    parser.add_argument(
+        '--container', action='store_true',
+        help='also let `ros2 component` load nodes beside these, and unload them')
+    parser.add_argument(
+        '--camera', action='append', default=[], type=_camera, metavar='NAME=TOPIC',
+        help='one of several cameras: its nodes get the namespace NAME and read TOPIC; repeat it')
+
+
+def _camera(text: str) -> tuple[str, str]:
+    """Return the name and the topic of a camera; argparse says what is wrong with it."""
+    name, separator, topic = text.partition('=')
+    if not (separator and topic and NAME_PATTERN.fullmatch(name)):
+        raise argparse.ArgumentTypeError(
+            f"'{text}': expected NAME=TOPIC, such as front=/front/image_raw")
+    return name, topic
 
 
 def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
-    loaded.load_all((*PIPELINE, *(('OverlayNode',) if args.overlay else ())))
+    plugins = (*PIPELINE, *(('OverlayNode',) if args.overlay else ()))
+    names = Counter(name for name, _ in args.camera)
+    for name, count in names.items():
+        if count > 1:
+            raise InputError(f"--camera: {count} cameras are called '{name}'")
+    if args.hri:
+        plugins = (*plugins, *_hri())
+    if not names:
+        loaded.load_all(plugins)
+    for name, topic in args.camera:
+        loaded.load_all(plugins, cli_args=[
+            '--ros-args', '-r', f'__ns:={namespace_of(args.ros)}/{name}', '-r', f'image:={topic}'])
+        plugins = tuple(plugin for plugin in plugins if plugin != 'HriNode')  # see nodes/hri.py
+    if args.container:
+        _load_container(loaded, args)
+
+
+def _hri() -> tuple[str, ...]:
+    """Return the bridge, or nothing and a line in the log: the rest goes on without it."""
+    from rclpy.logging import get_logger
+
+    from aitable_ros.nodes.hri import missing
+
+    reason = missing()
+    if reason:
+        get_logger('aitable').warning(f'no REP-155 topics: {reason}')
+    return () if reason else ('HriNode',)
+
+
+def namespace_of(ros: Sequence[str]) -> str:
+    """Return the namespace that ROS arguments give every node, without a slash at its end."""
+    rules = (word.partition(':=') for word in ros)
+    found = next((to.strip('/') for name, _, to in rules if name in ('__ns', '__namespace')), '')
+    return f'/{found}' if found else ''
 
 
 def _load_container(loaded: Composition, args: argparse.Namespace) -> None:
@@ -104,7 +164,7 @@ def _main(
         prog=name, description=f'aitable_ros: {name}. ROS arguments go after --ros-args.')
     for add in arguments:
         add(parser)
-    args = parser.parse_args(own)
+    args = parser.parse_args(own, argparse.Namespace(ros=ros))
     try:
         _check_parameter_files(ros)
         environment.prepare()
@@ -122,15 +182,20 @@ def _run(
     args: argparse.Namespace, ros: list[str], stop: Event, parent: int,
 ) -> int:
     import rclpy
+    from rclpy.logging import get_logger
     from rclpy.signals import SignalHandlerOptions
 
     from aitable_ros.nodes.composition import Composition
+    from aitable_ros.nodes.start_check import start_lines
 
     try:
         rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rclpy has a type for each of its reasons, all of them bad input
         raise InputError(' '.join(str(error).split())) from None
     try:
+        log = get_logger('aitable')
+        for is_warning, line in start_lines():
+            (log.warning if is_warning else log.info)(line)
         with Composition() as loaded:
             load(loaded, args)
             end_with_parent = os.environ.get(environment.END_WITH_PARENT) == '1'

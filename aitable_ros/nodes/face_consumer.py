@@ -17,7 +17,8 @@ class FaceConsumerNode(ManagedNode):
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self.faces = FaceSource(
-            self, self.parameters[CameraOptions].image_transport, self._offer, self._malformed)
+            self, self.parameters[CameraOptions].image_transport, self._offer, self._malformed,
+            self.disagreements)
 
     def _subscribe(self) -> None:
         self.faces.start()
@@ -25,15 +26,20 @@ class FaceConsumerNode(ManagedNode):
     def _unsubscribe(self) -> None:
         self.faces.stop()
 
+    def _resubscribe(self) -> None:
+        self.faces.resubscribe()
+
     def _once_a_second(self) -> None:
         self.faces.follow_producer()
 
-    def _expects(self) -> str:
+    def expects(self) -> str:
+        """Return what it waits for; nothing where a detector beside it tells that."""
         if self.faces.by_reference:
-            return ''  # the detector in this process tells it
+            return ''
         return f'faces with their image on {self.resolve_topic_name("faces")}'
 
-    def _details(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
+        """Add how the faces come."""
         return {
             'faces_by_reference': str(self.faces.by_reference).lower(),
             'unmatched': self.faces.matcher.unmatched}

@@ -10,6 +10,7 @@ from aitable_msgs.msg import FaceArray
 from aitable_ros.config import CameraOptions
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
+from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.frame_source import Arrival
@@ -24,6 +25,7 @@ class FaceDetectorNode(ManagedNode):
 
     NAME = 'face_detector'
     OPTIONS = FaceOptions
+    STAGE = FaceFinder
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -39,14 +41,14 @@ class FaceDetectorNode(ManagedNode):
         self._channel.remove_producer(self)
         super().destroy_node()
 
-    def _open(self, options: FaceOptions) -> FaceFinder:
-        return FaceFinder.open(options)
+    def _rehearse(self, stage: FaceFinder) -> None:
+        stage.update(rehearsal.FRAME)
 
     def _make_publishers(self) -> None:
         self._faces = self._publisher(FaceArray, 'faces')
 
     def _subscribe(self) -> None:
-        self._reader = Reader(self, self._offer, self._malformed)
+        self._reader = Reader(self, self._offer, self._malformed, self.disagreements)
         self._images.join(self._reader)
 
     def _unsubscribe(self) -> None:
@@ -54,15 +56,26 @@ class FaceDetectorNode(ManagedNode):
         if reader is not None:
             self._images.leave(reader)
 
+    def _resubscribe(self) -> None:
+        if self._reader is not None:
+            self._images.resubscribe(self._reader)
+
     def _step(self, stage: FaceFinder, item: Arrival) -> None:
-        faces = stage.update(item.frame)
+        faces = stage.update(item.frame, defer=True)
         self._tracks = len(faces)
-        if not self._active:
+        if not self._publishing:
             return
-        self._channel.publish(
-            SharedFaces(item.frame, faces, stage.model, stage.follow, item.received_s))
+        shared = SharedFaces(item.frame, faces, stage.model, stage.follow, item.received_s)
+        self._channel.publish(shared)
+        shared.precedence.give_way()
         self._faces.publish(face_array_message(item.frame, faces, stage.model))
         self._answered(item.frame, item.received_s)
+        stage.look()
 
-    def _details(self) -> dict[str, object]:
+    def expects(self) -> str:
+        """Return the topic that is really read: of compressed images it is another."""
+        return f'image on {self._images.topic}'
+
+    def details(self) -> dict[str, object]:
+        """Add the number of faces."""
         return {'tracks': self._tracks}

@@ -16,6 +16,7 @@ from aitable_msgs.msg import FatigueState
 from aitable_ros.config import CameraOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue
@@ -36,6 +37,7 @@ class FatigueNode(FaceConsumerNode):
 
     NAME = 'fatigue'
     OPTIONS = FatigueOptions
+    STAGE = FatigueMonitor
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -56,8 +58,8 @@ class FatigueNode(FaceConsumerNode):
         self._channel.remove_producer(self)
         super().destroy_node()
 
-    def _open(self, options: FatigueOptions) -> FatigueMonitor:
-        return FatigueMonitor.open(options)
+    def _rehearse(self, stage: FatigueMonitor) -> None:
+        stage.update(rehearsal.FRAME, (rehearsal.FACE,))
 
     def _make_publishers(self) -> None:
         self._states = self._publisher(FatigueState, 'fatigue')
@@ -67,14 +69,24 @@ class FatigueNode(FaceConsumerNode):
         super()._unsubscribe()
         self._last = None
 
+    def _offer(self, item: SharedFaces) -> None:
+        item.precedence.claim()
+        super()._offer(item)
+
     def _step(self, stage: FatigueMonitor, item: SharedFaces) -> None:
+        try:
+            self._judge(stage, item)
+        finally:
+            item.precedence.answered()
+
+    def _judge(self, stage: FatigueMonitor, item: SharedFaces) -> None:
         update = stage.update(item.frame, item.faces)
         if update.note:
             self._complain('note', update.note)
         if item.follow is not None and stage.model.model:
-            for face in item.faces:
-                item.follow(face.track_id, update.landmarks.get(face.track_id))
-        if not self._active:
+            for track_id in update.measured:
+                item.follow(track_id, update.landmarks.get(track_id))
+        if not self._publishing:
             return
         self._last = item.frame
         self._tracks = len(update.assessments)
@@ -82,10 +94,9 @@ class FatigueNode(FaceConsumerNode):
             (one.perclos_coverage for one in update.assessments.values()), default=0.0)
         header = header_of(item.frame)
         for face in item.faces:
-            assessment = update.assessments.get(face.track_id)
-            if assessment is not None:
+            if face.track_id in update.measured:
                 self._states.publish(fatigue_message(
-                    header, assessment, stage.model, primary=face.primary))
+                    header, update.assessments[face.track_id], stage.model, primary=face.primary))
         for assessment in update.absent:
             self._states.publish(fatigue_message(header, assessment, stage.model))
         for event in update.events:
@@ -97,13 +108,15 @@ class FatigueNode(FaceConsumerNode):
 
     def _watch_camera(self) -> None:
         """While no image comes, say once a second that nobody can be seen."""
-        worker, frame, arrival_s = self._worker, self._last, self._last_arrival_s
-        if not self._active or worker is None or frame is None or arrival_s is None:
+        worker, frame = self._worker, self._last
+        if not self._active or worker is None or frame is None:
             return
         now = monotonic()
-        waited = now - arrival_s
+        waited = self.watch.waited_s()
         if waited < self.parameters[CameraOptions].stale_after_s:
             return
+        if worker.busy_s > ABSENT_PERIOD_S:
+            return  # it would be told when the model returns, late and all at once
         if now - self._absent_told_s < ABSENT_PERIOD_S:
             return
         self._absent_told_s = now
@@ -111,7 +124,7 @@ class FatigueNode(FaceConsumerNode):
         worker.submit(lambda stage: self._tell_absent(stage, frame, stamp_ns))
 
     def _tell_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
-        if not stage.model.model:
+        if not stage.model.model or not self._publishing:
             return
         header = header_of(frame)
         for assessment in stage.absent(stamp_ns):
@@ -125,6 +138,7 @@ class FatigueNode(FaceConsumerNode):
             lambda pinned: 'EAR of open eyes is now ' + ', '.join(
                 f'{ear:.3f} for person {track_id}' for track_id, ear in pinned.items()))
 
-    def _details(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
+        """Add the number of faces and how much of the last minute could be judged."""
         return {
-            'tracks': self._tracks, 'usable_share': f'{self._usable:.2f}', **super()._details()}
+            'tracks': self._tracks, 'usable_share': f'{self._usable:.2f}', **super().details()}

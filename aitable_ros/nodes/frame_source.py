@@ -34,6 +34,7 @@ from aitable_ros.nodes.image_codec import ImageError
 from aitable_ros.nodes.messages import faces_of
 from aitable_ros.nodes.messages import model_of
 from aitable_ros.nodes.messages import stamp_ns
+from aitable_ros.nodes.stamps import StampGuard
 from aitable_ros.types import Frame
 
 MATCH_DEPTH = 8
@@ -60,23 +61,26 @@ class Reader:
 
     :param arrived: called with every good image; must not wait
     :param malformed: called with what is wrong with a bad one
+    :param disagreements: told of a camera whose quality of service does not fit
     """
 
     node: Node
     arrived: Callable[[Arrival], None]
     malformed: Callable[[ImageError], None]
+    disagreements: qos.Disagreements
 
 
 class ImageSource:
     """One subscription and one decode for all nodes of a process that read one image topic."""
 
     def __init__(self, topic: str, transport: str) -> None:
-        self._topic = topic
+        self.topic = topic
         self._compressed = transport == 'compressed'
         self._lock = Lock()
         self._readers: tuple[Reader, ...] = ()
         self._carrier: Reader | None = None
         self._subscription: Any = None
+        self._guard = StampGuard()
 
     def join(self, reader: Reader) -> None:
         """Give ``reader`` every image from now on."""
@@ -99,21 +103,36 @@ class ImageSource:
                 if self._readers:
                     self._carry(self._readers[0])
 
+    def resubscribe(self, reader: Reader) -> None:
+        """Subscribe anew, if this reader's node carries it; on the thread that spins the node."""
+        with self._lock:
+            if self._carrier is reader:
+                reader.node.destroy_subscription(self._subscription)
+                self._carry(reader)
+
     def _carry(self, reader: Reader) -> None:
         self._carrier = reader
         self._subscription = reader.node.create_subscription(
-            CompressedImage if self._compressed else Image, self._topic, self._received, qos.IMAGE,
-            qos_overriding_options=qos.overridable())
+            CompressedImage if self._compressed else Image, self.topic, self._received,
+            qos.own(qos.IMAGE), qos_overriding_options=qos.overridable(),
+            event_callbacks=reader.disagreements.of_subscription(self.topic))
 
     def _received(self, message: Any) -> None:
         received_s = monotonic()
         decode = frame_from_compressed if self._compressed else frame_from_image
         try:
-            arrival = Arrival(decode(message), received_s)
-        except ImageError as error:
+            frame = decode(message)
+            self._guard.check(frame.stamp_ns, received_s)
+        except Exception as failure:  # whatever a message holds, the callback lives on
+            error = failure if isinstance(failure, ImageError) else ImageError(
+                'decoder', f'{type(failure).__name__} while it was decoded')
+            # Its traceback knows this frame, this frame knows it: a circle that would keep the
+            # message until somebody collects garbage, 120 MB of them at 720p.
+            error.__traceback__ = None
             for reader in self._readers:
                 reader.malformed(error)
             return
+        arrival = Arrival(frame, received_s)
         for reader in self._readers:
             reader.arrived(arrival)
 
@@ -187,18 +206,20 @@ class FaceSource:
 
     :param arrived: called with the faces of every image, none found included; must not wait
     :param malformed: called with what is wrong with a bad image
+    :param disagreements: told of a publisher whose quality of service does not fit
     """
 
     def __init__(
         self, node: Node, transport: str, arrived: Callable[[SharedFaces], None],
-        malformed: Callable[[ImageError], None],
+        malformed: Callable[[ImageError], None], disagreements: qos.Disagreements,
     ) -> None:
         self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher()
         self._node = node
         self._arrived = arrived
         self._channel = channel(node.context, SharedFaces, node.resolve_topic_name('faces'))
         self._images = image_source(node, transport)
-        self._reader = Reader(node, self._image_arrived, malformed)
+        self._disagreements = disagreements
+        self._reader = Reader(node, self._image_arrived, malformed, disagreements)
         self._subscription: Any = None
         self._started = False
 
@@ -227,9 +248,17 @@ class FaceSource:
             self._unsubscribe()
         elif self._subscription is None:
             self._subscription = self._node.create_subscription(
-                FaceArray, 'faces', self._faces_arrived, qos.OUTPUT,
-                qos_overriding_options=qos.overridable())
+                FaceArray, 'faces', self._faces_arrived, qos.own(qos.OUTPUT),
+                qos_overriding_options=qos.overridable(),
+                event_callbacks=self._disagreements.of_subscription(
+                    self._node.resolve_topic_name('faces')))
             self._images.join(self._reader)
+
+    def resubscribe(self) -> None:
+        """Subscribe anew where there are subscriptions; on the thread that spins the node."""
+        if self._subscription is not None:
+            self._unsubscribe()
+            self.follow_producer()
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:

@@ -10,7 +10,6 @@ forgets the people, cleanup frees the model. Results are published from the work
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -18,15 +17,14 @@ from typing import ClassVar
 from typing import Protocol
 from typing import TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
-from diagnostic_msgs.msg import KeyValue
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
@@ -34,20 +32,31 @@ from aitable_msgs.srv import ReloadModel
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.shared import HUNG_AFTER_S
+from aitable_ros.inference.shared import SHARED
 from aitable_ros.nodes import qos
+from aitable_ros.nodes.diagnostics import Diagnostics
+from aitable_ros.nodes.diagnostics import PERIOD_S
 from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.nodes.model_keeper import ModelKeeper
 from aitable_ros.nodes.parameters import NodeParameters
+from aitable_ros.nodes.report import report_on
 from aitable_ros.nodes.statistics import Statistics
+from aitable_ros.nodes.watchdog import Change
+from aitable_ros.nodes.watchdog import ImageWatch
 from aitable_ros.nodes.worker import Worker
 from aitable_ros.nodes.worker import WorkerStoppedError
 from aitable_ros.options import Options
 from aitable_ros.types import Frame
 from aitable_ros.types import ModelInfo
 
-LOG_AGAIN_S = 10.0
+LOG_AGAIN_S = 60.0
 """A fault that goes on is logged once in this time, each cause by itself."""
-FIRST_IMAGE_S = 5.0
-"""So long the first image may take without a warning: camera and nodes start together."""
+TWIN_TICKS = 3
+"""Seconds from one look for a node of the same name to the next."""
+CONFIGURE_S = 2.0
+"""So long a parameter waits for the image in hand before it is refused."""
 
 Result = TypeVar('Result')
 
@@ -66,6 +75,9 @@ class Stage(Protocol):
     def configure(self, options: Any) -> None:
         """Change what is dynamic."""
 
+    def adopt(self, other: Any) -> None:
+        """Exchange models with another stage of its kind; people stay."""
+
     def reset(self) -> None:
         """Forget everybody."""
 
@@ -77,8 +89,8 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     """
     A lifecycle node around one stage.
 
-    A subclass gives the class variables, :meth:`_open`, :meth:`_step`, :meth:`_make_publishers`,
-    :meth:`_subscribe` and :meth:`_unsubscribe`.
+    A subclass gives the class variables, :meth:`_step`, :meth:`_rehearse`,
+    :meth:`_make_publishers`, :meth:`_subscribe`, :meth:`_unsubscribe` and :meth:`_resubscribe`.
 
     :param kwargs: for ``rclpy.node.Node``: context, namespace, cli_args, parameter_overrides, ...
     :raises InputError: a parameter cannot be used
@@ -88,6 +100,8 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     """Default name of the node."""
     OPTIONS: ClassVar[type[Options]]
     """The stage's options; each field is a parameter."""
+    STAGE: ClassVar[Any]
+    """The stage's class; ``STAGE.open(options, load, avoid)`` makes one."""
     HAS_MODEL: ClassVar[bool] = True
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
@@ -95,21 +109,24 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         try:
             self.parameters = NodeParameters(self, (self.OPTIONS, CameraOptions), self._reconfigure)
             self.statistics = Statistics()
+            self.watch = ImageWatch(self.get_clock())
+            self.disagreements = qos.Disagreements(self)
+            self.keeper = ModelKeeper(
+                self.get_logger(), worker=lambda: self._worker,
+                options=lambda: self.parameters[self.OPTIONS], open_stage=self._open,
+                rehearse=self._rehearse)
+            self.twin = ''
             self._worker: Worker[Any, Any] | None = None
-            self._swap = Lock()
             self._active = False
             self._failure = ''
+            self._hung = False
+            self._ticks = 0
             self._logged: dict[str, float] = {}
-            self._activated_s = 0.0
-            self._last_arrival_s: float | None = None
-            self._stale = False
             self._outputs: list[Any] = []
-            self._stage_model = ModelInfo()
-            self._stage_attempts: tuple[Attempt, ...] = ()
             steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._diagnostics = self.create_publisher(
-                DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
-            self.create_timer(1.0, self._tick, clock=steady)
+            self._diagnostics = Diagnostics(
+                self, self.NAME, self.resolve_topic_name('image'), lambda: report_on(self))
+            self.create_timer(PERIOD_S, self._tick, clock=steady)
             self.create_service(Trigger, '~/reset', self._on_reset)
             if self.HAS_MODEL:
                 # A group of its own: while it waits for the model, all else must go on.
@@ -125,13 +142,12 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
 
     # What a subclass does
 
-    def _open(self, options: Any) -> Stage:
-        """Open the stage; runs on the worker thread."""
-        raise NotImplementedError
-
     def _step(self, stage: Any, item: Any) -> None:
         """Handle one item and publish; runs on the worker thread."""
         raise NotImplementedError
+
+    def _rehearse(self, stage: Any) -> None:
+        """Run a stage that nobody uses yet once, on a picture of nothing."""
 
     def _make_publishers(self) -> None:
         """Create the publishers, with :meth:`_publisher`."""
@@ -145,14 +161,18 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         """Stop that. Idempotent."""
         raise NotImplementedError
 
+    def _resubscribe(self) -> None:
+        """Subscribe anew to what does not come; what this node is not told by topic stays."""
+        raise NotImplementedError
+
     def _once_a_second(self) -> None:
         """Do what is to be done now and then while active."""
 
-    def _details(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
         """Return what else diagnostics should show."""
         return {}
 
-    def _expects(self) -> str:
+    def expects(self) -> str:
         """Return what this node waits for, for the log; empty where another node here tells it."""
         return f'image on {self.resolve_topic_name("image")}'
 
@@ -179,10 +199,39 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         """Why the last transition failed; empty where it did not."""
         return self._failure
 
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        machine = self._state_machine
+        return str(machine.current_state[1]) if machine else 'destroyed'
+
+    @property
+    def busy_s(self) -> float:
+        """How long the model has been at one image."""
+        worker = self._worker
+        return worker.busy_s if worker else 0.0
+
+    @property
+    def dropped(self) -> int:
+        """Images that came while the model was busy, since configure."""
+        worker = self._worker
+        return worker.dropped if worker else 0
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set all or none; a parameter that cannot be set says how it can."""
+        parameters: NodeParameters | None = getattr(self, 'parameters', None)
+        refusal = parameters.refusal(parameter_list) if parameters else ''
+        if refusal:
+            return SetParametersResult(successful=False, reason=refusal)
+        return super().set_parameters_atomically(parameter_list)
+
     def destroy_node(self) -> None:
         """Stop the worker, free the model and leave the graph."""
         self._release()
         super().destroy_node()
+        # The state machine holds the node's handle, and would keep its name in the graph until
+        # somebody collects garbage.
+        self._state_machine = None
 
     # Lifecycle
 
@@ -190,28 +239,35 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         """Resolve the chain, load the model, make the publishers."""
         self._failure = ''
         self.statistics = Statistics()
+        self.keeper.start()
         try:
-            self._worker = self._new_worker(self.parameters[self.OPTIONS])
+            self._release()  # what a transition that failed has left
+            options = self.parameters[self.OPTIONS]
+            worker: Worker[Any, Any] = Worker(
+                self.get_name(), lambda: self._open(options, {}), self._handle, self._step_failed)
+            worker.start()
+            self._worker = worker
+            worker.call(self.keeper.runs)
             self._make_publishers()
         except InputError as error:
             return self._fail(str(error))
         except Exception as error:
             return self._fail(f'{type(error).__name__}: {error}')
-        self._tell_model()
+        if self.HAS_MODEL:
+            self.keeper.tell()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
+        self._failure = ''
         result = super().on_activate(state)
-        self._activated_s = monotonic()
-        self._last_arrival_s = None
-        self._stale = False
+        self.watch.start()
         self._active = True
         try:
             self._subscribe()
         except Exception as error:
-            self._active = False
-            self._unsubscribe()
+            self._silence()
+            super().on_deactivate(state)
             return self._fail(f'cannot subscribe: {error}', release=False)
         return result
 
@@ -234,7 +290,12 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured."""
-        self._release()
+        self._failure = f'an error while {state.label}; configure it again'
+        self.get_logger().error(self._failure)
+        try:
+            self._release()
+        except Exception as error:
+            self.get_logger().error(f'and another while it was cleaned up: {error}')
         return TransitionCallbackReturn.SUCCESS
 
     def _fail(self, reason: str, *, release: bool = True) -> TransitionCallbackReturn:
@@ -251,27 +312,36 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
             self._worker.clear()
 
     def _release(self) -> None:
-        self._silence()
-        with self._swap:
+        """Let go of everything that configure made, even of the rest where one part fails."""
+        try:
+            self._silence()
+        finally:
             worker, self._worker = self._worker, None
-        if worker is not None and not worker.stop():
-            self.get_logger().error('the model does not return; its thread is left behind')
-        for publisher in self._outputs:
-            self.destroy_lifecycle_publisher(publisher)
-        self._outputs.clear()
+            if worker is not None and not worker.stop():
+                self.get_logger().error('the model does not return; its thread is left behind')
+            self._hung = False
+            while self._outputs:
+                self.destroy_lifecycle_publisher(self._outputs.pop())
 
     # For subclasses
 
     def _publisher(self, kind: type, topic: str) -> Any:
         """Create a managed, reliable publisher that cleanup removes."""
         publisher = self.create_lifecycle_publisher(
-            kind, topic, qos.OUTPUT, qos_overriding_options=qos.overridable())
+            kind, topic, qos.own(qos.OUTPUT), qos_overriding_options=qos.overridable(),
+            event_callbacks=self.disagreements.of_publisher(self.resolve_topic_name(topic)))
         self._outputs.append(publisher)
         return publisher
 
+    @property
+    def _publishing(self) -> bool:
+        """Whether a step on the worker thread may publish: it may come back after a cleanup."""
+        worker = self._worker
+        return self._active and worker is not None and worker.is_current
+
     def _offer(self, item: Any) -> None:
         """Give the worker an item."""
-        self._last_arrival_s = monotonic()
+        self.watch.arrived()
         worker = self._worker
         if worker is not None and self._active:
             worker.offer(item)
@@ -284,8 +354,8 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
 
     def _malformed(self, error: ImageError) -> None:
         """Count an image that cannot be used, and say why, each cause once in a while."""
-        self._last_arrival_s = monotonic()
-        self.statistics.malformed(error.cause)
+        self.watch.arrived()
+        self.statistics.malformed(monotonic(), error.cause)
         self._complain(error.cause, f'image dropped: {error}')
 
     def _complain(self, cause: str, line: str) -> None:
@@ -304,47 +374,32 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
                 raise WorkerStoppedError('the node is not configured')
             response.message = done(worker.call(function))
             response.success = True
-        except TimeoutError:
-            response.success, response.message = False, 'the model is busy; try again'
         except Exception as error:
             response.success, response.message = False, str(error)
         return response
 
-    # Worker
+    # On the worker thread
 
-    def _new_worker(self, options: Any) -> Worker[Any, Any]:
-        worker: Worker[Any, Any] = Worker(
-            self.get_name(), lambda: self._open(options), self._step, self._step_failed)
-        worker.start()
-        self._stage_model, self._stage_attempts = worker.call(
-            lambda stage: (stage.model, tuple(stage.attempts)))
-        return worker
+    def _open(self, options: Any, avoid: Avoid) -> Stage:
+        stage: Stage = self.STAGE.open(options, SHARED.load, avoid)
+        return stage
+
+    def _handle(self, stage: Any, item: Any) -> None:
+        self._step(stage, item)
+        self.keeper.answered()
 
     def _step_failed(self, error: Exception) -> None:
         self.statistics.failed()
         self._complain(
             type(error).__name__, f'image not answered: {type(error).__name__}: {error}')
+        self.keeper.failed(error)
 
-    def _tell_model(self) -> None:
-        if not self.HAS_MODEL:
-            return
-        log = self.get_logger()
-        for attempt in self._stage_attempts:
-            if attempt.reason:
-                by = f' with {attempt.backend}' if attempt.backend else ''
-                log.info(f'{attempt.entry}{by} passed over: {attempt.reason}')
-        model = self._stage_model
-        if model.model:
-            log.info(f'runs {model.model} on {model.backend}, {model.precision}')
-        else:
-            log.warning('runs without a model: the stage is off')
+    # Services and parameters
 
     def _reconfigure(self, parameters: NodeParameters) -> None:
         worker, options = self._worker, parameters[self.OPTIONS]
         if worker is not None:
-            worker.call(lambda stage: stage.configure(options), timeout_s=2.0)
-
-    # Services
+            worker.call(lambda stage: stage.configure(options), CONFIGURE_S)
 
     def _on_reset(
         self, request: Trigger.Request, response: Trigger.Response,
@@ -355,17 +410,18 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     async def _on_reload(
         self, request: ReloadModel.Request, response: ReloadModel.Response,
     ) -> ReloadModel.Response:
-        """Load beside the running model while the node goes on; swap between two frames."""
+        """Load beside the running model while the node goes on; swap between two images."""
         executor = self.executor
         finished: Any = Future(executor=executor)
 
         def load() -> None:
             try:
-                self._swap_model(request.model_path, response)
+                response.message = self.keeper.reload(request.model_path)
+                response.success = True
             except Exception as error:
                 response.success = False
-                response.message = f'{error}; the old model runs on'
-            response.backend = self._stage_model.backend
+                response.message = f'{" ".join(str(error).split())}; the old model runs on'
+            response.backend = self.keeper.model.backend
             finished.set_result(None)
             executor.wake()
 
@@ -373,93 +429,51 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         await finished
         return response
 
-    def _swap_model(self, path: str, response: ReloadModel.Response) -> None:
-        if self._worker is None:
-            raise WorkerStoppedError('the node is not configured')
-        options = self.parameters[self.OPTIONS]
-        if path:
-            values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-            options = type(options)(
-                **{**values, 'engine_path': path, 'fallbacks': (), 'required': True})
-        before = self._stage_model, self._stage_attempts
-        try:
-            worker = self._new_worker(options)
-        except Exception:
-            self._stage_model, self._stage_attempts = before
-            raise
-        with self._swap:
-            old, self._worker = self._worker, worker if self._worker is not None else None
-        if old is None:
-            worker.stop()
-            raise WorkerStoppedError('the node was cleaned up meanwhile')
-        old.stop()
-        response.success = True
-        response.message = f'runs {self._stage_model.model}; people are observed afresh'
-        self._tell_model()
-
     # Once a second
 
     def _tick(self) -> None:
-        now = monotonic()
+        self._ticks += 1
         if self._active:
-            self._watch(now)
+            self._watch_images()
             self._once_a_second()
-        self._diagnostics.publish(DiagnosticArray(
-            header=self._now_header(), status=[self._status(now)]))
+        self._watch_model()
+        self.disagreements.look()
+        if self._ticks % TWIN_TICKS == 0:
+            self._look_for_twin()
+        self._diagnostics.publish()
 
-    def _now_header(self) -> Any:
-        header = DiagnosticArray().header
-        header.stamp = self.get_clock().now().to_msg()
-        return header
-
-    def _watch(self, now: float) -> None:
-        """Say once that nothing comes, and once that it comes again."""
-        patience = self.parameters[CameraOptions].stale_after_s
-        if self._last_arrival_s is None:
-            patience = max(patience, FIRST_IMAGE_S)
-        waited = now - (self._last_arrival_s or self._activated_s)
-        stale = waited > patience
-        expected = self._expects()
-        if stale and not self._stale and expected:
-            self.get_logger().warning(f'no {expected} for {waited:.1f} s')
-        elif self._stale and not stale and expected:
+    def _watch_images(self) -> None:
+        """Say once that nothing comes, and once that it comes again; subscribe anew meanwhile."""
+        change = self.watch.look(self.parameters[CameraOptions].stale_after_s)
+        expected = self.expects()
+        if not expected:
+            return
+        if change is Change.STALE:
+            self.get_logger().warning(f'no {expected} for {self.watch.waited_s():.1f} s')
+        elif change is Change.BACK:
             self.get_logger().info(f'{expected}: there again')
-        self._stale = stale
+        if self.watch.retry_due():
+            self._resubscribe()
 
-    def _status(self, now: float) -> DiagnosticStatus:
-        figures = self.statistics.snapshot(now)
-        state = self._state_machine.current_state[1]
-        model, worker = self._stage_model, self._worker
-        level, message = DiagnosticStatus.OK, 'running'
-        if self._failure:
-            level, message = DiagnosticStatus.ERROR, self._failure
-        elif state != 'active':
-            level, message = DiagnosticStatus.WARN, state
-        elif self.HAS_MODEL and not model.model:
-            level, message = DiagnosticStatus.WARN, 'off: no model'
-        elif self._stale:
-            level, message = DiagnosticStatus.WARN, f'no {self._expects() or "faces"}'
-        values: dict[str, object] = {
-            'state': state,
-            'fps': f'{figures.fps:.1f}',
-            'latency_p50_ms': f'{figures.latency_ms[0]:.1f}',
-            'latency_p95_ms': f'{figures.latency_ms[1]:.1f}',
-            'stamp_latency_p50_ms': f'{figures.stamp_latency_ms[0]:.1f}',
-            'stamp_latency_p95_ms': f'{figures.stamp_latency_ms[1]:.1f}',
-            'answered': figures.answered,
-            'dropped': worker.dropped if worker else 0,
-            'failed': figures.failed,
-            'malformed': sum(figures.malformed.values()),
-            **{f'malformed_{cause}': n for cause, n in sorted(figures.malformed.items())},
-        }
-        if self.HAS_MODEL:
-            values.update(model=model.model, backend=model.backend, precision=model.precision)
-            values.update({
-                f'attempt_{number}': f'{attempt.entry} {attempt.backend}: '
-                f'{attempt.reason or "runs"}'
-                for number, attempt in enumerate(self._stage_attempts, 1)})
-        values.update(self._details())
-        return DiagnosticStatus(
-            level=level, name=f'{self.get_fully_qualified_name()}: {self.NAME}', message=message,
-            hardware_id=self.resolve_topic_name('image'),
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
+    def _watch_model(self) -> None:
+        hung = self.busy_s > HUNG_AFTER_S
+        if hung and not self._hung:
+            self.get_logger().error(
+                f'the model has not returned for {self.busy_s:.0f} s; images are dropped until it '
+                'does; a cleanup leaves it behind')
+        elif self._hung and not hung:
+            self.get_logger().info('the model has returned')
+        self._hung = hung
+
+    def _look_for_twin(self) -> None:
+        """Say once that another node has this one's name: services and parameters reach either."""
+        own = (self.get_name(), self.get_namespace())
+        count = self.get_node_names_and_namespaces().count(own)
+        line = ''
+        if count > 1:
+            line = (
+                f'{count} nodes are called {self.get_fully_qualified_name()}; start one of them '
+                'with -r __node:=another_name or -r __ns:=/another_namespace')
+        if line and not self.twin:
+            self.get_logger().warning(line)
+        self.twin = line

@@ -16,6 +16,8 @@ from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FatigueState
 from aitable_ros.drawing import draw
 from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.chain import Load
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
@@ -135,8 +137,16 @@ class Painter:
     model = ModelInfo()
     attempts: tuple[Attempt, ...] = ()
 
+    @classmethod
+    def open(cls, options: OverlayOptions, load: Load, avoid: Avoid) -> Painter:
+        """Make one; there is nothing to load."""
+        return cls()
+
     def configure(self, options: OverlayOptions) -> None:
         """Change nothing: there is nothing to change."""
+
+    def adopt(self, other: Painter) -> None:
+        """Exchange nothing: there is no model."""
 
     def reset(self) -> None:
         """Forget nothing: there is nothing to forget."""
@@ -150,6 +160,7 @@ class OverlayNode(FaceConsumerNode):
 
     NAME = 'overlay'
     OPTIONS = OverlayOptions
+    STAGE = Painter
     HAS_MODEL = False
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
@@ -162,9 +173,6 @@ class OverlayNode(FaceConsumerNode):
             self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
         self._shared_emotion = channel(
             self.context, SharedEmotion, self.resolve_topic_name('emotion'))
-
-    def _open(self, options: OverlayOptions) -> Painter:
-        return Painter()
 
     def _make_publishers(self) -> None:
         self._overlay = self._publisher(Image, 'overlay')
@@ -205,10 +213,13 @@ class OverlayNode(FaceConsumerNode):
 
     def _receive(self, kind: type, topic: str, callback: Any) -> None:
         self._subscriptions_here.append(self.create_subscription(
-            kind, topic, callback, qos.OUTPUT, qos_overriding_options=qos.overridable()))
+            kind, topic, callback, qos.own(qos.OUTPUT),
+            qos_overriding_options=qos.overridable(),
+            event_callbacks=self.disagreements.of_subscription(self.resolve_topic_name(topic))))
 
-    def _expects(self) -> str:
-        return super()._expects() if self._watched else ''
+    def expects(self) -> str:
+        """Return what it waits for; nothing while nobody looks."""
+        return super().expects() if self._watched else ''
 
     # In the order of arrival
 
@@ -249,7 +260,7 @@ class OverlayNode(FaceConsumerNode):
         canvas = draw(frame.image, item.result)
         data = array('B')
         data.frombytes(canvas.data)
-        if not self._active:
+        if not self._publishing:
             return
         self._overlay.publish(Image(
             header=header_of(frame), height=frame.height, width=frame.width, encoding='rgb8',

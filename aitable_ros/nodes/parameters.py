@@ -30,6 +30,10 @@ _SPOKEN = {
     bool: 'true or false', int: 'an integer', float: 'a number with a decimal point',
     str: 'a string', tuple: 'a list of strings'}
 
+_TYPES = {
+    bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING, tuple: Parameter.Type.STRING_ARRAY}
+
 Kind = TypeVar('Kind', bound=Options)
 
 
@@ -64,6 +68,25 @@ class NodeParameters:
         options = self._options[kind]
         assert isinstance(options, kind)
         return options
+
+    def refusal(self, parameters: Sequence[Parameter]) -> str:
+        """Return why a request cannot be met, and how its wish can be; empty where ROS decides."""
+        for parameter in parameters:
+            item = self._declared.get(parameter.name)
+            if item is None:
+                continue
+            name, kind = item.name, type(item.default)
+            if not item.metadata['dynamic']:
+                how = 'start the node with another value'
+                if name in ('engine_path', 'fallbacks'):
+                    service = f'{self._node.get_fully_qualified_name()}/reload_model'
+                    how = f'call {service} with another model, or {how}'
+                return f"parameter '{name}' is read-only, fixed while the node runs: {how}"
+            if parameter.type_ is not _TYPES[kind]:
+                return (
+                    f"parameter '{name}' takes {_SPOKEN[kind]}, not {parameter.value!r} (wrong "
+                    'parameter type)')
+        return ''
 
     def _declare(self, item: Field[Any]) -> Any:
         name, default = item.name, item.default

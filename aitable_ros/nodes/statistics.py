@@ -36,6 +36,8 @@ class Snapshot:
     answered: int
     failed: int
     malformed: dict[str, int]
+    bad_recently: int = 0
+    """Malformed ones in the last seconds."""
 
 
 class Statistics:
@@ -45,6 +47,7 @@ class Statistics:
         self._lock = Lock()
         self._samples: deque[tuple[float, float, float]] = deque(maxlen=MAX_SAMPLES)
         self._malformed: Counter[str] = Counter()
+        self._bad_s: deque[float] = deque(maxlen=MAX_SAMPLES)
         self._answered = 0
         self._failed = 0
 
@@ -60,10 +63,15 @@ class Statistics:
             self._answered += 1
             self._samples.append((now_s, latency_s, stamp_latency_s))
 
-    def malformed(self, cause: str) -> None:
-        """Count an image that could not be used."""
+    def malformed(self, now_s: float, cause: str) -> None:
+        """
+        Count an image that could not be used.
+
+        :param now_s: steady clock
+        """
         with self._lock:
             self._malformed[cause] += 1
+            self._bad_s.append(now_s)
 
     def failed(self) -> None:
         """Count an image on which the stage failed."""
@@ -76,13 +84,14 @@ class Statistics:
             recent = [sample for sample in self._samples if now_s - sample[0] <= WINDOW_S]
             malformed = dict(self._malformed)
             answered, failed = self._answered, self._failed
+            bad_recently = sum(now_s - bad_s <= WINDOW_S for bad_s in self._bad_s)
         columns = np.array(recent, float).reshape(-1, 3)
         span = float(columns[-1, 0] - columns[0, 0]) if len(columns) > 1 else 0.0
         return Snapshot(
             fps=(len(columns) - 1) / span if span > 0 else 0.0,
             latency_ms=_percentiles(columns[:, 1]),
             stamp_latency_ms=_percentiles(columns[:, 2]),
-            answered=answered, failed=failed, malformed=malformed)
+            answered=answered, failed=failed, malformed=malformed, bad_recently=bad_recently)
 
 
 def _percentiles(seconds: NDArray[np.floating[Any]]) -> tuple[float, float]:

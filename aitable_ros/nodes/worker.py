@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from threading import Condition
+from threading import current_thread
 from threading import Thread
+from time import monotonic
 from typing import Any
 from typing import Generic
 from typing import Protocol
@@ -60,7 +63,19 @@ class Worker(Generic[Stage, Item]):
         self._item: Item | None = None
         self._stopping = False
         self._opened: Future[None] = Future()
+        self._busy_since: float | None = None
         self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def busy_s(self) -> float:
+        """How long the thread has been at the item or call it is at; 0 while it waits for one."""
+        since = self._busy_since
+        return 0.0 if since is None else monotonic() - since
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on the thread."""
+        return current_thread() is self._thread
 
     def start(self) -> None:
         """Open the stage and wait for it; raises what opening it raised."""
@@ -97,11 +112,18 @@ class Worker(Generic[Stage, Item]):
         """
         Run a function of the stage on the thread and return its result.
 
-        :raises TimeoutError: the item being worked on takes longer than ``timeout_s``
+        :raises TimeoutError: the item being worked on takes longer than ``timeout_s``, and the
+            function will not run; or it runs and takes longer itself
         """
-        return self.submit(function).result(timeout_s)
+        future = self.submit(function)
+        try:
+            return future.result(timeout_s)
+        except FutureTimeoutError:  # the built-in one only from Python 3.11 on
+            if future.cancel():
+                raise TimeoutError('the model is busy; try again') from None
+            return future.result(timeout_s)  # it had just begun
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
+    def stop(self, timeout_s: float = 5.0) -> bool:
         """
         End the thread after the item it is at, close the stage. Idempotent.
 
@@ -131,16 +153,22 @@ class Worker(Generic[Stage, Item]):
     def _work(self, stage: Stage) -> None:
         while True:
             with self._changed:
+                self._busy_since = None
                 while not (self._stopping or self._calls or self._item is not None):
                     self._changed.wait()
                 calls = list(self._calls)
                 self._calls.clear()
                 if self._stopping:
                     for _, future in calls:
-                        future.set_exception(WorkerStoppedError('the node is being cleaned up'))
+                        if future.set_running_or_notify_cancel():
+                            future.set_exception(
+                                WorkerStoppedError('the node is being cleaned up'))
                     return
                 item, self._item = self._item, None
+                self._busy_since = monotonic()
             for function, future in calls:
+                if not future.set_running_or_notify_cancel():
+                    continue
                 try:
                     future.set_result(function(stage))
                 except Exception as error:

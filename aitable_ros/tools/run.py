@@ -12,7 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
     parser.add_argument(
+        '--hri', action='store_true', help='also publish REP-155 topics, /humans/faces/...')
+    parser.add_argument(
+        '--container', action='store_true', help='also let `ros2 component` load nodes beside them')
+    parser.add_argument(
         '--image', metavar='TOPIC', help='the camera topic, as with "-r image:=TOPIC"')
+    parser.add_argument(
+        '--camera', action='append', default=[], metavar='NAME=TOPIC',
+        help='one of several cameras: its nodes get the namespace NAME; repeat it')
     parser.add_argument(
         '--params-file', metavar='FILE', help='ROS 2 parameter file, such as config/cpu.yaml')
     parser.add_argument(
@@ -29,4 +36,7 @@ def run(args: argparse.Namespace) -> int:
         ros += ['-r', f'image:={args.image}']
     if args.params_file:
         ros += ['--params-file', args.params_file]
-    return pipeline([*(['--overlay'] if args.overlay else []), *ros, *args.ros_args])
+    own = [f'--{name}' for name in ('overlay', 'hri', 'container') if getattr(args, name)]
+    for camera in args.camera:
+        own += ['--camera', camera]
+    return pipeline([*own, *ros, *args.ros_args])

@@ -1,0 +1,109 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""A GPU through PyCUDA; and cuda-python beside it, if it is there, for CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+import ctypes
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from aitable_ros.inference.cuda import BLOCKING_EVENT
+from aitable_ros.inference.cuda import check
+from aitable_ros.inference.cuda import cuda_version
+from aitable_ros.inference.cuda import CudaError
+from aitable_ros.inference.cuda import Device
+from aitable_ros.inference.cuda import driver_error
+from aitable_ros.inference.cuda import Gpu
+from aitable_ros.inference.cuda import Memory
+from aitable_ros.inference.cuda import NON_BLOCKING
+from aitable_ros.inference.cuda import Pinned
+from aitable_ros.inference.cuda import Stream
+from aitable_ros.inference.cuda import version
+from aitable_ros.inference.cuda_python import Driver
+
+
+class PyCuda(Device):
+    """PyCUDA, 2020.1 (the first that retains primary contexts) or later."""
+
+    binding = 'pycuda'
+
+    def __init__(self, device_id: int) -> None:
+        self.device_id = device_id
+        self._module = module = import_module('pycuda.driver')
+        self._call(module.init)
+        check(device_id, self._call(module.Device.count))
+        device = self._call(module.Device, device_id)
+        self.gpu = Gpu(device.name(), version(*device.compute_capability()),
+                       cuda_version(module.get_driver_version()))
+        self._context = self._call(device.retain_primary_context)
+        # For ever: PyCUDA would detach it as if it were no primary context, and print a warning.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
+        with suppress(ImportError, OSError, CudaError):
+            self._graphs = Driver(device_id)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except self._module.Error as error:
+            # "cuMemAlloc failed: out of memory", and what PyCUDA adds
+            routine, _, reason = str(error).partition(' failed: ')
+            raise driver_error(self.device_id, routine, reason or str(error)) from None
+        except RuntimeError as error:  # its "cannot activate dead context"
+            raise CudaError(f'GPU {self.device_id}: {error}') from None
+
+    def _push(self) -> None:
+        self._call(self._context.push)
+
+    def _pop(self) -> None:
+        self._call(self._module.Context.pop)
+
+    def allocate(self, nbytes: int) -> Memory:
+        """Take memory of the GPU."""
+        owner = self._call(self._module.mem_alloc, nbytes)
+        return Memory(int(owner), nbytes, owner)
+
+    def pin(self, nbytes: int) -> Pinned:
+        """Take pinned memory of the host."""
+        array = self._call(self._module.pagelocked_empty, (nbytes,), np.uint8)
+        return Pinned(array, array.base)
+
+    def stream(self) -> Stream:
+        """Make a stream and its event."""
+        owner = self._call(self._module.Stream, NON_BLOCKING)
+        return Stream(owner.handle, owner, self._call(self._module.Event, BLOCKING_EVENT))
+
+    def free(self, item: Memory | Pinned | Stream) -> None:
+        """Give back."""
+        if not isinstance(item, Stream):
+            with suppress(CudaError):
+                self._call(item.owner.free)
+        elif item.owner is not None:
+            item.event = None  # PyCUDA destroys these two with their Python objects
+        item.owner = None
+
+    def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+        """Begin a copy to the GPU."""
+        self._call(self._module.memcpy_htod_async, memory.address, pinned.array[:nbytes],
+                   stream.owner)
+
+    def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
+        """Begin a copy from the GPU."""
+        self._call(self._module.memcpy_dtoh_async, pinned.array[:nbytes], memory.address,
+                   stream.owner)
+
+    def wait(self, stream: Stream, *, spin: bool = False) -> None:
+        """Wait for the stream."""
+        if spin:
+            self._call(stream.owner.synchronize)
+        else:
+            self._call(stream.event.record, stream.owner)
+            self._call(stream.event.synchronize)
+
+    def free_bytes(self) -> int:
+        """Return what nobody holds of the GPU's memory."""
+        return int(self._call(self._module.mem_get_info)[0])

@@ -1,0 +1,250 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+One loaded model for everybody in the process who wants the same: several cameras, one GPU engine.
+
+Who has borrowed one may use and return it on any thread. A library that wants one thread for a
+model's whole life gets a thread of its own for it; the others run on the borrower's thread. Runs
+are one at a time and in the order asked; a borrower waits for its answer before it asks again, so
+that is round robin: nobody waits for more than one run of each of the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Lock
+from threading import Thread
+from time import monotonic
+from typing import Any
+from typing import Protocol
+from typing import TypeVar
+
+from numpy.typing import NDArray
+
+from aitable_ros.closing import Closing
+from aitable_ros.inference.chain import ModelKey
+from aitable_ros.inference.loaded import one_line
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Tensors
+
+ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt')
+"""
+Libraries whose models have no thread; our TensorRT backend takes its GPU for each call and lets go
+of it. Torch's thread counts belong to a thread, and MediaPipe does not promise to have none. For
+those a thread in between costs 0.03 ms a run.
+"""
+HUNG_AFTER_S = 5.0
+"""A run that takes longer does not come back; the slowest model of ours takes 0.1 s on a CPU, and
+what is slow the first time runs when it is loaded."""
+
+Result = TypeVar('Result')
+
+
+class ModelFailure(BackendError):  # noqa: N818 - what happened, not what was wrong with the call
+    """
+    A loaded model failed on its inputs.
+
+    :param key: which one
+    """
+
+    def __init__(self, key: ModelKey, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class _Lane(Protocol):
+    """Runs one function at a time, in the order asked."""
+
+    busy_since: float | None
+    """Steady clock, since when one runs; None while none does."""
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        """Return the function's result, or raise what it raised."""
+
+    def end(self) -> None:
+        """Nothing will be run any more."""
+
+
+class _Turns:
+    """Each caller on its own thread, first come first served."""
+
+    def __init__(self) -> None:
+        self.busy_since: float | None = None
+        self._lock = Lock()
+        self._waiting: deque[Lock] = deque()
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        with self._lock:
+            mine = None
+            if self.busy_since is None:
+                self.busy_since = monotonic()
+            else:
+                mine = Lock()
+                mine.acquire()
+                self._waiting.append(mine)
+        if mine is not None:
+            mine.acquire()  # until the one before lets go
+            self.busy_since = monotonic()
+        try:
+            return function()
+        finally:
+            with self._lock:
+                if self._waiting:
+                    self._waiting.popleft().release()
+                else:
+                    self.busy_since = None
+
+    def end(self) -> None:
+        """There is nothing to end."""
+
+
+class _OwnThread:
+    """Everything on one thread."""
+
+    def __init__(self, name: str) -> None:
+        self.busy_since: float | None = None
+        self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        # A daemon: a library that hangs must not keep the process from ending.
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, function: Callable[[], Result]) -> Result:
+        future: Future[Result] = Future()
+        self._queue.put((function, future))
+        return future.result()
+
+    def end(self) -> None:
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            function, future = entry
+            self.busy_since = monotonic()
+            try:
+                future.set_result(function())
+            except BaseException as error:  # belongs to whoever waits
+                future.set_exception(error)
+            finally:
+                self.busy_since = None
+            del entry, function, future  # inputs must not live until the next run
+
+
+class _Shared:
+    """A model, the lane it runs in, and how many have borrowed it."""
+
+    def __init__(self, key: ModelKey) -> None:
+        self.key = key
+        self.users = 0
+        self.backend: Backend | None = None
+        library = key.runtime.split()[0]
+        self.lane: _Lane = \
+            _Turns() if library in ON_ANY_THREAD else _OwnThread(f'{library} {key.entry}')
+
+    @property
+    def hung(self) -> bool:
+        since = self.lane.busy_since
+        return self.backend is not None and since is not None and \
+            monotonic() - since > HUNG_AFTER_S
+
+    def open(self, make: Callable[[], Backend]) -> None:
+        """Make the model unless it is there; who comes while it is made waits for it."""
+        def once() -> None:
+            if self.backend is None:
+                self.backend = make()
+        self.lane.run(once)
+
+
+class BorrowedModel(Closing):
+    """A :class:`aitable_ros.inference.protocol.Backend` that others may be using, too."""
+
+    def __init__(self, shared: _Shared, give_back: Callable[[_Shared], None]) -> None:
+        backend = shared.backend
+        assert backend is not None
+        self.name, self.model = backend.name, backend.model
+        self.precision, self.device = backend.precision, backend.device
+        self.inputs, self.outputs = backend.inputs, backend.outputs
+        self.note: str = getattr(backend, 'note', '')
+        self._backend: Backend | None = backend
+        self._shared = shared
+        self._give_back = give_back
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """:raises ModelFailure: closed; wrong names, shapes or types; or the run failed."""
+        backend, shared = self._backend, self._shared
+        if backend is None:
+            raise BackendError(f'{self.model}: the model is closed')
+        try:
+            return shared.lane.run(lambda: backend.infer(inputs))
+        except BackendError as error:
+            raise ModelFailure(shared.key, str(error)) from None
+        except Exception as error:  # a library's own; its model is to blame all the same
+            raise ModelFailure(
+                shared.key, f'{self.model}: {self.name} failed: {type(error).__name__}: '
+                f'{one_line(error)}') from error
+
+    def warm_up(self) -> None:
+        """Run once on zeros; :func:`aitable_ros.inference.chain.resolve` has done so."""
+        backend = self._backend
+        if backend is not None:
+            self._shared.lane.run(backend.warm_up)
+
+    def close(self) -> None:
+        """Give it back; the last one frees it. Idempotent."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            self._give_back(self._shared)
+
+
+class SharedModels:
+    """The models of a process, each once; :meth:`load` is the ``load`` of ``resolve``."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._shared: dict[ModelKey, _Shared] = {}
+
+    @property
+    def keys(self) -> tuple[ModelKey, ...]:
+        """What is loaded, once for each time it is in memory."""
+        with self._lock:
+            return tuple(self._shared)
+
+    def load(self, key: ModelKey, make: Callable[[], Backend]) -> Backend:
+        """Borrow the model of that key, made with ``make`` if it is not there."""
+        with self._lock:
+            shared = self._shared.get(key)
+            if shared is None or shared.hung:
+                shared = self._shared[key] = _Shared(key)
+            shared.users += 1
+        try:
+            shared.open(make)
+        except BaseException:
+            self._give_back(shared)
+            raise
+        return BorrowedModel(shared, self._give_back)
+
+    def discard(self, key: ModelKey) -> None:
+        """Let nobody else borrow it: it fails. Who has it keeps it."""
+        with self._lock:
+            self._shared.pop(key, None)
+
+    def _give_back(self, shared: _Shared) -> None:
+        with self._lock:
+            shared.users -= 1
+            if shared.users:
+                return
+            if self._shared.get(shared.key) is shared:
+                del self._shared[shared.key]
+        if shared.hung:
+            return  # whoever waited for it would hang, too
+        backend = shared.backend
+        if backend is not None:
+            shared.lane.run(backend.close)
+        shared.lane.end()
+
+
+SHARED = SharedModels()
+"""The ones of this process."""

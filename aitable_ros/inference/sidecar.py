@@ -1,0 +1,279 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+What is known of a TensorRT engine: the JSON beside it, and whether this machine can run it.
+
+An engine is bound to the GPU and the TensorRT it was built with, and says so only after it was
+read into the GPU, in words that help nobody. The sidecar says it before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from hashlib import sha256
+import json
+from pathlib import Path
+from typing import Any
+
+from aitable_ros.errors import InputError
+
+SCHEMA = 1
+"""Raised when the meaning of a field changes; a field that is only added leaves it."""
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """
+    What an engine is bound to, or the part of it that is known; empty text is not compared.
+
+    :param tensorrt: version, ``8.6.0``
+    :param cuda: newest CUDA that the driver knows, ``12.4``
+    :param driver: its own version, ``550.54.15``; empty where it does not say (Jetson)
+    :param gpu: its name, ``NVIDIA H200``
+    :param compute_capability: ``9.0``
+    """
+
+    tensorrt: str = ''
+    cuda: str = ''
+    driver: str = ''
+    gpu: str = ''
+    compute_capability: str = ''
+
+    @classmethod
+    def here(cls, device_id: int = 0) -> Machine:
+        """
+        Ask this machine. Makes no context and takes no memory on the GPU.
+
+        :raises CudaError: no driver, no such GPU, or no Python package that reaches it
+        :raises ImportError: TensorRT is not installed
+        """
+        import tensorrt
+
+        from aitable_ros.inference.cuda import gpu
+
+        found = gpu(device_id)
+        return cls(
+            tensorrt=str(tensorrt.__version__), cuda=found.cuda, driver=driver_version(),
+            gpu=found.name, compute_capability=found.compute_capability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """
+    What an engine is made of, for which machine, and how well it does.
+
+    :param engine_sha256: of the engine file; with ``engine_bytes`` it tells a damaged one
+    :param model: catalogue name, or the name of the file it was built from
+    :param model_sha256: of the ONNX that the builder read
+    :param source_sha256: of the ONNX file before it was prepared for TensorRT
+    :param tensorrt: as the next four, see :class:`Machine`
+    :param precision: ``fp32``, ``fp16`` or ``int8``
+    :param strongly_typed: the ONNX says the precision of each layer, not the builder's flags
+    :param options: what the user asked of the builder
+    :param calibration: for int8: ``method``, ``frames``, ``cache_sha256``; None otherwise
+    :param accuracy: the report of ``aitable models verify``, with ``passed``; None before it ran
+    :param forced: int8 without a passing report was asked for all the same
+    :param built_with: ``tensorrt-python`` or ``trtexec``
+    :param seconds: what the build took
+    :param rebuild: the command that builds it again
+    """
+
+    engine_sha256: str
+    engine_bytes: int
+    model: str
+    model_sha256: str
+    source_sha256: str = ''
+    tensorrt: str
+    cuda: str
+    driver: str
+    gpu: str
+    compute_capability: str
+    precision: str
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+    strongly_typed: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] | None = None
+    accuracy: dict[str, Any] | None = None
+    forced: bool = False
+    built_with: str = 'tensorrt-python'
+    seconds: float = 0.0
+    rebuild: str = ''
+    schema: int = SCHEMA
+
+    @property
+    def machine(self) -> Machine:
+        """What the engine is bound to."""
+        return Machine(self.tensorrt, self.cuda, self.driver, self.gpu, self.compute_capability)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about an engine that does not fit, as the end of a sentence."""
+        return f'rebuild it: {self.rebuild}' if self.rebuild else 'rebuild it here'
+
+
+def sidecar_path(engine: Path) -> Path:
+    """Return where an engine's sidecar lies, whether it is there or not."""
+    return engine.with_name(engine.name + '.json')
+
+
+def read(engine: Path) -> Sidecar | None:
+    """
+    Return what is known of an engine; None where it has no sidecar.
+
+    :raises InputError: there is one that cannot be read
+    """
+    path = sidecar_path(engine)
+    try:
+        found = json.loads(path.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f'{path}: cannot be read: {error.strerror}') from None
+    except ValueError:
+        raise _damaged(path, 'it is no JSON') from None
+    if not isinstance(found, dict) or not isinstance(found.get('schema'), int):
+        raise _damaged(path, 'it is no sidecar of an engine')
+    if found['schema'] > SCHEMA:
+        raise InputError(
+            f"{path}: written by a newer aitable_ros (schema {found['schema']}, this one knows "
+            f'{SCHEMA}); update, or rebuild the engine')
+    known = {item.name: item for item in fields(Sidecar)}
+    values = {name: value for name, value in found.items() if name in known}
+    for name, value in values.items():
+        if not _fits(value, str(known[name].type)):
+            raise _damaged(path, f"'{name}' is {value!r}")
+    try:
+        return Sidecar(**values)
+    except TypeError:
+        missing = sorted(_REQUIRED - values.keys())
+        raise _damaged(path, f"it lacks {', '.join(missing)}") from None
+
+
+def write(engine: Path, sidecar: Sidecar) -> None:
+    """
+    Put the sidecar beside its engine, whole or not at all.
+
+    :raises InputError: it cannot be written
+    """
+    from aitable_ros.models.store import write_atomically
+
+    text = json.dumps(asdict(sidecar), indent=2, ensure_ascii=False) + '\n'
+    write_atomically(sidecar_path(engine), text.encode())
+
+
+def fingerprint(path: Path) -> tuple[str, int]:
+    """
+    Return sha256 and size of a file.
+
+    :raises OSError: it cannot be read
+    """
+    digest, size = sha256(), 0
+    with path.open('rb') as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
+
+
+def damage(sidecar: Sidecar, content: bytes) -> str:
+    """
+    Tell whether an engine file is the one that the sidecar describes.
+
+    :return: empty, or what differs and what to do, in a line
+    """
+    if len(content) != sidecar.engine_bytes:
+        return (f'the engine is damaged: {len(content)} bytes of {sidecar.engine_bytes}; '
+                f'{sidecar.remedy}')
+    if sha256(content).hexdigest() != sidecar.engine_sha256:
+        return f'the engine is not the one its .json describes (sha256); {sidecar.remedy}'
+    return ''
+
+
+def mismatch(sidecar: Sidecar, machine: Machine) -> str:
+    """
+    Tell whether a machine can run the engine.
+
+    :return: empty, or everything that differs and the command that rebuilds it, in a line
+    """
+    built, parts = sidecar.machine, []
+    if not _same_version(built.tensorrt, machine.tensorrt):
+        parts.append(f'TensorRT {built.tensorrt}, here is {machine.tensorrt}')
+    if _differ(built.gpu, machine.gpu):
+        parts.append(f'{built.gpu}, here is {machine.gpu}')
+    if _differ(built.compute_capability, machine.compute_capability):
+        parts.append(f'compute capability {built.compute_capability}, '
+                     f'here is {machine.compute_capability}')
+    return f"built for {'; for '.join(parts)}; {sidecar.remedy}" if parts else ''
+
+
+def remarks(sidecar: Sidecar, machine: Machine) -> str:
+    """Tell what differs and is worth a warning, not a refusal; empty where nothing does."""
+    built, parts = sidecar.machine, []
+    if _differ(built.driver, machine.driver):
+        parts.append(f'driver {built.driver}, here is {machine.driver}')
+    if _differ(built.cuda, machine.cuda):
+        parts.append(f'CUDA {built.cuda}, here is {machine.cuda}')
+    return f"built with {'; with '.join(parts)}" if parts else ''
+
+
+def unproven(sidecar: Sidecar) -> str:
+    """
+    Tell why an int8 engine must not run: nothing shows that it still does its task.
+
+    :return: empty where it may, or the reason and the remedy in a line
+    """
+    if sidecar.precision != 'int8' or sidecar.forced:
+        return ''
+    if sidecar.accuracy is None:
+        return ('int8 without an accuracy report; run `aitable models verify` on it, or build it '
+                'with --force')
+    if sidecar.accuracy.get('passed') is not True:
+        return ('int8 that fell short of its accuracy thresholds; use fp16, calibrate it better, '
+                'or build it with --force')
+    return ''
+
+
+def driver_version() -> str:
+    """Return the version of the NVIDIA driver; empty where it does not say."""
+    for path in ('/sys/module/nvidia/version', '/proc/driver/nvidia/version'):
+        try:
+            text = Path(path).read_text(encoding='utf-8')
+        except OSError:
+            continue
+        # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue ..."
+        words = text.splitlines()[0].split() if text.strip() else []
+        return next((word for word in words if word.replace('.', '').isdigit()), '')
+    return ''
+
+
+_REQUIRED = {
+    'engine_sha256', 'engine_bytes', 'model', 'model_sha256', 'tensorrt', 'cuda', 'driver', 'gpu',
+    'compute_capability', 'precision', 'min_batch', 'opt_batch', 'max_batch'}
+_KINDS: dict[str, tuple[type, ...]] = {
+    'str': (str,), 'int': (int,), 'bool': (bool,), 'float': (float, int),
+    'dict[str, Any]': (dict,), 'dict[str, Any] | None': (dict, type(None))}
+
+
+def _fits(value: object, kind: str) -> bool:
+    return isinstance(value, _KINDS[kind]) and (kind == 'bool' or not isinstance(value, bool))
+
+
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f'{path}: damaged, {reason}; rebuild the engine, or remove this file')
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
+
+
+def _same_version(one: str, other: str) -> bool:
+    """8.6.1 and 8.6.1.6 are one: some packages leave out the build number."""
+    pairs = zip(one.split('.')[:4], other.split('.')[:4])
+    return not one or not other or all(
+        first == second for first, second in pairs if first.isdigit() and second.isdigit())

@@ -1,0 +1,358 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT 8.5 to 11: an engine on an NVIDIA GPU, by the names of its inputs and outputs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+import logging
+from pathlib import Path
+import re
+from time import monotonic
+from traceback import clear_frames
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.errors import InputError
+from aitable_ros.inference import tensorrt_version as versions
+from aitable_ros.inference.cuda import CudaError
+from aitable_ros.inference.cuda import Device
+from aitable_ros.inference.cuda import device
+from aitable_ros.inference.cuda import Memory
+from aitable_ros.inference.cuda import Pinned
+from aitable_ros.inference.cuda import Stream
+from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.sidecar import damage
+from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.sidecar import mismatch
+from aitable_ros.inference.sidecar import read
+from aitable_ros.inference.sidecar import remarks
+from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.inference.sidecar import unproven
+from aitable_ros.inference.tensorrt_execution import Execution
+from aitable_ros.inference.tensorrt_execution import ports_of
+from aitable_ros.inference.tensorrt_execution import select_profile
+from aitable_ros.inference.tensorrt_execution import Shapes
+from aitable_ros.inference.tensorrt_log import logger
+from aitable_ros.inference.tensorrt_log import quoting
+from aitable_ros.inference.tensorrt_log import why
+
+_LOG = logging.getLogger(__name__)
+_SHAPES_KEPT = 4
+"""Batch sizes that stay prepared, with a CUDA graph each: as many as there are faces."""
+_SHORT_S = 0.003
+"""
+A run shorter than this is waited for on a busy core. To be woken took 0.04 to 0.4 ms on an H200
+host (benchmarks/results/models_gpu.json), a third of a short run; busy waiting takes a tenth of a
+core at 30 images a second.
+"""
+
+
+class TensorRTBackend(LoadedModel):
+    """
+    A TensorRT engine.
+
+    What goes in and comes out is what ONNX Runtime would take and give, fp32 where the engine has
+    fp16, whatever the engine's layout. A batch beyond what the engine was built for is run in
+    parts. Its sidecar is read first, and says why it cannot run here; one without a sidecar is
+    tried.
+
+    From the second run of a batch size on, upload, inference and download are one CUDA graph, where
+    cuda-python is installed.
+
+    :param path: the ``.engine`` or ``.plan`` file
+    :param model: name to report
+    :param precision: ``auto`` or what must run
+    :param threads: not used
+    :param device_id: GPU number
+    :param graphs: False runs without CUDA graphs
+    :param spin: wait for the GPU on a busy CPU core, not asleep; None spins where :meth:`warm_up`
+        found a run to be short
+    :raises BackendError: cannot load, not as asked, or an int8 engine that nothing vouches for
+    """
+
+    name = 'tensorrt'
+
+    def __init__(
+        self, path: Path, *, model: str = '', precision: str = 'auto', threads: int = 1,
+        device_id: int = 0, graphs: bool = True, spin: bool | None = None,
+    ) -> None:
+        self.model = model or path.name
+        self.device = f'cuda:{device_id}'
+        self._path = path
+        self._spin, self._spin_unasked = bool(spin), spin is None
+        self._executions: OrderedDict[Shapes, Execution] = OrderedDict()
+        self._engine: Any = None
+        self._runtime: Any = None
+        self._held: list[Memory | Pinned | Stream] = []
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
+        self._engine_bytes = len(content)
+        # The driver first: without one TensorRT crashes the process.
+        self._device: Device = device(device_id)
+        self.note = ''
+        sidecar = self._checked(content, device_id)
+        self._open = True
+        try:
+            with self._device.current():
+                self._load(content)
+                self.precision = sidecar.precision if sidecar else self._precision_inside()
+                self._prepare()
+        except BaseException as error:
+            # its frames hold execution contexts, which must go while the GPU is current
+            with suppress(CudaError), self._device.current():
+                clear_frames(error.__traceback__)
+            self.close()
+            raise
+        if precision not in ('auto', self.precision):
+            self.close()
+            raise BackendError(
+                f'{path}: the engine runs in {self.precision}, as it was built, not {precision}')
+        self._graphs = graphs and self._device.captures
+
+    def _checked(self, content: bytes, device_id: int) -> Sidecar | None:
+        """Hold the sidecar against the file and the machine, before TensorRT sees either."""
+        try:
+            versions.trt_version()
+            sidecar = read(self._path)
+        except InputError as error:
+            raise BackendError(str(error)) from None
+        if sidecar is None:
+            self.note = f'no {self._path.name}.json beside it, so only TensorRT can tell its fit'
+            return None
+        here = Machine.here(device_id)
+        reason = damage(sidecar, content) or mismatch(sidecar, here) or unproven(sidecar)
+        if reason:
+            raise BackendError(f'{self._path}: {reason}')
+        self.note = remarks(sidecar, here)
+        if self.note:
+            _LOG.warning('%s: %s', self._path, self.note)
+        return sidecar
+
+    def _load(self, content: bytes) -> None:
+        import tensorrt
+
+        with quoting() as said:
+            self._runtime = tensorrt.Runtime(logger())
+            self._engine = self._runtime.deserialize_cuda_engine(content)
+            if self._engine is None:
+                raise BackendError(f'{self._path}: TensorRT cannot load it: {why(said)}')
+
+    def _prepare(self) -> None:
+        """Find out what goes in and out, and take all memory that the largest batch needs."""
+        with quoting() as said:
+            self._ports = ports_of(self._engine, self.model)
+            context = versions.create_context(self._engine)
+            if context is None:
+                raise BackendError(f'{self._path}: TensorRT cannot run it: {why(said)}')
+            self._stream = self._keep(self._device.stream())
+            largest = Execution(context, self._ports, self._ports.largest, self._stream.handle)
+            if largest.refused:
+                raise BackendError(f'{self._path}: {largest.refused}: {why(said)}')
+        activation = versions.activation_bytes(self._engine)
+        self._activation = self._keep(self._device.allocate(activation)) if activation else None
+        self._sent = self._keep(self._device.allocate(largest.sent))
+        self._got = self._keep(self._device.allocate(largest.got))
+        self._to_send = self._keep(self._device.pin(largest.sent))
+        self._to_get = self._keep(self._device.pin(largest.got))
+        self.inputs = tuple(port.spec for port in self._ports.inputs)
+        self.outputs = tuple(port.spec for port in self._ports.outputs)
+        self._context, self._alone = context, False
+
+    def _keep(self, item: Any) -> Any:
+        self._held.append(item)
+        return item
+
+    def warm_up(self) -> None:
+        """Run on zeros until the CUDA graph is there, and see whether a run is worth sleeping."""
+        for _ in range(2):
+            super().warm_up()
+        if self._spin_unasked:
+            began_s = monotonic()
+            super().warm_up()
+            self._spin = monotonic() - began_s < _SHORT_S
+
+    def _run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        most = self._ports.most_rows
+        rows = len(next(iter(inputs.values()))) if most else 1
+        if not most or rows <= most:
+            return self._once(inputs, rows)
+        parts = [
+            self._once({name: array[at:at + most] for name, array in inputs.items()},
+                       min(most, rows - at))
+            for at in range(0, rows, most)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _once(self, inputs: Tensors, rows: int) -> dict[str, NDArray[Any]]:
+        """Run what fits the profile; a batch below its least is filled with zeros."""
+        shapes = self._ports.shapes({name: array.shape for name, array in inputs.items()})
+        with quoting() as said:
+            try:
+                with self._device.current():
+                    execution = self._execution(shapes)
+                    execution.put(inputs)
+                    self._launch(execution)
+                    self._device.wait(self._stream, spin=self._spin)
+            except BackendError as error:
+                raise BackendError(f'{self.model}: TensorRT failed: '
+                                   f'{why(said, str(error))}') from None
+        return execution.take(rows if self._ports.most_rows else None)
+
+    def _launch(self, execution: Execution) -> None:
+        """Put a run on the stream, as a graph from the second run of its shapes on."""
+        if execution.graph is None and self._graphs and execution.runs:
+            try:
+                execution.graph = self._device.capture(
+                    self._stream, lambda: self._enqueue(execution))
+            except BackendError as error:
+                self._graphs = False
+                _LOG.warning('%s: runs without a CUDA graph: %s', self.model, error)
+        if execution.graph is not None:
+            execution.graph.launch(self._stream)
+        else:
+            self._enqueue(execution)
+        execution.runs += 1
+
+    def _enqueue(self, execution: Execution) -> None:
+        self._device.upload(self._sent, self._to_send, execution.sent, self._stream)
+        if not execution.context.execute_async_v3(self._stream.handle):
+            raise BackendError('it does not say why')
+        self._device.download(self._to_get, self._got, execution.got, self._stream)
+
+    def _execution(self, shapes: Shapes) -> Execution:
+        """
+        Return what runs those shapes, made once.
+
+        A CUDA graph holds on to its context's state, so every batch size wants a context of its
+        own. TensorRT 8 lets only one have the profile unless the engine was built for sharing: then
+        there is one, and a change of the batch size gives up the graph.
+        """
+        known = self._executions.get(shapes)
+        if known is not None:
+            self._executions.move_to_end(shapes)
+            return known
+        if len(self._executions) == (1 if self._alone else _SHAPES_KEPT):
+            self._drop()
+        context, self._context = self._context, None
+        if context is None:
+            context = self._another_context()
+        execution = Execution(context, self._ports, shapes, self._stream.handle)
+        if execution.refused:
+            self._context = context
+            raise BackendError(execution.refused)
+        if self._activation:
+            versions.give_memory(context, self._activation.address, self._activation.nbytes)
+        execution.bind(self._sent.address, self._got.address, self._to_send, self._to_get)
+        self._executions[shapes] = execution
+        return execution
+
+    def _another_context(self) -> Any:
+        """Return a further context, or the one there is once it is known that it stays alone."""
+        with quoting() as said:  # that it must stay alone is no error
+            context = versions.create_context(self._engine)
+            if context is not None and select_profile(context, self._stream.handle):
+                return context
+            self._alone = True
+            if not self._executions:
+                raise BackendError(why(said))
+        while self._executions:
+            self._drop()
+        context, self._context = self._context, None
+        return context
+
+    def _drop(self) -> None:
+        """Give up the shapes that were not run for the longest time, and keep the context."""
+        _, execution = self._executions.popitem(last=False)
+        self._context = execution.release()
+
+    def profile_layers(self, inputs: Tensors) -> list[tuple[str, float]]:
+        """
+        Run once and return each layer's name and milliseconds, in the order they ran.
+
+        :raises BackendError: see :meth:`infer`; more rows than the engine takes at once
+        """
+        import tensorrt
+
+        if not self._open:
+            raise BackendError(f'{self.model}: the model is closed')
+        self._check(inputs)
+        times: list[tuple[str, float]] = []
+
+        class Profiler(tensorrt.IProfiler):  # type: ignore[misc]
+            """Collects."""
+
+            def __init__(self) -> None:
+                tensorrt.IProfiler.__init__(self)
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                times.append((layer_name, ms))
+
+        profiler = Profiler()
+        shapes = self._ports.shapes({name: array.shape for name, array in inputs.items()})
+        with quoting() as said, self._device.current():
+            while self._executions:
+                self._drop()
+            try:
+                execution = self._execution(shapes)
+                execution.put(inputs)
+                self._enqueue(execution)  # the first run also sets things up
+                self._device.wait(self._stream)
+                execution.context.profiler = profiler
+                self._enqueue(execution)
+                self._device.wait(self._stream)
+            except BackendError as error:
+                raise BackendError(f'{self.model}: TensorRT failed: '
+                                   f'{why(said, str(error))}') from None
+            finally:
+                # A context keeps its profiler: it goes, and the next run makes another.
+                while self._executions:
+                    self._drop()
+                self._context = None
+        return times
+
+    def memory(self) -> int:
+        """Return the bytes of GPU memory it holds: buffers, scratch, and its weights as filed."""
+        held = sum(item.nbytes for item in self._held if isinstance(item, Memory))
+        return held + self._engine_bytes
+
+    def inspect(self) -> str:
+        """Return TensorRT's own description of the engine's layers, as JSON."""
+        import tensorrt
+
+        with self._device.current():
+            text: str = self._engine.create_engine_inspector().get_engine_information(
+                tensorrt.LayerInformationFormat.JSON)
+        return text
+
+    def _precision_inside(self) -> str:
+        """Ask the engine; it knows if it was built with detailed layer information."""
+        formats = re.findall(r'"Format/Datatype"\s*:\s*"([^"]*)"', self.inspect())
+        patterns = {'int8': 'int8', 'fp16': 'fp16|half', 'fp32': r'fp32|\bfloat\b'}
+        counts = {
+            name: sum(bool(re.search(pattern, text, re.I)) for text in formats)
+            for name, pattern in patterns.items()}
+        if not any(counts.values()):
+            return 'unknown'
+        return 'int8' if counts['int8'] else max(counts, key=lambda name: counts[name])
+
+    def _free(self) -> None:
+        """On any thread; what the driver says about it helps nobody any more."""
+        try:
+            with self._device.current():
+                while self._executions:
+                    self._drop()
+                self._context = None
+                self._engine = None
+                self._runtime = None
+                for item in reversed(self._held):
+                    self._device.free(item)
+                self._held.clear()
+        except CudaError as error:
+            _LOG.debug('%s: not freed: %s', self.model, error)

@@ -1,0 +1,137 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What TensorRT calls back: a logger, a progress monitor, a calibrator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol
+
+from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_version import calibrates
+from aitable_ros.inference.tensorrt_version import reports_progress
+from aitable_ros.inference.tensorrt_version import trt_version
+
+
+class PhaseListener(Protocol):
+    """Who wants to know how a build goes on; called from any thread."""
+
+    def phase(self, name: str, done: int, total: int) -> bool:
+        """Take note; False asks for the build to stop."""
+
+
+def set_progress(config: Any, listener: PhaseListener) -> bool:
+    """
+    Have phases and steps reported.
+
+    :return: False: this version (8.5 to 9) reports nothing, and a build cannot be stopped
+    """
+    if not reports_progress(trt_version()):
+        return False
+    import tensorrt
+
+    class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
+        """Passes TensorRT's calls on; only one outermost phase runs at a time."""
+
+        def __init__(self) -> None:
+            tensorrt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.outermost = ''
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if not parent_phase:
+                self.outermost = phase_name
+            self.steps[phase_name] = num_steps
+            listener.phase(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return listener.phase(phase_name, step + 1, self.steps.get(phase_name, 0))
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+    monitor = Monitor()
+    config.progress_monitor = monitor
+    return True
+
+
+def make_logger(sink: Callable[[str, str], None]) -> Any:
+    """
+    Return a logger for TensorRT that passes everything on.
+
+    :param sink: called, from any thread, with ``error``, ``warning``, ``info`` or ``verbose`` and
+        the message
+    """
+    import tensorrt
+
+    names = {
+        tensorrt.ILogger.INTERNAL_ERROR: 'error', tensorrt.ILogger.ERROR: 'error',
+        tensorrt.ILogger.WARNING: 'warning', tensorrt.ILogger.INFO: 'info'}
+
+    class Logger(tensorrt.ILogger):  # type: ignore[misc]
+        """Hands messages to the sink."""
+
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:
+            sink(names.get(severity, 'verbose'), msg)
+
+    return Logger()
+
+
+class Batches(Protocol):
+    """What an entropy calibrator asks for, without TensorRT: see ``models/calibrator.py``."""
+
+    batch_size: int
+
+    def next_batch(self, names: list[str]) -> list[int] | None:
+        """Return the addresses of the next batch on the device, or None after the last."""
+
+    def read_cache(self) -> bytes | None:
+        """Return what an earlier calibration found."""
+
+    def write_cache(self, content: bytes) -> None:
+        """Keep what this calibration found."""
+
+
+def set_calibrator(config: Any, batches: Batches, profile: Any) -> Any:
+    """
+    Calibrate with TensorRT's entropy method.
+
+    :return: the calibrator, which must outlive the build
+    :raises InputError: 11 has no calibrators
+    """
+    if not calibrates(trt_version()):
+        raise InputError('TensorRT 11 has no calibrator: leave out --quantization entropy, and '
+                         'quantisation is written into the ONNX graph')
+    import tensorrt
+
+    class Calibrator(tensorrt.IInt8EntropyCalibrator2):  # type: ignore[misc]
+        """Passes TensorRT's calls on."""
+
+        def __init__(self) -> None:
+            tensorrt.IInt8EntropyCalibrator2.__init__(self)
+            self.error: BaseException | None = None
+
+        def get_batch_size(self) -> int:
+            return batches.batch_size
+
+        def get_batch(self, names: list[str]) -> list[int] | None:
+            try:
+                return batches.next_batch(names)
+            except Exception as error:  # TensorRT's C++ caller would swallow it
+                self.error = error
+                return None
+
+        def read_calibration_cache(self) -> bytes | None:
+            return batches.read_cache()
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            batches.write_cache(bytes(cache))
+
+    calibrator = Calibrator()
+    config.int8_calibrator = calibrator
+    config.set_calibration_profile(profile)
+    return calibrator

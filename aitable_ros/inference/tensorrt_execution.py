@@ -1,0 +1,240 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine takes and gives, and one set of shapes of it made ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.inference.cuda import Pinned
+from aitable_ros.inference.cuda_python import Graph
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import TensorSpec
+
+Shapes = tuple[tuple[int, ...], ...]
+"""Of each input, in the engine's order."""
+
+_ALIGNED = 256
+"""Bytes; what TensorRT asks of an address, and what cuMemAlloc gives."""
+_DTYPES = {
+    'FLOAT': np.float32, 'HALF': np.float16, 'INT8': np.int8, 'INT32': np.int32,
+    'INT64': np.int64, 'BOOL': np.bool_, 'UINT8': np.uint8}
+"""TensorRT's own table fails on 8.5 beside a numpy that has no ``np.bool``."""
+_CHANNELS = {'LINEAR': 0, 'HWC': 1, 'HWC8': 8, 'HWC16': 16}
+"""Layouts that can be filled: 0 as it is; else channels last, in multiples of that many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """
+    An input or output.
+
+    :param spec: as the caller sees it
+    :param dtype: as the engine wants it
+    :param channels: see ``_CHANNELS``
+    :param least: smallest shape of the profile; empty for an output
+    :param most: largest shape
+    """
+
+    spec: TensorSpec
+    dtype: np.dtype[Any]
+    channels: int
+    least: tuple[int, ...] = ()
+    most: tuple[int, ...] = ()
+
+    def stored(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape in memory."""
+        if not self.channels:
+            return shape
+        batch, channels, height, width = shape
+        return batch, height, width, -(-channels // self.channels) * self.channels
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Return the bytes it takes, up to where the next may begin."""
+        size = int(np.prod(self.stored(shape), dtype=np.int64)) * self.dtype.itemsize
+        return -(-size // _ALIGNED) * _ALIGNED
+
+    def logical(self, stored: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return a view of what is in memory, as the caller sees it."""
+        return stored.transpose(0, 3, 1, 2)[:, :shape[1]] if self.channels else stored
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """
+    All of them.
+
+    :param open_batch: the first dimension of each is open, and is the batch
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    open_batch: bool
+
+    @property
+    def most_rows(self) -> int:
+        """Largest batch; 0 where the engine has none, or a fixed one."""
+        return min(port.most[0] for port in self.inputs) if self.open_batch else 0
+
+    @property
+    def largest(self) -> Shapes:
+        """What needs the most memory."""
+        return tuple(port.most for port in self.inputs)
+
+    def shapes(self, given: Mapping[str, tuple[int, ...]]) -> Shapes:
+        """
+        Return the shapes to run for the ones given; a batch is no smaller than the profile's least.
+
+        :raises BackendError: another dimension is outside of the profile
+        """
+        found = []
+        for port in self.inputs:
+            shape = given[port.spec.name]
+            if self.open_batch:
+                shape = (max(shape[0], port.least[0]), *shape[1:])
+            if not all(low <= size <= high
+                       for low, size, high in zip(port.least, shape, port.most)):
+                raise BackendError(
+                    f"input '{port.spec.name}' takes {list(port.least)} to {list(port.most)}, "
+                    f'as the engine was built, not {list(shape)}')
+            found.append(shape)
+        return tuple(found)
+
+
+def select_profile(context: Any, stream: int) -> bool:
+    """Give a context the engine's first profile, as the first context has; False: it cannot."""
+    return bool(context.active_optimization_profile == 0
+                or context.set_optimization_profile_async(0, stream))
+
+
+def ports_of(engine: Any, model: str) -> Ports:
+    """
+    Ask an engine for its inputs and outputs.
+
+    :raises BackendError: it has some that cannot be served
+    """
+    import tensorrt
+
+    inputs: list[Port] = []
+    outputs: list[Port] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        goes_in = engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT
+        shape = tuple(engine.get_tensor_shape(name))
+        kind, layout = engine.get_tensor_dtype(name).name, engine.get_tensor_format(name).name
+        if engine.get_tensor_location(name) != tensorrt.TensorLocation.DEVICE:
+            raise BackendError(f"{model}: '{name}' is a shape, not an image or a result; "
+                               'export the model without it')
+        if kind not in _DTYPES:
+            raise BackendError(f"{model}: '{name}' is {kind}, which numpy has not; build the "
+                               'engine with fp32 or fp16 inputs and outputs')
+        if layout not in _CHANNELS or (_CHANNELS[layout] and len(shape) != 4):
+            raise BackendError(f"{model}: '{name}' has layout {layout}; build the engine with "
+                               f"{', '.join(_CHANNELS)} for its inputs and outputs")
+        dtype = np.dtype(_DTYPES[kind])
+        seen = np.dtype(np.float32) if kind == 'HALF' else dtype
+        spec = TensorSpec(name, tuple(None if size < 0 else size for size in shape), seen)
+        least = most = shape
+        if goes_in and -1 in shape:
+            least, _, most = map(tuple, engine.get_tensor_profile_shape(name, 0))
+        port = Port(spec, dtype, _CHANNELS[layout], least, most)
+        (inputs if goes_in else outputs).append(port)
+    if not inputs or not outputs:
+        raise BackendError(f'{model}: an engine without inputs or without outputs')
+    open_batch = all(
+        port.spec.shape and port.spec.shape[0] is None for port in (*inputs, *outputs))
+    return Ports(tuple(inputs), tuple(outputs), open_batch)
+
+
+class Execution:
+    """
+    One context with one set of shapes: where everything lies, and the graph once there is one.
+
+    Inputs lie one behind the other in one buffer and outputs in another, so that each way is one
+    copy, whatever the model.
+
+    :param context: an execution context; it stays with this until :meth:`release`
+    """
+
+    def __init__(self, context: Any, ports: Ports, shapes: Shapes, stream: int) -> None:
+        self.context = context
+        self.graph: Graph | None = None
+        self.runs = 0
+        self.refused = ''
+        """Why TensorRT does not take the shapes; empty where it does."""
+        self._ports = ports
+        self._shapes = dict(zip((port.spec.name for port in ports.inputs), shapes))
+        if not select_profile(context, stream) or not all(
+                context.set_input_shape(name, shape) for name, shape in self._shapes.items()):
+            self.refused = f'TensorRT does not take {list(shapes)}'
+            return
+        for port in ports.outputs:
+            name = port.spec.name
+            self._shapes[name] = tuple(context.get_tensor_shape(name))
+            if min(self._shapes[name], default=1) < 0:
+                self.refused = f"the size of output '{name}' depends on what is in the image"
+        self.sent = sum(port.nbytes(self._shapes[port.spec.name]) for port in ports.inputs)
+        self.got = sum(port.nbytes(self._shapes[port.spec.name]) for port in ports.outputs)
+
+    def bind(self, sent: int, got: int, to_send: Pinned, to_get: Pinned) -> None:
+        """
+        Tell the context where everything lies.
+
+        :param sent: address of the inputs on the GPU
+        :param got: address of the outputs
+        """
+        self._in = self._lay_out(self._ports.inputs, sent, to_send)
+        self._out = self._lay_out(self._ports.outputs, got, to_get)
+
+    def _lay_out(
+        self, ports: tuple[Port, ...], address: int, pinned: Pinned,
+    ) -> list[tuple[Port, NDArray[Any]]]:
+        views, at = [], 0
+        for port in ports:
+            shape = self._shapes[port.spec.name]
+            if not self.context.set_tensor_address(port.spec.name, address + at):
+                raise BackendError(f"TensorRT does not take the address of '{port.spec.name}'")
+            stored = port.stored(shape)
+            count = int(np.prod(stored, dtype=np.int64))
+            view = pinned.array[at:at + count * port.dtype.itemsize].view(port.dtype)
+            view = view.reshape(stored)
+            if port.channels:
+                view[...] = 0  # the channels that fill up
+            views.append((port, port.logical(view, shape)))
+            at += port.nbytes(shape)
+        return views
+
+    def put(self, inputs: Tensors) -> None:
+        """Write the inputs to where the GPU fetches them, in the engine's type and layout."""
+        for port, view in self._in:
+            array = inputs[port.spec.name]
+            rows = len(array) if array.ndim else 0
+            if array.ndim and rows < len(view):
+                view[rows:] = 0
+                view = view[:rows]
+            np.copyto(view, array, casting='same_kind')
+
+    def take(self, rows: int | None) -> dict[str, NDArray[Any]]:
+        """
+        Return copies of the outputs, in the types that the caller expects.
+
+        :param rows: of the batch; None: all
+        """
+        return {
+            port.spec.name: np.array(view[:rows] if rows is not None else view, port.spec.dtype,
+                                     order='C')
+            for port, view in self._out}
+
+    def release(self) -> Any:
+        """Give up the graph, which the stream is done with, and return the context."""
+        if self.graph is not None:
+            self.graph.free()
+            self.graph = None
+        context, self.context = self.context, None
+        return context

@@ -1,0 +1,395 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+What differs between the TensorRT versions, all of it: nobody else asks for a version.
+
+Checked against the sources of NVIDIA's Python bindings and trtexec, tags 8.5.3, 8.6.1, 9.3.0,
+10.0.1, 10.3.0, 10.13.0, 11.0 and 11.1. JetPack 5 has 8.5, 6.0 has 8.6, 6.1 and 6.2 have 10.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterator
+import ctypes
+from pathlib import Path
+import re
+from typing import Any
+
+from aitable_ros.errors import InputError
+
+OLDEST = (8, 5)
+"""The first with name-based I/O and GridSample."""
+Version = tuple[int, int]
+
+
+def parse_version(text: str) -> Version:
+    """Return major and minor of ``10.3.0.26``."""
+    numbers = re.match(r'(\d+)\.(\d+)', text)
+    if numbers is None:
+        raise InputError(f'TensorRT calls its version "{text}", which is none')
+    return int(numbers[1]), int(numbers[2])
+
+
+def trt_version() -> Version:
+    """
+    Return TensorRT's major and minor version.
+
+    :raises InputError: it is older than what this package runs on
+    """
+    import tensorrt
+
+    return check_version(parse_version(tensorrt.__version__))
+
+
+def check_version(version: Version) -> Version:
+    """Return a version; :raises InputError: it is too old."""
+    if version < OLDEST:
+        raise InputError(
+            f'TensorRT {version[0]}.{version[1]} is too old: 8.5 or newer is needed (it brought '
+            'GridSample and input and output by name), which is JetPack 5.1 on a Jetson')
+    return version
+
+
+# How a precision is asked for.
+
+def typed_by_onnx(version: Version) -> bool:
+    """Tell whether precision is what the ONNX file says (strongly typed), or flags say it."""
+    return version >= (10, 0)
+
+
+def reports_progress(version: Version) -> bool:
+    """Tell whether a build reports its phases, and can be stopped."""
+    return version >= (10, 0)
+
+
+def calibrates(version: Version) -> bool:
+    """Tell whether there are calibrators; 11 knows quantisation only from the ONNX file (Q/DQ)."""
+    return version < (11, 0)
+
+
+def network_flags(typed: bool) -> int:
+    """
+    Return the flags for ``create_network``.
+
+    ``EXPLICIT_BATCH`` must be set up to 9, is without meaning in 10 and gone in 11, where
+    ``STRONGLY_TYPED`` is always on.
+    """
+    import tensorrt
+
+    flags = tensorrt.NetworkDefinitionCreationFlag
+    version = trt_version()
+    if version < (10, 0):
+        return 1 << int(flags.EXPLICIT_BATCH)
+    return 1 << int(flags.STRONGLY_TYPED) if typed and version < (11, 0) else 0
+
+
+def set_precision(config: Any, precision: str, *, typed: bool, tf32: bool) -> None:
+    """
+    Say what a builder may compute in.
+
+    TF32 is on by default and has ten bits of mantissa: without ``tf32``, fp32 is fp32.
+
+    :param typed: the ONNX file says it; flags are then an error
+    """
+    import tensorrt
+
+    flags = tensorrt.BuilderFlag
+    (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
+    if typed:
+        return
+    if precision in ('fp16', 'int8'):  # what int8 does not cover runs in fp16
+        config.set_flag(flags.FP16)
+    if precision == 'int8':
+        config.set_flag(flags.INT8)
+
+
+def keep_fp32(network: Any, config: Any, nodes: Collection[str]) -> int:
+    """
+    Hold the layers of some ONNX nodes in fp32, where flags say the precision (8.5 to 9).
+
+    :param nodes: names of ONNX nodes
+    :return: how many layers are held
+    """
+    import tensorrt
+
+    wanted = set(nodes)
+    # integers and shapes have no precision to set, and TensorRT rejects the network if one is
+    fixed = {tensorrt.LayerType.SHAPE, tensorrt.LayerType.CONSTANT}
+    floats = (tensorrt.float32, tensorrt.float16)
+    held = 0
+    for index in range(network.num_layers if wanted else 0):
+        layer = network.get_layer(index)
+        outputs = [layer.get_output(at) for at in range(layer.num_outputs)]
+        if layer.type in fixed or _onnx_node(layer) not in wanted or not outputs or any(
+                out.is_shape_tensor or out.dtype not in floats for out in outputs):
+            continue
+        layer.precision = tensorrt.float32
+        for at in range(layer.num_outputs):
+            layer.set_output_type(at, tensorrt.float32)
+        held += 1
+    if held:
+        config.set_flag(tensorrt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    return held
+
+
+def _onnx_node(layer: Any) -> str:
+    """Return the ONNX node that a layer was made from; 8.5 has only the layer's own name."""
+    if trt_version() >= (8, 6):
+        # `[ONNX Layer: NAME]`, before `[...]` that other passes append
+        found = re.search(r'\[ONNX Layer: (.*?)\]', layer.metadata or '')
+        if found:
+            return found[1]
+    return str(layer.name)
+
+
+# What else a builder is told.
+
+def set_workspace(config: Any, mib: int) -> None:
+    """Limit the scratch memory that a layer may take; 0 leaves it to TensorRT (all there is)."""
+    import tensorrt
+
+    if mib:
+        config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, mib << 20)
+
+
+def set_builder_level(config: Any, level: int | None) -> None:
+    """
+    Set how long the builder looks for faster kernels, 0 ... 5; None: its default, 3.
+
+    :raises InputError: 8.5 has no levels
+    """
+    if level is not None:
+        _since((8, 6), '--builder-level')
+        config.builder_optimization_level = level
+
+
+def set_aux_streams(config: Any, streams: int | None) -> None:
+    """
+    Set how many further streams an engine may use; None: TensorRT decides.
+
+    :raises InputError: 8.5 has none
+    """
+    if streams is not None:
+        _since((8, 6), '--aux-streams')
+        config.max_aux_streams = streams
+
+
+def set_sparse(config: Any) -> None:
+    """Let it use weights that are sparse 2:4."""
+    import tensorrt
+
+    config.set_flag(tensorrt.BuilderFlag.SPARSE_WEIGHTS)
+
+
+def set_detailed(config: Any) -> None:
+    """Keep layer names and precisions in the engine, for ``aitable models profile``."""
+    import tensorrt
+
+    config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
+
+
+def set_dla(builder: Any, config: Any, core: int) -> None:
+    """
+    Put what it can run onto a deep learning accelerator, the rest on the GPU.
+
+    :raises InputError: there is no such core
+    """
+    import tensorrt
+
+    if core >= builder.num_DLA_cores:
+        raise InputError(
+            f'--dla-core {core}: this machine has {builder.num_DLA_cores or "no"} DLA cores'
+            + (', numbered from 0' if builder.num_DLA_cores else '; leave the option out'))
+    config.default_device_type = tensorrt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(tensorrt.BuilderFlag.GPU_FALLBACK)
+
+
+_EXTERNAL = (
+    ('CUBLAS', ('libcublas.so.12', 'libcublas.so.11'), 'cublasGetProperty'),
+    ('CUBLAS_LT', ('libcublasLt.so.12', 'libcublasLt.so.11'), 'cublasLtGetProperty'),
+    ('CUDNN', ('libcudnn.so.8',), 'cudnnGetProperty'),
+)
+"""Libraries that 8.5 to 9 take kernels from; 10 does not by default, 11 cannot."""
+
+
+def external_tactics(allowed: bool = True) -> dict[str, bool]:
+    """
+    Tell which libraries with further kernels this version would use, and whether each may be.
+
+    :param allowed: False leaves them all off, as does a library that cannot be loaded: with its
+        tactic source on, TensorRT crashes or fails in the middle of a build
+    """
+    if trt_version() >= (10, 0):
+        return {}
+    return {name: allowed and any(_answers(library, symbol) for library in libraries)
+            for name, libraries, symbol in _EXTERNAL}
+
+
+def set_tactics(config: Any, external: dict[str, bool]) -> None:
+    """Leave out the libraries that :func:`external_tactics` found wanting."""
+    if external and not all(external.values()):
+        import tensorrt
+
+        sources = config.get_tactic_sources()
+        for name, usable in external.items():
+            if not usable:
+                sources &= ~(1 << int(getattr(tensorrt.TacticSource, name)))
+        config.set_tactic_sources(sources)
+
+
+def _answers(library: str, symbol: str) -> bool:
+    """Load a library and let it tell its version; one that only has the name does not answer."""
+    try:
+        function = getattr(ctypes.CDLL(library), symbol)
+    except (OSError, AttributeError):
+        return False
+    value = ctypes.c_int(-1)
+    return function(0, ctypes.byref(value)) == 0 and value.value > 0  # 0: MAJOR_VERSION
+
+
+def set_timing_cache(config: Any, content: bytes) -> bool:
+    """
+    Give a builder what former builds measured.
+
+    :return: False: it is of another TensorRT or GPU, and an empty one is used
+    """
+    if content:
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return True
+    config.set_timing_cache(config.create_timing_cache(b''), False)
+    return not content
+
+
+def timing_cache(config: Any) -> bytes:
+    """Return what this and former builds measured."""
+    return bytes(config.get_timing_cache().serialize())
+
+
+# What runs.
+
+def share_profile(config: Any) -> None:
+    """
+    Let several execution contexts have one optimisation profile, each with a CUDA graph.
+
+    8.5 cannot: its engines keep the graph of one batch size at a time. From 10 on it is always so.
+    """
+    if (8, 6) <= trt_version() < (10, 0):
+        import tensorrt
+
+        config.set_preview_feature(tensorrt.PreviewFeature.PROFILE_SHARING_0806, True)
+
+
+def activation_bytes(engine: Any) -> int:
+    """Return the scratch memory that a context of an engine needs, for its largest batch."""
+    if trt_version() < (11, 0):
+        return int(engine.device_memory_size)
+    return int(engine.device_memory_size_v2)
+
+
+def create_context(engine: Any) -> Any:
+    """Return an execution context that waits for its scratch memory, or None."""
+    if trt_version() < (10, 0):
+        return engine.create_execution_context_without_device_memory()
+    import tensorrt
+
+    return engine.create_execution_context(
+        tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
+
+
+def give_memory(context: Any, address: int, nbytes: int) -> None:
+    """Give a context the scratch memory, which others may use when it does not run."""
+    if trt_version() < (10, 1):
+        context.device_memory = address
+    else:
+        context.set_device_memory(address, nbytes)
+
+
+# What a parser says.
+
+def parser_errors(parser: Any, nodes: list[tuple[str, str]]) -> Iterator[str]:
+    """
+    Yield a line for each thing that an ONNX parser did not understand: node, operator, reason.
+
+    :param nodes: name and operator of the graph's nodes, in order; up to 8.6 errors only count them
+    """
+    named = trt_version() >= (9, 0)
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        if named:
+            name, operator = error.node_name(), error.node_operator()
+        else:
+            at = error.node()
+            name, operator = nodes[at] if 0 <= at < len(nodes) else ('', '')
+        where = f"node '{name}' ({operator}): " if operator else ''
+        yield where + ' '.join(str(error.desc()).split())
+
+
+# trtexec, which is the builder where there are no Python bindings.
+
+def trtexec_version(banner: str) -> Version | None:
+    """Find the version in trtexec's output, ``[TensorRT v8601]`` or, from 10 on, ``v100300``."""
+    found = re.search(r'\[TensorRT v(\d+)\]', banner)
+    if found is None:
+        return None
+    number = int(found[1])
+    return (number // 10000, number // 100 % 100) if number >= 10000 else (
+        number // 1000, number // 100 % 10)
+
+
+def trtexec_precision(
+    version: Version, precision: str, *, typed: bool, tf32: bool, fp32_layers: Collection[str],
+    calibration_cache: Path | None,
+) -> list[str]:
+    """Return what says the precision; the same as :func:`set_precision` and those after it."""
+    arguments = [] if tf32 else ['--noTF32']
+    if typed:  # always on from 11 on, where the option is left only as one without effect
+        return arguments + (['--stronglyTyped'] if version < (11, 0) else [])
+    if precision in ('fp16', 'int8'):
+        arguments.append('--fp16')
+    if precision == 'int8':
+        arguments.append('--int8')
+        if calibration_cache:
+            arguments.append(f'--calib={calibration_cache}')
+    if fp32_layers and precision != 'fp32':
+        unfit = [name for name in fp32_layers if set(name) & set(':,')]
+        if unfit:
+            raise InputError(f"trtexec cannot be told of the layer '{unfit[0]}' for its ':' or "
+                             "',': leave it out of --exclude-from-fp16")
+        layers = ','.join(f'{name}:fp32' for name in fp32_layers)
+        arguments += ['--precisionConstraints=obey', f'--layerPrecisions={layers}',
+                      f'--layerOutputTypes={layers}']
+    return arguments
+
+
+def trtexec_options(
+    version: Version, *, workspace_mib: int, builder_level: int | None, aux_streams: int | None,
+) -> list[str]:
+    """
+    Return the options that have not always been there, or not by that name.
+
+    ``--workspace`` went with 10; ``--memPoolSize`` came with 8.4, so all of ours have it.
+
+    :raises InputError: this version has no such option
+    """
+    arguments = ['--skipInference' if version >= (8, 6) else '--buildOnly']
+    if (8, 6) <= version < (10, 0):  # see share_profile
+        arguments.append('--preview=+profileSharing0806')
+    if workspace_mib:
+        arguments.append(f'--memPoolSize=workspace:{workspace_mib}')
+    if builder_level is not None:
+        _since((8, 6), '--builder-level', version)
+        arguments.append(f'--builderOptimizationLevel={builder_level}')
+    if aux_streams is not None:
+        _since((8, 6), '--aux-streams', version)
+        arguments.append(f'--maxAuxStreams={aux_streams}')
+    return arguments
+
+
+def _since(first: Version, option: str, version: Version | None = None) -> None:
+    here = version or trt_version()
+    if here < first:
+        raise InputError(f'{option} needs TensorRT {first[0]}.{first[1]}, and this is '
+                         f'{here[0]}.{here[1]}: leave it out')

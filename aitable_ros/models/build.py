@@ -1,0 +1,287 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+From an ONNX file to a TensorRT engine that has proved itself, and the record beside it.
+
+The engine and its sidecar are made in a hidden folder next to their place and get their names at
+the end, so that an interrupted or failed build leaves what was there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+import shlex
+from tempfile import TemporaryDirectory
+import time
+from typing import Any
+
+import numpy as np
+
+from aitable_ros.errors import InputError
+from aitable_ros.inference import sidecar as sidecars
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.models.prepare import preparation
+from aitable_ros.models.prepare import prepare
+from aitable_ros.models.progress import Progress
+from aitable_ros.models.store import put_in_place
+from aitable_ros.models.store import unwritable
+from aitable_ros.models.toolchain import Toolchain
+from aitable_ros.models.toolchain import toolchain
+
+PRECISIONS = ('fp32', 'fp16', 'int8')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """
+    What the user asks of a build; each field is ``aitable models build``'s option of that name.
+
+    :param max_batch: all faces of a frame run in one batch; the pipeline follows up to 4 by default
+    :param workspace_mib: scratch memory a layer may take; 0 leaves it to TensorRT
+    :param timing_cache: what builds measured, shared by all; None: one a GPU and version in the
+        models' folder
+    :param dla_core: None: the GPU
+    :param builder_level: None: TensorRT's own, 3
+    :param aux_streams: None: TensorRT decides; 0 also makes a CUDA graph simpler
+    :param exclude_from_fp16: further ONNX nodes that stay fp32 (names, operators or patterns):
+        those that compute with coordinates do anyway
+    :param tf32: let fp32 convolutions run in TF32
+    :param external_tactics: False: no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to 9)
+    :param quantization: ``entropy``, ``qdq``, or ``auto``: the first up to 9, the second from 10
+    :param calibration_method: of ``qdq``: ``entropy``, ``percentile`` or ``minmax``
+    :param spare: of ``qdq``: so many layers, the most sensitive ones, stay out of int8; any makes
+        ``auto`` mean ``qdq``
+    :param calibration_dir: images, videos or a bag
+    :param verify: such a folder to compare with the fp32 ONNX on, after the build
+    :param force: name an engine that is not as accurate as it should be all the same
+    """
+
+    precision: str = 'fp16'
+    min_batch: int = 1
+    opt_batch: int = 1
+    max_batch: int = 4
+    workspace_mib: int = 0
+    timing_cache: Path | None = None
+    dla_core: int | None = None
+    builder_level: int | None = None
+    aux_streams: int | None = None
+    sparse: bool = False
+    exclude_from_fp16: tuple[str, ...] = ()
+    tf32: bool = False
+    external_tactics: bool = True
+    quantization: str = 'auto'
+    calibration_method: str = 'entropy'
+    spare: int = 0
+    calibration_dir: Path | None = None
+    calibration_samples: int = 256
+    calibration_cache: Path | None = None
+    verify: Path | None = None
+    device_id: int = 0
+    verbose: bool = False
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f'--precision {self.precision}: there are {", ".join(PRECISIONS)}')
+        if not 1 <= self.min_batch <= self.opt_batch <= self.max_batch:
+            raise InputError(
+                f'--min-batch {self.min_batch}, --opt-batch {self.opt_batch}, --max-batch '
+                f'{self.max_batch}: they must not fall, and begin at 1')
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(f'--{name.replace("_", "-")} {value}: give {low} to {high}')
+        if self.dla_core is not None and (
+                self.precision == 'fp32' or self.min_batch != self.max_batch):
+            # with an open batch or in fp32 it takes nothing, and the GPU everything, unsaid
+            raise InputError('--dla-core goes with fp16 or int8 and one batch size: give '
+                             '--min-batch, --opt-batch and --max-batch the same number')
+        if self.exclude_from_fp16 and self.precision == 'fp32':
+            raise InputError('--exclude-from-fp16 goes with --precision fp16 or int8')
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what decides how the engine comes out, as JSON has it."""
+        found = {name: value for name, value in asdict(self).items() if name not in _PASSING}
+        return {name: list(value) if isinstance(value, tuple) else
+                str(value) if isinstance(value, Path) else value
+                for name, value in found.items()}
+
+    def arguments(self) -> list[str]:
+        """Return the command line's options that make this one again."""
+        words = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            option = '--' + item.name.replace('_', '-')
+            if item.name == 'precision':
+                words += [option, value]
+            elif item.name == 'external_tactics':
+                words += [] if value else ['--no-external-tactics']
+            elif item.name == 'exclude_from_fp16':
+                words += [option, *value] if value else []
+            elif value is True:
+                words.append(option)
+            elif value != item.default and value is not False:
+                words += [option, str(value)]
+        return words
+
+
+_RANGES = (
+    ('max_batch', 1, 256), ('workspace_mib', 0, 1 << 20), ('dla_core', 0, 15),
+    ('builder_level', 0, 5), ('aux_streams', 0, 16), ('calibration_samples', 1, 100_000),
+    ('spare', 0, 1000), ('device_id', 0, 63),
+)
+_PASSING = ('timing_cache', 'verify', 'verbose', 'force', 'device_id')
+"""Options that leave the engine as it is."""
+
+
+def build(
+    onnx: Path, engine: Path, options: BuildOptions, progress: Progress | None = None, *,
+    model: str = '', tools: Toolchain | None = None,
+) -> Sidecar:
+    """
+    Build an engine, prove it, and give it its name.
+
+    :param onnx: fp32 ONNX file
+    :param model: its catalogue name, or empty
+    :param tools: what builds; default: TensorRT's Python package, else trtexec
+    :return: what is also written beside the engine
+    :raises InputError: an operator or option that this TensorRT does not have, too little memory,
+        or an int8 engine that fell short of its thresholds; what was there stays
+    """
+    progress = progress or Progress()
+    tools = tools or toolchain(options.device_id)
+    began = time.monotonic()
+    prepared = prepare(
+        onnx, options, tools.version, progress, model, calibrating=tools.runs)
+    try:
+        engine.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix='.build-', dir=engine.parent) as folder:
+            part = Path(folder) / engine.name
+            tools.build(prepared, part, options, progress)
+            digest, size = sidecars.fingerprint(part)
+            sidecar = Sidecar(
+                engine_sha256=digest, engine_bytes=size, model=model or onnx.name,
+                model_sha256=prepared.sha256, source_sha256=prepared.source_sha256,
+                **asdict(tools.machine), precision=options.precision,
+                min_batch=prepared.batches[0], opt_batch=prepared.batches[1],
+                max_batch=prepared.batches[2], strongly_typed=prepared.typed,
+                options=_asked(options), calibration=prepared.calibration,
+                built_with=tools.name, seconds=round(time.monotonic() - began, 1),
+                rebuild=_rebuild(model or str(onnx), engine, options))
+            sidecar = _proved(sidecar, part, onnx, model, options, tools, progress)
+            sidecars.write(part, sidecar)
+            put_in_place(sidecars.sidecar_path(part), sidecars.sidecar_path(engine))
+            put_in_place(part, engine)
+    except OSError as error:
+        raise unwritable(engine, error) from error
+    return sidecar
+
+
+def kept(
+    onnx: Path, engine: Path, options: BuildOptions, machine: Machine,
+) -> Sidecar | None:
+    """
+    Return an engine's sidecar where it is what a build would make again, else None.
+
+    That is: the same ONNX file, options, TensorRT and GPU, and the file is whole.
+    """
+    try:
+        sidecar = sidecars.read(engine)
+        content = engine.read_bytes()
+        source = sha256(onnx.read_bytes()).hexdigest()
+    except (OSError, InputError):
+        return None
+    same = (sidecar is not None and sidecar.source_sha256 == source
+            and sidecar.options == _asked(options)
+            and not sidecars.mismatch(sidecar, machine)
+            and not sidecars.damage(sidecar, content)
+            and (options.force or not sidecars.unproven(sidecar)))
+    return sidecar if same else None
+
+
+def _asked(options: BuildOptions) -> dict[str, Any]:
+    return {**options.shaping(), 'graph': preparation()}
+
+
+def _rebuild(source: str, engine: Path, options: BuildOptions) -> str:
+    return shlex.join(['aitable', 'models', 'build', source, *options.arguments(),
+                       '--output', str(engine)])
+
+
+def _proved(
+    sidecar: Sidecar, part: Path, onnx: Path, model: str, options: BuildOptions, tools: Toolchain,
+    progress: Progress,
+) -> Sidecar:
+    """
+    Compare the engine with the fp32 ONNX and add the report.
+
+    :raises InputError: int8 falls short, or there is nothing to show that it does not
+    """
+    gate = options.precision == 'int8'
+    source = options.verify or (options.calibration_dir if gate else None)
+    report: dict[str, Any] | None = None
+    if tools.runs:
+        progress.phase('verifying', 0, 0)
+        # int8 is refused without a report, and this run is for the report
+        sidecars.write(part, replace(sidecar, forced=True))
+        if source:
+            report = _verify(part, onnx, model, source, options)
+        else:
+            _must_be_finite(part, options)
+    passed = report is not None and report.get('passed') is True
+    if (gate or report is not None) and not passed and not options.force:
+        raise InputError(f'{part.name} is not written: {_shortfall(report, tools)}; give it '
+                         f'other pictures with --calibration-dir and --verify, use fp16, or '
+                         'force it with --force')
+    return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
+
+
+def _verify(
+    engine: Path, onnx: Path, model: str, source: Path, options: BuildOptions,
+) -> dict[str, Any]:
+    from aitable_ros.models.crops import crops
+    from aitable_ros.models.crops import JUDGING
+    from aitable_ros.models.verify import verify
+
+    return verify(
+        engine, onnx, crops(model or onnx, source, options.calibration_samples, phase=JUDGING),
+        precision=options.precision, device_id=options.device_id).to_dict()
+
+
+def _must_be_finite(engine: Path, options: BuildOptions) -> None:
+    """
+    Run the engine on noise, as proof that it runs at all.
+
+    :raises InputError: it does not, or its outputs are no numbers: fp16 ends at 65504
+    """
+    from aitable_ros.inference.tensorrt import TensorRTBackend
+
+    noise = np.random.default_rng(0)
+    try:
+        with TensorRTBackend(engine, device_id=options.device_id) as backend:
+            outputs = backend.infer({
+                spec.name: noise.uniform(0, 1, [size or 1 for size in spec.shape]).astype(
+                    spec.dtype) for spec in backend.inputs})
+    except BackendError as error:
+        raise InputError(f'{engine.name} is not written: it does not run: {error}') from None
+    broken = [name for name, value in outputs.items() if not np.isfinite(value).all()]
+    if broken and not options.force:
+        raise InputError(
+            f"{engine.name} is not written: its output '{broken[0]}' is no number in "
+            f'{options.precision}; name what overflows with --exclude-from-fp16, or use fp32')
+
+
+def _shortfall(report: dict[str, Any] | None, tools: Toolchain) -> str:
+    if report is None:
+        return ('nothing shows that int8 still does its task '
+                + ('(--verify FOLDER of pictures does)' if tools.runs else
+                   f'({tools.name} alone cannot run it here)'))
+    return f"{report['verdict']}: {'; '.join(report['reasons'])}"
+

@@ -1,0 +1,186 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The time of each layer, as the runtime's own profiler has it, and what kind of layer it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import re
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import Tensors
+
+_KINDS = (
+    ('fused', r'foreign|myelin|kgen'),
+    ('reformat', r'reformat|reorder|\bcopy\b|cast|convert|memcpy|qlinear|quantize'),
+    ('convolution', r'conv'),
+    ('matrix', r'gemm|matmul|fullyconnected|fully.?connected|\bfc\b|dense|innerproduct'),
+    ('pooling', r'pool'),
+    ('reduction', r'reduce|softmax|norm'),
+    ('resample', r'resize|interpolate|upsample|gridsample'),
+    ('layout', r'transpose|permute|reshape|shuffle|slice|stridedslice|concat|split|gather|squeeze|'
+               r'pad|flatten|depthtospace|crop|constant'),
+    ('pointwise', r'pointwise|pwn|elementwise|eltwise|relu|sigmoid|add|sub|mul|div|max|min|clip|'
+                  r'activation|scale|exp|sqrt|power|unary|tanh|subgraph|where|input|result|output'),
+)
+"""First match wins, on the runtime's own word for the layer, or its name where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """
+    One layer, as the runtime fused it.
+
+    :param kind: ``convolution``, ``matrix``, ``pooling``, ``pointwise``, ``reduction``,
+        ``resample``, ``layout``, ``reformat``, ``fused`` (many at once, by TensorRT's Myelin) or
+        ``other``
+    :param precision: what it computes in; empty where the runtime does not say
+    :param ms: of one run, on average
+    """
+
+    name: str
+    kind: str
+    precision: str
+    ms: float
+
+
+def kind_of(word: str) -> str:
+    """Sort a layer by the runtime's word for it: ``Convolution``, ``PWN(...)``, ``Reorder``."""
+    text = word.lower()
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, text)), 'other')
+
+
+def layers_of(
+    backend: Backend, path: Path, inputs: Tensors, threads: int, runs: int,
+) -> tuple[list[Layer], str]:
+    """
+    Return the layers of a model, and where the figures come from or why there are none.
+
+    :param backend: what runs it; ONNX Runtime and OpenVINO load it once more, with profiling on
+    """
+    reader = _READERS.get(backend.name)
+    if reader is None:
+        return [], f'{backend.name} tells nothing of its layers'
+    return reader(backend, path, inputs, threads, runs)
+
+
+_Read = tuple[list[Layer], str]
+
+
+def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
+    """Ask ``IProfiler`` for the times, the engine inspector for types; each through our backend."""
+    sums: dict[str, float] = {}
+    for _ in range(runs):
+        for name, ms in backend.profile_layers(inputs):
+            sums[name] = sums.get(name, 0.0) + float(ms)
+    about = inspected(backend.inspect())
+    layers = [
+        Layer(name, *about.get(name, (kind_of(name), '')), spent / runs)
+        for name, spent in sums.items()]
+    note = f"TensorRT's IProfiler, {runs} runs without CUDA graph"
+    if not any(layer.precision for layer in layers):
+        note += '; precisions are not in this engine: build it with --verbose'
+    return layers, note
+
+
+def inspected(text: str) -> dict[str, tuple[str, str]]:
+    """
+    Read the engine inspector's JSON.
+
+    :return: kind and precision by layer; of an engine built without detail, nothing
+    """
+    try:
+        listed = json.loads(text).get('Layers', [])
+    except (ValueError, AttributeError):
+        return {}
+    found = {}
+    for layer in listed:
+        if not isinstance(layer, dict):  # without detail these are only names
+            continue
+        name, kind = str(layer.get('Name', '')), str(layer.get('LayerType', ''))
+        ends = layer.get('Inputs') or layer.get('Outputs') or [{}]
+        stored = str(ends[0].get('Format/Datatype', ''))
+        precision = next(
+            (short for pattern, short in _TENSORRT_TYPES if re.search(pattern, stored, re.I)), '')
+        sort = kind_of(kind)
+        found[name] = kind_of(name) if sort == 'other' else sort, precision
+    return found
+
+
+_TENSORRT_TYPES = (
+    ('int8', 'int8'), ('bf16|bfloat', 'bf16'), ('fp8', 'fp8'), ('fp16|half', 'fp16'),
+    ('fp32|float', 'fp32'), ('int32', 'int32'), ('int64', 'int64'))
+
+
+def _onnxruntime(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
+    import onnxruntime
+
+    with TemporaryDirectory(prefix='aitable-') as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / 'run')
+        options.log_severity_level = 4
+        providers: list[Any] = ['CPUExecutionProvider']
+        if backend.device.startswith('cuda'):
+            number = int(backend.device.rpartition(':')[2])
+            providers.insert(0, ('CUDAExecutionProvider', {'device_id': number, 'use_tf32': 0}))
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        for _ in range(runs + 1):
+            session.run(None, dict(inputs))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
+    spent: dict[str, list[float]] = {}
+    about: dict[str, tuple[str, str]] = {}
+    for event in events:
+        if event.get('cat') != 'Node' or not event['name'].endswith('_kernel_time'):
+            continue
+        name, arguments = event['name'].removesuffix('_kernel_time'), event['args']
+        spent.setdefault(name, []).append(event['dur'] / 1e3)
+        kinds = {kind for entry in arguments.get('input_type_shape', []) for kind in entry}
+        about[name] = arguments.get('op_name', name), _ORT_TYPES.get(
+            next((kind for kind in ('int8', 'uint8', 'float16', 'float') if kind in kinds), ''), '')
+    return [Layer(name, kind_of(about[name][0]), about[name][1], sum(times[1:]) / runs)
+            for name, times in spent.items()], \
+        f"ONNX Runtime's profiler, {runs} runs after the first"
+
+
+_ORT_TYPES = {'int8': 'int8', 'uint8': 'int8', 'float16': 'fp16', 'float': 'fp32'}
+_OPENVINO_TYPES = {'f32': 'fp32', 'f16': 'fp16', 'bf16': 'bf16', 'i8': 'int8', 'u8': 'int8'}
+
+
+def _openvino(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
+    import openvino
+
+    hint = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}.get(backend.precision, 'f32')
+    config: dict[str, Any] = {
+        'PERF_COUNT': True, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1,
+        'INFERENCE_PRECISION_HINT': hint}
+    if threads:
+        config['INFERENCE_NUM_THREADS'] = threads
+    core = openvino.Core()
+    network = core.read_model(str(path))
+    network.reshape({name: list(array.shape) for name, array in inputs.items()})
+    request = core.compile_model(network, 'CPU', config).create_infer_request()
+    sums: dict[str, tuple[str, str, float]] = {}
+    for run in range(runs + 1):
+        request.infer(dict(inputs))
+        for node in request.profiling_info if run else ():
+            if str(node.status).endswith('NOT_RUN'):
+                continue
+            *_, spent = sums.get(node.node_name, ('', '', 0.0))
+            sums[node.node_name] = (
+                node.node_type, node.exec_type, spent + node.real_time.total_seconds() * 1e3)
+    return [
+        Layer(name, kind_of(kind), _OPENVINO_TYPES.get(executed.rpartition('_')[2].lower(), ''),
+              spent / runs)
+        for name, (kind, executed, spent) in sums.items()], \
+        f"OpenVINO's counters, {runs} runs after the first"
+
+
+_READERS: dict[str, Callable[[Any, Path, Tensors, int, int], _Read]] = {
+    'tensorrt': _tensorrt, 'onnxruntime': _onnxruntime, 'openvino': _openvino}

@@ -1,0 +1,269 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX graph that a TensorRT builder gets: simplified, rewritten, with its precision in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from typing import TYPE_CHECKING
+
+from aitable_ros import __version__
+from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_version import calibrates
+from aitable_ros.inference.tensorrt_version import typed_by_onnx
+from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.models.progress import Progress
+
+if TYPE_CHECKING:
+    from aitable_ros.models.build import BuildOptions
+    from aitable_ros.models.calibrator import CalibrationBatches
+
+_PREPARING = ('half.py', 'prepare.py', 'quantize.py', 'simplify.py')
+_CALIBRATION_BATCH = 8
+"""Where the batch is open: fewer launches, and the scales do not depend on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """
+    What goes into a builder.
+
+    :param content: the ONNX file
+    :param nodes: name and operator of its nodes, in order
+    :param inputs: name and shape; None is the open batch
+    :param batches: least, best and most that the profile covers; all 1 where the batch is fixed
+    :param typed: precision is in the graph; else the builder's flags say it
+    :param fp32_nodes: names of nodes that flags must hold in fp32
+    :param calibrator: for the entropy method: batches, and the cache
+    :param quantized: for Q/DQ in the graph: what was done
+    """
+
+    content: bytes
+    source_sha256: str
+    nodes: list[tuple[str, str]]
+    inputs: dict[str, tuple[int | None, ...]]
+    batches: tuple[int, int, int]
+    typed: bool
+    fp32_nodes: tuple[str, ...] = ()
+    calibrator: CalibrationBatches | None = None
+    quantized: dict[str, Any] | None = None
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """How int8 was calibrated, for the record; complete once the engine is built."""
+        return self.calibrator.to_dict() if self.calibrator else self.quantized
+
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file that the builder reads."""
+        return sha256(self.content).hexdigest()
+
+    def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Return the inputs' shapes with a batch put in."""
+        return {name: tuple(batch if size is None else size for size in shape)
+                for name, shape in self.inputs.items()}
+
+    @property
+    def dynamic(self) -> bool:
+        """Tell whether the batch is open, so that an optimisation profile is needed."""
+        return any(None in shape for shape in self.inputs.values())
+
+
+@cache
+def preparation() -> str:
+    """Return a digest of the code that prepares graphs: an edit of it makes another engine."""
+    digest = sha256()
+    root = resources.files('aitable_ros.models')
+    for entry in (root, root / 'rewrite'):
+        for file in sorted(entry.iterdir(), key=lambda file: file.name):
+            if entry.name == 'rewrite' or file.name in _PREPARING:
+                digest.update(file.read_bytes() if file.name.endswith('.py') else b'')
+    return f'{__version__}+{digest.hexdigest()[:12]}'
+
+
+def method(options: BuildOptions, version: Version) -> str:
+    """
+    Return how int8 is made: ``entropy`` (TensorRT calibrates) or ``qdq`` (the graph says it).
+
+    :raises InputError: this TensorRT cannot do what is asked
+    """
+    if options.quantization == 'entropy' and not calibrates(version):
+        raise InputError(f'--quantization entropy: TensorRT {version[0]} has no calibrator; '
+                         'leave it out, and quantisation is written into the ONNX graph')
+    if options.quantization != 'auto':
+        return options.quantization
+    return 'qdq' if typed_by_onnx(version) or options.spare else 'entropy'
+
+
+def prepare(
+    onnx_file: Path, options: BuildOptions, version: Version, progress: Progress,
+    model: str = '', calibrating: bool = True,
+) -> Prepared:
+    """
+    Read a file and make it ready for a version of TensorRT.
+
+    :param model: catalogue name, which says how pictures become inputs; or empty
+    :param calibrating: False: no calibrator can run here, int8 must be in the graph or a cache
+    :raises InputError: no ONNX file, a batch that it does not have, or no pictures for int8
+    """
+    if find_spec('onnx') is None:
+        raise InputError('preparing a model for TensorRT needs onnx: pip install onnx')
+    import onnx
+
+    try:
+        content = onnx_file.read_bytes()
+    except OSError as error:
+        raise InputError(f'cannot read {onnx_file}: {error.strerror}') from None
+    progress.phase('preparing the graph', 0, 0)
+    try:
+        proto = onnx.load_model_from_string(content)
+        if not proto.graph.node:
+            raise InputError(f'{onnx_file}: there is no graph in it')
+    except InputError:
+        raise
+    except Exception as error:  # protobuf's exceptions differ with its version
+        raise InputError(
+            f'{onnx_file}: not an ONNX file, or cut short ({type(error).__name__})') from None
+    proto = _rewritten(proto)
+    entropy = options.precision == 'int8' and method(options, version) == 'entropy'
+    typed = typed_by_onnx(version) and not entropy
+    quantized: dict[str, Any] | None = None
+    fp32_nodes: tuple[str, ...] = ()
+    pictures = _pictures(model or onnx_file, options, needed=not entropy)
+    if options.precision == 'int8' and not entropy:
+        progress.phase('quantising', 0, 0)
+        proto, quantized = _quantised(proto, pictures, options, progress)
+    if options.precision != 'fp32' and not typed:
+        fp32_nodes = _sensitive(proto, options)
+    elif options.precision == 'fp16':
+        proto = _half(proto, options)
+    ready = proto.SerializeToString()
+    batches = _batches(proto, onnx_file, options)
+    calibrator = None
+    if entropy:
+        from aitable_ros.models.calibrator import CalibrationBatches
+
+        calibrator = CalibrationBatches(
+            pictures if calibrating else None, max(batches[2], _CALIBRATION_BATCH)
+            if batches[0] < batches[2] else batches[0], sha256(ready).hexdigest(),
+            options.calibration_cache)
+        if calibrator.note:
+            progress.log('warning', calibrator.note)
+    return Prepared(
+        content=ready, source_sha256=sha256(content).hexdigest(),
+        nodes=[(node.name, node.op_type) for node in proto.graph.node],
+        inputs=_inputs(proto, onnx_file), batches=batches, typed=typed, fp32_nodes=fp32_nodes,
+        calibrator=calibrator, quantized=quantized)
+
+
+def _rewritten(proto: Any) -> Any:
+    from aitable_ros.models.simplify import for_tensorrt
+    from aitable_ros.models.simplify import simplify
+
+    return for_tensorrt(simplify(proto))
+
+
+def _half(proto: Any, options: BuildOptions) -> Any:
+    from aitable_ros.models.half import sensitive
+    from aitable_ros.models.half import to_fp16
+
+    return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
+
+
+def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
+    """Return what :func:`_half` leaves in fp32, for flags to say the same."""
+    from aitable_ros.models.half import sensitive
+
+    return tuple(dict.fromkeys([*sensitive(proto), *_excluded(proto, options)]))
+
+
+def _excluded(proto: Any, options: BuildOptions) -> list[str]:
+    """
+    Return the nodes that the user named, by name, operator or shell pattern of either.
+
+    :raises InputError: there is no such node
+    """
+    found = []
+    names = {node.name: node.op_type for node in proto.graph.node}
+    for pattern in options.exclude_from_fp16:
+        hits = [name for name, operator in names.items()
+                if fnmatchcase(name, pattern) or fnmatchcase(operator, pattern)]
+        if not hits:
+            near = get_close_matches(pattern, [*names, *names.values()], n=2, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ''
+            raise InputError(
+                f'--exclude-from-fp16: no node or operator is called "{pattern}"{hint}')
+        found += hits
+    return found
+
+
+def _quantised(
+    proto: Any, pictures: Any, options: BuildOptions, progress: Progress,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the graph with Q/DQ nodes in it, and how they were found."""
+    import onnx
+
+    from aitable_ros.models.quantize import quantize
+
+    with TemporaryDirectory(prefix='aitable-') as folder:
+        source, output = Path(folder) / 'fp32.onnx', Path(folder) / 'int8.onnx'
+        source.write_bytes(proto.SerializeToString())
+        report = quantize(
+            source, output, pictures, method=options.calibration_method, spare=options.spare,
+            exclude=_excluded(proto, options),
+            progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
+        return onnx.load(output), {**report.to_dict(), 'method': f'qdq, {report.method}'}
+
+
+def _told(progress: Progress, name: str, done: int, total: int) -> None:
+    progress.phase(name, done, total)
+
+
+def _pictures(model: str | Path, options: BuildOptions, needed: bool) -> Any:
+    """
+    Return what int8 is calibrated with; None where that is not wanted, or a cache may do.
+
+    :raises InputError: there are none
+    """
+    if options.precision != 'int8' or (options.calibration_dir is None and not needed):
+        return None
+    if options.calibration_dir is None:
+        raise InputError('--precision int8 needs pictures like those of its later use: give '
+                         '--calibration-dir FOLDER (images, videos or a bag)')
+    from aitable_ros.models.crops import crops
+
+    return crops(model, options.calibration_dir, options.calibration_samples)
+
+
+def _inputs(proto: Any, path: Path) -> dict[str, tuple[int | None, ...]]:
+    weights = {item.name for item in proto.graph.initializer}
+    found = {}
+    for item in proto.graph.input:
+        if item.name in weights:
+            continue
+        sizes = tuple(size.dim_value or None for size in item.type.tensor_type.shape.dim)
+        if None in sizes[1:]:
+            raise InputError(f"{path}: input '{item.name}' leaves more open than the batch: export "
+                             'it with a fixed size')
+        found[item.name] = sizes
+    return found
+
+
+def _batches(proto: Any, path: Path, options: BuildOptions) -> tuple[int, int, int]:
+    shapes = _inputs(proto, path).values()
+    if any(None in shape for shape in shapes):
+        return options.min_batch, options.opt_batch, options.max_batch
+    fixed = max((shape[0] for shape in shapes if shape and shape[0]), default=1)
+    if options.opt_batch > fixed or options.min_batch > fixed:
+        raise InputError(f'{path}: its batch is fixed at {fixed}: leave out --min-batch and '
+                         '--opt-batch, or export it with an open batch')
+    return fixed, fixed, fixed

@@ -1,0 +1,110 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The stage that a model works in, without its model.
+
+What the stage feeds its model, and what it makes of the answer, is found out by running the stage
+itself around a stand-in for the backend: :class:`Tap` notes what goes in, :class:`Canned` gives
+answers that were had elsewhere. So there is no second preprocessing or decoding that could differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.closing import Closing
+from aitable_ros.emotion.reader import model_for
+from aitable_ros.errors import InputError
+from aitable_ros.face.detector import detector_for
+from aitable_ros.face.mesh import FaceMesh
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import TensorSpec
+
+FACE, MESH, EMOTION, OTHER = 'face', 'mesh', 'emotion', ''
+"""The catalogue's tasks, and that of a model that no stage of ours runs."""
+
+
+def task_of(backend: Backend) -> str:
+    """Tell by its inputs and outputs which stage runs a model; empty where none does."""
+    for task, stage in ((FACE, detector_for), (MESH, FaceMesh), (EMOTION, model_for)):
+        try:
+            stage(backend)
+        except InputError:
+            continue
+        return task
+    return OTHER
+
+
+class Tap(Closing):
+    """
+    A backend that passes everything on to another one and keeps what goes in.
+
+    :param backend: closed with this
+    :param dry: give zeros instead of running it, where nothing that goes in depends on what came
+        out
+    """
+
+    def __init__(self, backend: Backend, dry: bool = False) -> None:
+        self._backend, self._dry = backend, dry
+        self.name, self.model, self.precision = backend.name, backend.model, backend.precision
+        self.device, self.inputs, self.outputs = backend.device, backend.inputs, backend.outputs
+        self._seen: list[dict[str, NDArray[Any]]] = []
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Run, and keep a copy of the inputs: stages use their buffers again."""
+        self._seen.append({name: array.copy() for name, array in inputs.items()})
+        if not self._dry:
+            return self._backend.infer(inputs)
+        rows = len(next(iter(inputs.values())))
+        return {spec.name: np.zeros((rows, *(size or 1 for size in spec.shape[1:])), spec.dtype)
+                for spec in self.outputs}
+
+    def warm_up(self) -> None:
+        """Run once on zeros, which are not kept."""
+        self._backend.warm_up()
+
+    def take(self) -> list[dict[str, NDArray[Any]]]:
+        """Return the rows since the last call, each with a leading axis of 1, and forget them."""
+        seen, self._seen = self._seen, []
+        return [
+            {name: array[row:row + 1] for name, array in inputs.items()}
+            for inputs in seen for row in range(len(next(iter(inputs.values()))))]
+
+    def close(self) -> None:
+        """Free the model. Idempotent."""
+        self._backend.close()
+
+
+class Canned(Closing):
+    """
+    A backend with an answer ready, whatever it is asked.
+
+    :param inputs: of the model that gave the answer; any batch goes
+    :param outputs: of that model
+    """
+
+    name, precision, device = 'canned', 'fp32', 'none'
+
+    def __init__(
+        self, model: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...],
+    ) -> None:
+        self.model = model
+        self.inputs, self.outputs = (
+            tuple(TensorSpec(spec.name, (None, *spec.shape[1:]), spec.dtype) for spec in specs)
+            for specs in (inputs, outputs))
+        self.answer: dict[str, NDArray[Any]] = {}
+        """By output name; the rows that the next question gets."""
+
+    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Return the answer, as fp32, the type that every stage works in."""
+        return {name: np.asarray(value, np.float32) for name, value in self.answer.items()}
+
+    def warm_up(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""

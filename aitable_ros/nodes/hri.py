@@ -1,0 +1,293 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Optional bridge to ROS4HRI (REP-155): the same people on ``/humans/faces/...``.
+
+Only where the package ``hri_msgs`` is installed. A face gets a random id when it appears, and a new
+one when it comes again: REP-155 wants face ids to be transient, and ours are no identity. The REP's
+names are absolute; ``humans_namespace`` moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+import math
+from random import SystemRandom
+from threading import RLock
+from typing import Any
+
+from rclpy.lifecycle import LifecycleState
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import FatigueEvent
+from aitable_msgs.msg import FatigueState
+from aitable_ros.errors import InputError
+from aitable_ros.nodes import qos
+from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.messages import header_of
+from aitable_ros.nodes.overlay import Painter
+from aitable_ros.options import Options
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Frame
+from aitable_ros.types import TrackedFace
+from aitable_ros.types import Validity
+
+EXPRESSIONS = {
+    Emotion.NEUTRAL: 'neutral', Emotion.HAPPY: 'happy', Emotion.SAD: 'sad',
+    Emotion.SURPRISE: 'surprised', Emotion.FEAR: 'scared', Emotion.DISGUST: 'disgusted',
+    Emotion.ANGER: 'angry',
+}
+"""Our expressions in REP-155's words. It has none for contempt: that and UNKNOWN leave the name
+empty, and valence and arousal speak."""
+EYES_CLOSED, BLINK = 43, 45
+"""Facial action units (Ekman): 43 eyes closed, 45 blink. The message has an array of 99."""
+UNITS = 99
+BLINK_S = 0.5
+"""So long a blink that has been told stays in the action units: it is over when it is certain."""
+ROOT = '/humans/faces'
+ID_LETTERS = 'abcdefghijklmnopqrstuvwxyz'
+ID_LENGTH = 5
+"""``[a-z]{5}``: what REP-155's own nodes make; a topic's name part must not begin with a digit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HriOptions(Options):
+    """The bridge has none of its own."""
+
+
+def missing() -> str:
+    """Return why there is no bridge here; empty where there is."""
+    if find_spec('hri_msgs') is None:
+        return ("the package 'hri_msgs' is not installed here, and REP-155 topics are made of its "
+                'messages: apt install ros-$ROS_DISTRO-hri-msgs, or build it in the workspace')
+    return ''
+
+
+class FaceIds:
+    """Random ids for track ids, each used once."""
+
+    def __init__(self, random: SystemRandom | None = None) -> None:
+        self._random = random or SystemRandom()
+        self._ids: dict[int, str] = {}
+        self._used: set[str] = set()
+
+    def __getitem__(self, track_id: int) -> str:
+        """Return the id of a face, a new one for one not seen before."""
+        if track_id not in self._ids:
+            while True:
+                fresh = ''.join(self._random.choice(ID_LETTERS) for _ in range(ID_LENGTH))
+                if fresh not in self._used:
+                    break
+            self._used.add(fresh)
+            self._ids[track_id] = fresh
+        return self._ids[track_id]
+
+    def forget(self, present: Iterable[int]) -> list[str]:
+        """Drop everybody who is not present; returns their ids."""
+        gone = self._ids.keys() - set(present)
+        return [self._ids.pop(track_id) for track_id in gone]
+
+
+def expression_of(emotion: Emotion | None, fatigue: FatigueState | None) -> str:
+    """
+    Name a face's expression: who sleeps is asleep and who is very tired is tired, whatever else.
+
+    MILD leaves the expression as it is: half of all people are that at some time of the day.
+    """
+    if fatigue is not None and fatigue.validity == Validity.VALID:
+        if fatigue.level == FatigueLevel.ASLEEP:
+            return 'asleep'
+        if fatigue.level == FatigueLevel.SEVERE:
+            return 'tired'
+    return EXPRESSIONS.get(emotion.expression, '') if emotion is not None else ''
+
+
+def closure_of(fatigue: FatigueState) -> tuple[float, float]:
+    """Return intensity of the eyes' closure, 0 open ... 1 shut, and confidence 0 or 1."""
+    if not math.isfinite(fatigue.openness):
+        return 0.0, 0.0
+    return min(max(1.0 - float(fatigue.openness), 0.0), 1.0), 1.0
+
+
+class HriNode(FaceConsumerNode):
+    """
+    Publishes ``faces/tracked`` and, for each face, ``roi``, ``expression`` and ``facs``.
+
+    :raises InputError: ``hri_msgs`` is not installed
+    """
+
+    NAME = 'hri_bridge'
+    OPTIONS = HriOptions
+    STAGE = Painter
+    HAS_MODEL = False
+
+    def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
+        reason = missing()
+        if reason:
+            raise InputError(reason)
+        super().__init__(node_name, **kwargs)
+        self._tracked: Any = None
+        self._faces_out: dict[int, dict[str, Any]] = {}
+        self._ids = FaceIds()
+        self._emotions: dict[int, Emotion] = {}
+        self._fatigue: dict[int, FatigueState] = {}
+        self._blinked: dict[int, int] = {}
+        self._listening: list[Any] = []
+        # Faces come on the worker's or the detector's thread, all else on the executor's.
+        self._lock = RLock()
+
+    # Lifecycle
+
+    def _make_publishers(self) -> None:
+        from hri_msgs.msg import IdsList
+
+        self._tracked = self._publisher(IdsList, f'{ROOT}/tracked')
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget everybody, and say so before the publishers fall silent."""
+        if self._tracked is not None:
+            from hri_msgs.msg import IdsList
+            self._tracked.publish(IdsList())
+        with self._lock:
+            result = super().on_deactivate(state)
+            self._only(())
+        return result
+
+    def destroy_node(self) -> None:
+        """Take every face's topics away, too."""
+        if hasattr(self, '_lock'):
+            with self._lock:
+                self._active = False
+                self._only(())
+        super().destroy_node()
+
+    def _subscribe(self) -> None:
+        super()._subscribe()
+        for kind, topic, keep in (
+            (Emotion, 'emotion', self._emotion_received),
+            (FatigueState, 'fatigue', self._fatigue_received),
+            (FatigueEvent, 'fatigue/events', self._event_received),
+        ):
+            self._listening.append(self.create_subscription(
+                kind, topic, keep, qos.own(qos.OUTPUT), qos_overriding_options=qos.overridable(),
+                event_callbacks=self.disagreements.of_subscription(
+                    self.resolve_topic_name(topic))))
+
+    def _unsubscribe(self) -> None:
+        super()._unsubscribe()
+        while self._listening:
+            self.destroy_subscription(self._listening.pop())
+
+    def details(self) -> dict[str, object]:
+        """Add the number of faces."""
+        return {'tracks': len(self._faces_out), **super().details()}
+
+    # What comes in
+
+    def _emotion_received(self, message: Emotion) -> None:
+        with self._lock:
+            self._emotions[message.track_id] = message
+            outputs = self._faces_out.get(message.track_id)
+            if outputs and self._active:
+                self._publish_expression(outputs, message)
+
+    def _fatigue_received(self, message: FatigueState) -> None:
+        with self._lock:
+            self._fatigue[message.track_id] = message
+            outputs = self._faces_out.get(message.track_id)
+            if outputs and self._active:
+                outputs['facs'].publish(self._units(message))
+
+    def _event_received(self, message: FatigueEvent) -> None:
+        if message.type == FatigueEventType.BLINK:
+            with self._lock:
+                self._blinked[message.track_id] = _stamp(message.header)
+
+    def _step(self, stage: Painter, item: SharedFaces) -> None:
+        """Tell who is there and where; on the worker thread, as all nodes here do."""
+        from hri_msgs.msg import IdsList
+        from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
+
+        header = header_of(item.frame)
+        with self._lock:
+            if not self._publishing:
+                return
+            self._only(face.track_id for face in item.faces)
+            for face in item.faces:
+                outputs = self._outputs_for(face.track_id)
+                outputs['roi'].publish(Region(header=header, **_share(face, item.frame)))
+            self._tracked.publish(IdsList(
+                header=header, ids=[self._ids[face.track_id] for face in item.faces]))
+        self._answered(item.frame, item.received_s)
+
+    # What goes out
+
+    def _outputs_for(self, track_id: int) -> dict[str, Any]:
+        if track_id not in self._faces_out:
+            from hri_msgs.msg import Expression
+            from hri_msgs.msg import FacialActionUnits
+            from hri_msgs.msg import NormalizedRegionOfInterest2D
+
+            root = f'{ROOT}/{self._ids[track_id]}'
+            kinds: Mapping[str, type] = {
+                'roi': NormalizedRegionOfInterest2D, 'expression': Expression,
+                'facs': FacialActionUnits}
+            self._faces_out[track_id] = {
+                topic: self.create_publisher(kind, f'{root}/{topic}', qos.OUTPUT)
+                for topic, kind in kinds.items()}
+        return self._faces_out[track_id]
+
+    def _only(self, present: Iterable[int]) -> None:
+        """Take the topics of everybody else away."""
+        present = set(present)
+        for track_id in self._faces_out.keys() - present:
+            for publisher in self._faces_out.pop(track_id).values():
+                self.destroy_publisher(publisher)
+        for memory in (self._emotions, self._fatigue, self._blinked):
+            for track_id in memory.keys() - present:
+                del memory[track_id]
+        self._ids.forget(present)
+
+    def _publish_expression(self, outputs: Mapping[str, Any], emotion: Emotion) -> None:
+        from hri_msgs.msg import Expression
+
+        outputs['expression'].publish(Expression(
+            header=emotion.header,
+            expression=expression_of(emotion, self._fatigue.get(emotion.track_id)),
+            valence=emotion.valence, arousal=emotion.arousal, confidence=emotion.confidence))
+
+    def _units(self, fatigue: FatigueState) -> Any:
+        from hri_msgs.msg import FacialActionUnits
+
+        message = FacialActionUnits(header=fatigue.header)
+        intensity, confidence = [0.0] * UNITS, [0.0] * UNITS
+        intensity[EYES_CLOSED], confidence[EYES_CLOSED] = closure_of(fatigue)
+        since = _stamp(fatigue.header) - self._blinked.get(fatigue.track_id, -1 << 62)
+        intensity[BLINK] = float(0 <= since < BLINK_S * 1e9)
+        confidence[BLINK] = confidence[EYES_CLOSED]
+        message.intensity, message.confidence = intensity, confidence
+        return message
+
+
+def _stamp(header: Any) -> int:
+    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+
+
+def _share(face: TrackedFace, frame: Frame) -> dict[str, float]:
+    """Return the box as shares of the image's width and height, 0 ... 1, and its confidence."""
+    x1, y1, x2, y2 = (float(value) for value in face.box)
+
+    def within(value: float, size: int) -> float:
+        return min(max(value / size, 0.0), 1.0)
+    return {
+        'xmin': within(x1, frame.width), 'ymin': within(y1, frame.height),
+        'xmax': within(x2, frame.width), 'ymax': within(y2, frame.height),
+        'c': float(face.detection.confidence)}
+
+

@@ -1,0 +1,176 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Another model for a node that goes on meanwhile: asked for, or because the one that runs fails.
+
+It is loaded beside the running one on a thread of its own and tried; then the two are exchanged
+between two images. Whoever is known stays known. Where that fails the old one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from threading import Thread
+from typing import Any
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from aitable_ros.errors import InputError
+from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.shared import HUNG_AFTER_S
+from aitable_ros.inference.shared import ModelFailure
+from aitable_ros.inference.shared import SHARED
+from aitable_ros.nodes.model_paths import outside
+from aitable_ros.nodes.worker import Worker
+from aitable_ros.nodes.worker import WorkerStoppedError
+from aitable_ros.types import ModelInfo
+
+FAILURES = 5
+"""Images in a row without an answer after which another model is looked for: a passing fault of one
+image is over by then, and at 30 fps a sixth of a second is lost."""
+GAP_S = 10.0
+"""So long an exchange waits for the image in hand; the slowest model takes 0.1 s."""
+
+Open = Callable[[Any, Avoid], Any]
+
+
+class ModelKeeper:
+    """
+    Knows what a node runs, and changes it.
+
+    :param log: the node's
+    :param worker: returns what feeds the stage; None while there is none
+    :param options: returns the stage's options in force
+    :param open_stage: opens a stage by options, some models passed over
+    :param rehearse: runs a stage once on a picture of nothing; raises what goes wrong
+    """
+
+    def __init__(
+        self, log: RcutilsLogger, *, worker: Callable[[], Worker[Any, Any] | None],
+        options: Callable[[], Any], open_stage: Open, rehearse: Callable[[Any], None],
+    ) -> None:
+        self.model = ModelInfo()
+        self.attempts: tuple[Attempt, ...] = ()
+        self.failures = 0
+        """Images in a row without an answer."""
+        self.reason = ''
+        """Why the last of them had none."""
+        self._log = log
+        self._worker = worker
+        self._options = options
+        self._open = open_stage
+        self._rehearse = rehearse
+        self._loading = Lock()
+        self._next_try = FAILURES
+        self._avoid: dict[tuple[str, str], str] = {}
+
+    def runs(self, stage: Any) -> None:
+        """Note what a stage runs."""
+        self.model, self.attempts = stage.model, tuple(stage.attempts)
+
+    def start(self) -> None:
+        """Forget what has failed: the stage was opened anew."""
+        self.failures, self._next_try = 0, FAILURES
+        self._avoid = {}
+
+    def tell(self) -> None:
+        """Log what runs, and what was passed over for it."""
+        for attempt in self.attempts:
+            if attempt.reason:
+                by = f' with {attempt.backend}' if attempt.backend else ''
+                self._log.info(f'{attempt.entry}{by} passed over: {attempt.reason}')
+        model = self.model
+        if model.model:
+            self._log.info(f'runs {model.model} on {model.backend}, {model.precision}')
+        else:
+            self._log.warning('runs without a model: the stage is off')
+
+    def reload(self, path: str) -> str:
+        """
+        Load a model and exchange it for the running one.
+
+        :param path: file or catalogue name; empty walks the chain of the parameters again
+        :return: what happened, for the service's answer
+        :raises Exception: it could not be; the old one runs on
+        """
+        options = self._options()
+        if path:
+            named = (options.engine_path, *options.fallbacks)  # at the start, by the operator
+            reason = outside(path) if options.model_folder_only and path not in named else ''
+            if reason:
+                raise InputError(reason)
+            values = {name: getattr(options, name) for name in options.__dataclass_fields__}
+            options = type(options)(
+                **{**values, 'engine_path': path, 'fallbacks': (), 'required': True})
+        before = self.model
+        self._exchange(options, {})
+        self._avoid = {}
+        after = self.model
+        return (
+            f'runs {after.model or "no model"} on {after.backend or "nothing"}, '
+            f'{after.precision or "-"}, instead of {before.model or "none"} on '
+            f'{before.backend or "nothing"}, {before.precision or "-"}; people are kept')
+
+    def answered(self) -> None:
+        """Note that an image was answered; on the worker's thread."""
+        if not self.failures:
+            return
+        if self.failures >= FAILURES:
+            self._log.info(f'answers images again; {self.failures} in a row had no answer')
+        self.failures, self._next_try = 0, FAILURES
+
+    def failed(self, error: Exception) -> None:
+        """Note that an image was not; on the worker's thread. Looks for another model at last."""
+        self.failures += 1
+        self.reason = f'{type(error).__name__}: {error}'
+        if isinstance(error, ModelFailure) and self.failures >= self._next_try:
+            self._next_try = 2 * self.failures
+            Thread(
+                target=self._replace, args=(error,), name='replace_model', daemon=True).start()
+
+    def _replace(self, failure: ModelFailure) -> None:
+        """Walk the chain without what fails; at its end, load the same anew."""
+        key = failure.key
+        self._log.error(
+            f'{key.entry} fails on {self.failures} images in a row ({failure}); looking for '
+            'another model')
+        SHARED.discard(key)
+        self._avoid[key.entry, key.runtime] = f'failed while it ran: {failure}'
+        try:
+            try:
+                self._exchange(self._options(), self._avoid)
+            except (WorkerStoppedError, TimeoutError):
+                raise
+            except Exception:
+                self._avoid = {}
+                self._exchange(self._options(), {})
+        except WorkerStoppedError:
+            return
+        except Exception as error:
+            self._log.error(f'nothing takes the place of {key.entry}: {error}')
+
+    def _exchange(self, options: Any, avoid: Avoid) -> None:
+        if not self._loading.acquire(blocking=False):
+            raise RuntimeError('a model is being loaded already; try again when it is')
+        try:
+            worker = self._worker()
+            if worker is None:
+                raise WorkerStoppedError('the node is not configured')
+            if worker.busy_s > HUNG_AFTER_S:
+                raise RuntimeError(
+                    'the running model does not return; clean the node up and configure it again')
+            fresh = self._open(options, avoid)
+            try:
+                self._rehearse(fresh)
+
+                def swap(stage: Any) -> None:
+                    stage.adopt(fresh)
+                    self.runs(stage)
+                worker.call(swap, GAP_S)
+            finally:
+                fresh.close()  # with the old model in it, once they are exchanged
+            self.tell()
+        finally:
+            self._loading.release()

@@ -1,0 +1,345 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong around a node that is left running, each injected and shown recovered."""
+
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
+import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.clock import ClockType
+from rclpy.clock import ROSClock
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+from rclpy.time import Time
+from ros_graph import CAMERA
+from ros_graph import Graph
+from ros_graph import image
+from ros_graph import picture
+from sensor_msgs.msg import Image
+
+from aitable_msgs.msg import FaceArray
+from aitable_msgs.msg import FatigueEvent
+from aitable_msgs.msg import FatigueState
+from aitable_ros.nodes import watchdog
+from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.nodes.stamps import StampGuard
+from aitable_ros.nodes.watchdog import Change
+from aitable_ros.nodes.watchdog import ImageWatch
+
+SECOND = 10 ** 9
+
+
+@pytest.fixture
+def graph(models):
+    graph = Graph()
+    for kind, topic in (
+            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (FatigueEvent, 'fatigue/events'),
+            (DiagnosticArray, '/diagnostics')):
+        graph.listen(kind, topic)
+    yield graph
+    graph.close()
+
+
+def _pair(graph, **parameters):
+    graph.publisher = graph.camera()
+    graph.face = graph.load('FaceDetectorNode', backend='onnxruntime', **parameters)
+    graph.fatigue = graph.load('FatigueNode', backend='onnxruntime')
+    assert graph.matched(graph.publisher)
+
+
+def _see(graph, portrait, stamp=None, **shape):
+    graph.stamp = stamp or graph.tick()
+    return graph.answers(
+        graph.publisher, image(picture(portrait, **shape), 'bgr8', graph.stamp), 'fatigue')
+
+
+def _lines(capfd, words):
+    return [line for line in capfd.readouterr().err.splitlines() if words in line]
+
+
+def _newest(graph, node):
+    graph.heard['/diagnostics'].clear()
+
+    def statuses():
+        return [status for message in graph.heard['/diagnostics'] for status in message.status
+                if status.name == f'/{node}: {node}']
+    assert graph.spin(lambda: len(statuses()) > 1, 5.0)
+    return statuses()[-1]
+
+
+class Clock:
+    """Steady and simulated time by hand."""
+
+    def __init__(self, monkeypatch):
+        self.steady_s = 100.0
+        self.ros_ns = None
+        monkeypatch.setattr(watchdog, 'monotonic', lambda: self.steady_s)
+
+    @property
+    def ros_time_is_active(self):
+        return self.ros_ns is not None
+
+    def now(self):
+        return Time(nanoseconds=self.ros_ns or 0, clock_type=ClockType.ROS_TIME)
+
+
+def test_the_watch_backs_off_from_one_to_thirty_seconds(monkeypatch):
+    clock = Clock(monkeypatch)
+    watch = ImageWatch(clock)
+    watch.start()
+    watch.arrived()
+    retries, changes = [], []
+    for _ in range(1200):
+        clock.steady_s += 0.1
+        changes.append(watch.look(0.8))
+        if watch.retry_due():
+            retries.append(clock.steady_s)
+    steps = np.diff([100.9, *retries])
+    np.testing.assert_allclose(steps, [1, 2, 4, 8, 16, 30, 30], atol=0.31)
+    assert changes.count(Change.STALE) == 1
+    watch.arrived()
+    assert watch.look(0.8) is Change.BACK
+    assert not watch.retry_due()
+
+
+@pytest.mark.parametrize(('ros_steps_s', 'stale'), [
+    ([0.0] * 50, False),  # the simulation is paused
+    ([0.01] * 50, False),  # played at a tenth of its speed
+    ([1.0] * 50, True),
+    ([1.0] * 3 + [-100.0] + [0.001] * 40, False),  # the simulation began anew
+])
+def test_simulated_time_that_stands_still_makes_nothing_stale(monkeypatch, ros_steps_s, stale):
+    clock = Clock(monkeypatch)
+    clock.ros_ns = 500 * SECOND
+    watch = ImageWatch(clock)
+    watch.start()
+    watch.arrived()
+    for step in ros_steps_s:
+        clock.steady_s += 1.0
+        clock.ros_ns += round(step * 1e9)
+        watch.look(0.8)
+    assert watch.stale is stale
+
+
+def test_a_real_clock_of_ros_will_do():
+    watch = ImageWatch(ROSClock())
+    watch.start()
+    assert watch.waited_s() < 5.0
+
+
+def test_a_camera_that_stops_is_subscribed_to_anew_and_comes_back(
+        graph, portrait, capfd, monkeypatch):
+    monkeypatch.setattr(watchdog, 'FIRST_RETRY_S', 0.2)  # else after 1 s and 2 s more
+    _pair(graph)
+    before = _see(graph, portrait)
+    source, made = graph.face._images, []
+    carry = source._carry
+    source._carry = lambda reader: (made.append(reader), carry(reader))
+    graph.tester.destroy_publisher(graph.publisher)
+    assert graph.spin(lambda: len(made) >= 2, 8.0)
+    status = _newest(graph, 'face_detector')
+    assert status.level == DiagnosticStatus.STALE
+    assert CAMERA in status.message
+    graph.publisher = graph.camera()
+    assert graph.matched(graph.publisher)
+    assert _see(graph, portrait, before.header.stamp.sec * SECOND + 20 * SECOND) is not None
+    assert graph.spin(lambda: not graph.face.watch.stale, 3.0)
+    text = capfd.readouterr().err
+    assert text.count(f'no image on {CAMERA}') == 1
+    assert text.count('there again') == 1
+    assert graph.publisher.get_subscription_count() == 1
+
+
+def test_a_camera_whose_quality_does_not_fit_is_told_once_with_the_remedy(
+        graph, portrait, capfd):
+    override = {f'qos_overrides.{CAMERA}.subscription.reliability': 'reliable'}
+    graph.publisher = graph.camera()  # best effort
+    node = graph.load('FaceDetectorNode', backend='onnxruntime', **override)
+    assert graph.spin(lambda: node.disagreements.now, 5.0)
+    line, = _lines(capfd, 'nothing passes')
+    for words in (CAMERA, '/tester', "offers reliability 'best_effort'", "wants 'reliable'",
+                  f"'qos_overrides.{CAMERA}.subscription.reliability' set to 'best_effort'"):
+        assert words in line
+    assert _newest(graph, 'face_detector').level == DiagnosticStatus.WARN
+    graph.tester.create_publisher(
+        Image, CAMERA, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
+    other = graph.camera()
+    assert graph.spin(lambda: len(node.disagreements._told) == 2, 5.0)
+    graph.spin(lambda: False, 1.1)
+    assert len(_lines(capfd, 'nothing passes')) == 1, 'the other one, by itself'
+    for publisher in (graph.publisher, other):
+        graph.tester.destroy_publisher(publisher)
+    assert graph.spin(lambda: not node.disagreements.now, 5.0)
+
+
+def test_a_subscriber_that_does_not_fit_is_told_too(graph, capfd):
+    node = graph.load('FaceDetectorNode', backend='onnxruntime')
+    graph.tester.create_subscription(
+        FaceArray, 'faces', lambda _: None,
+        QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    assert graph.spin(lambda: node.disagreements.now, 5.0)
+    line, = _lines(capfd, 'nothing passes')
+    assert "wants durability 'transient_local', this node offers 'volatile'" in line
+    assert "'qos_overrides./faces.publisher.durability' set to 'transient_local'" in line
+
+
+def test_the_parameter_that_is_named_helps(graph):
+    graph.load('FaceDetectorNode', backend='onnxruntime', **{
+        'qos_overrides./faces.publisher.durability': 'transient_local'})
+    publisher, = graph.tester.get_publishers_info_by_topic('/faces')
+    assert publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+
+
+def test_resolution_and_encoding_change_mid_stream(graph, portrait):
+    _pair(graph)
+    answers = []
+    for width, height, encoding in (
+            (320, 240, 'bgr8'), (640, 480, 'rgb8'), (320, 240, 'mono8'), (640, 360, 'nv12')):
+        for _ in range(3):  # the first may be lost: the face is not where it was
+            message = image(picture(portrait, width, height), encoding, graph.tick())
+            answer = graph.answers(graph.publisher, message, 'fatigue')
+        answers.append(answer)
+    assert len({answer.track_id for answer in answers}) == 1, 'nobody was lost'
+    assert all(answer.validity != FatigueState.NO_FACE for answer in answers)
+
+
+@pytest.mark.parametrize('hours', [1, -1])
+def test_a_clock_that_is_set_costs_one_image_and_no_closure(graph, portrait, capfd, hours):
+    _pair(graph)
+    for _ in range(10):
+        _see(graph, portrait)
+    graph.stamp += hours * 3600 * SECOND
+    for _ in range(10):
+        answer = _see(graph, portrait)
+        assert answer.header.stamp.sec == graph.stamp // SECOND
+    assert answer.validity in (FatigueState.WARMING_UP, FatigueState.LOW_FRAME_RATE)
+    assert not answer.eyes_closed
+    graph.spin(lambda: False, 0.3)
+    assert all(event.type == FatigueEvent.LEVEL_CHANGED for event in graph.heard['fatigue/events'])
+    assert graph.face.statistics.snapshot(0.0).malformed == {'jump': 1}
+    assert len(_lines(capfd, '3600.')) >= 1
+
+
+@pytest.mark.parametrize('hours', [1, -1])
+def test_a_single_wrong_stamp_costs_its_image_and_nobody(graph, portrait, hours):
+    _pair(graph)
+    before = [_see(graph, portrait) for _ in range(8)][-1]
+    wrong = image(picture(portrait), 'bgr8', graph.stamp + hours * 3600 * SECOND)
+    count = graph.face.statistics
+    while not count.snapshot(0.0).malformed:  # best effort: it may get lost
+        graph.publisher.publish(wrong)
+        graph.spin(lambda: count.snapshot(0.0).malformed, 1.0)
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert after.perclos_coverage >= before.perclos_coverage > 0
+
+
+@pytest.mark.parametrize(('stood_s', 'kept'), [(5.0, True), (9.0, True), (10.5, False)])
+def test_a_camera_that_stood_still_for_less_than_ten_seconds_keeps_its_people(
+        graph, portrait, stood_s, kept):
+    """Nobody was seen to leave; 60 and 180 s of PERCLOS must not go with one hiccup of USB."""
+    _pair(graph)
+    before = [_see(graph, portrait) for _ in range(10)][-1]
+    after = _see(graph, portrait, graph.stamp + round(stood_s * SECOND))
+    after = _see(graph, portrait)
+    assert (after.track_id == before.track_id) is kept
+    assert (after.perclos_coverage >= before.perclos_coverage) is kept
+    assert not after.eyes_closed
+    assert after.closure_duration.sec == 0, 'the pause was no closure'
+
+
+@pytest.mark.parametrize(('name', 'value', 'kept'), [
+    ('perclos_mild', 0.07, True), ('stale_after_s', 2.0, True), ('closed_enter', 0.15, False)])
+def test_a_threshold_that_judges_leaves_the_windows(graph, portrait, name, value, kept):
+    _pair(graph)
+    before = [_see(graph, portrait) for _ in range(15)][-1]
+    request = SetParameters.Request(
+        parameters=[Parameter(name, value=value).to_parameter_msg()])
+    answer = graph.call(SetParameters, '/fatigue/set_parameters', request)
+    assert answer.results[0].successful, answer.results[0].reason
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert (after.perclos_coverage >= before.perclos_coverage) is kept
+
+
+def test_the_topic_that_is_missing_is_the_one_that_is_read(graph):
+    face = graph.load('FaceDetectorNode', backend='onnxruntime', image_transport='compressed')
+    assert face.expects() == f'image on {CAMERA}/compressed'
+
+
+def test_repeated_stamps_change_nothing(graph, portrait):
+    _pair(graph)
+    before = [_see(graph, portrait) for _ in range(5)][-1]
+    for _ in range(5):
+        _see(graph, portrait, graph.stamp)
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert not after.eyes_closed
+
+
+@pytest.mark.parametrize(('steps_s', 'refused'), [
+    ([0.03] * 5, []),
+    ([0.03, 3600, 0.03, 0.03], [1]),  # set forward
+    ([0.03, -3600, 0.03, 0.03], [1]),  # set back
+    ([0.03, 3600, -3600, 0.03], [1]),  # one wrong stamp
+    ([0.03, 3600, -1800, -1800, 0.03], [1, 2]),  # two wrong ones in a row
+    ([0.0] * 5, []),
+    ([-0.5, 0.5, -9], []),  # late images: the stages' own affair
+])
+def test_the_guard_holds_back_the_first_of_another_time(steps_s, refused):
+    guard, stamp, got = StampGuard(), 10 ** 18, []
+    guard.check(stamp, 0.0)
+    for number, step in enumerate(steps_s):
+        stamp += round(step * 1e9)
+        try:
+            guard.check(stamp, 0.03 * (number + 1))
+        except ImageError:
+            got.append(number)
+    assert got == refused
+
+
+def test_a_pause_is_no_jump():
+    """A camera of one image in a minute; a recording that stood still."""
+    guard = StampGuard()
+    for minute in range(5):
+        guard.check(10 ** 18 + minute * 60 * SECOND, 60.0 * minute)
+    guard.check(10 ** 18 + 240 * SECOND + 1, 1000.0)
+
+
+def test_a_burst_is_dropped_not_queued(graph, portrait):
+    _pair(graph)
+    before = _see(graph, portrait)
+    for _ in range(60):
+        graph.publisher.publish(image(picture(portrait), 'bgr8', graph.tick(1 / 300)))
+    start = time.monotonic()
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert time.monotonic() - start < 5.0
+    assert len(graph.heard['fatigue']) <= 62
+
+
+def test_two_nodes_of_one_name_are_told_with_the_remedy(graph, capfd):
+    graph.load('FaceDetectorNode', backend='onnxruntime')
+    other = Graph('other')
+    try:
+        other.load('FaceDetectorNode', backend='onnxruntime')
+        twins = [*graph.nodes.components, *other.nodes.components]
+        assert graph.spin(lambda: all(one.node.twin for one in twins), 12.0)
+        assert '__node:=' in twins[0].node.twin
+    finally:
+        other.close()
+    assert len(_lines(capfd, '2 nodes are called /face_detector')) == 2, 'each once'
+    assert graph.spin(lambda: not graph.nodes.components[0].node.twin, 12.0)
+
+
+def test_a_node_that_came_and_went_leaves_no_name(graph):
+    node = graph.load('FaceDetectorNode', backend='onnxruntime')
+    assert graph.spin(lambda: 'face_detector' in graph.tester.get_node_names(), 5.0)
+    graph.nodes.unload(graph.nodes.components[0].unique_id)
+    assert graph.spin(lambda: 'face_detector' not in graph.tester.get_node_names(), 5.0)
+    assert node.state == 'destroyed'

@@ -1,0 +1,145 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The bridge to REP-155, where hri_msgs is installed; what it says where it is not."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+import re
+import subprocess
+import sys
+
+import pytest
+from ros_graph import Graph
+from ros_graph import image
+from ros_graph import picture
+
+from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import FatigueState
+from aitable_ros.errors import InputError
+from aitable_ros.nodes import hri
+from aitable_ros.types import Validity
+
+HAS_HRI = find_spec('hri_msgs') is not None
+NEEDS_HRI = pytest.mark.skipif(
+    not HAS_HRI, reason='hri_msgs is not installed here (apt install ros-$ROS_DISTRO-hri-msgs)')
+WITHOUT_HRI = pytest.mark.skipif(HAS_HRI, reason='hri_msgs is installed here')
+
+
+@pytest.mark.parametrize(('expression', 'validity', 'level', 'expected'), [
+    (Emotion.HAPPY, Validity.VALID, FatigueState.ALERT, 'happy'),
+    (Emotion.FEAR, Validity.VALID, FatigueState.ALERT, 'scared'),
+    (Emotion.CONTEMPT, Validity.VALID, FatigueState.ALERT, ''),
+    (Emotion.UNKNOWN, Validity.VALID, FatigueState.ALERT, ''),
+    (Emotion.HAPPY, Validity.VALID, FatigueState.MILD, 'happy'),
+    (Emotion.HAPPY, Validity.VALID, FatigueState.SEVERE, 'tired'),
+    (Emotion.UNKNOWN, Validity.VALID, FatigueState.ASLEEP, 'asleep'),
+    (Emotion.HAPPY, Validity.VALID, FatigueState.UNKNOWN, 'happy'),
+    # "I can't tell" is no sleep
+    (Emotion.HAPPY, Validity.NO_FACE, FatigueState.ASLEEP, 'happy'),
+    (Emotion.HAPPY, Validity.WARMING_UP, FatigueState.SEVERE, 'happy'),
+])
+def test_expression_of_a_tired_or_sleeping_person(expression, validity, level, expected):
+    emotion = Emotion(expression=expression)
+    fatigue = FatigueState(validity=int(validity), level=level)
+    assert hri.expression_of(emotion, fatigue) == expected
+
+
+def test_expression_with_one_half_missing():
+    assert hri.expression_of(Emotion(expression=Emotion.SAD), None) == 'sad'
+    assert hri.expression_of(None, FatigueState(level=FatigueState.ASLEEP)) == 'asleep'
+    assert hri.expression_of(None, None) == ''
+
+
+@pytest.mark.parametrize(('openness', 'expected'), [
+    (1.0, (0.0, 1.0)), (0.0, (1.0, 1.0)), (0.25, (0.75, 1.0)), (1.3, (0.0, 1.0)),
+    (-0.2, (1.0, 1.0)), (float('nan'), (0.0, 0.0)),
+])
+def test_eyes_closed_is_the_share_that_is_shut(openness, expected):
+    assert hri.closure_of(FatigueState(openness=openness)) == pytest.approx(expected)
+
+
+def test_a_face_that_comes_again_has_another_id():
+    ids = hri.FaceIds()
+    first = ids[7]
+    assert re.fullmatch('[a-z]{5}', first)
+    assert ids[7] == first
+    assert ids[8] != first
+    assert ids.forget([8]) == [first]
+    assert ids[7] != first
+
+
+@WITHOUT_HRI
+def test_without_hri_msgs_the_executable_says_so_in_a_line():
+    code = 'import sys; from aitable_ros.nodes.executables import hri_bridge as m; sys.exit(m())'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    line, = [one for one in done.stderr.splitlines() if one.startswith('hri_bridge: ')]
+    assert 'hri_msgs' in line
+    assert 'apt install' in line
+
+
+@WITHOUT_HRI
+def test_without_hri_msgs_the_component_is_refused_and_the_rest_lives():
+    graph = Graph()
+    try:
+        with pytest.raises(InputError, match='hri_msgs'):
+            graph.load('HriNode')
+        assert graph.nodes.components == ()
+    finally:
+        graph.close()
+
+
+@NEEDS_HRI
+def test_people_are_on_the_topics_of_rep_155(models, portrait):
+    from hri_msgs.msg import Expression
+    from hri_msgs.msg import FacialActionUnits
+    from hri_msgs.msg import IdsList
+    from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    graph = Graph()
+    try:
+        for plugin in ('FaceDetectorNode', 'FatigueNode', 'EmotionNode', 'HriNode'):
+            graph.load(plugin)
+        graph.listen(IdsList, '/humans/faces/tracked')
+        camera = graph.camera()
+        assert graph.matched(camera)
+        frame = picture(portrait)
+        heard = graph.heard
+        tracked = heard['/humans/faces/tracked']
+
+        def show(until, seconds=15.0):
+            for _ in range(round(seconds * 15)):
+                camera.publish(image(frame, 'rgb8', graph.tick(1 / 15)))
+                if graph.spin(until, 1 / 15):
+                    return True
+            return False
+        assert show(lambda: any(one.ids for one in tracked))
+        face, = next(one.ids for one in tracked if one.ids)
+        assert re.fullmatch('[a-z]{5}', face)
+        root = f'/humans/faces/{face}'
+        for kind, topic in (
+                (Region, 'roi'), (Expression, 'expression'), (FacialActionUnits, 'facs')):
+            graph.listen(kind, f'{root}/{topic}')
+        assert show(lambda: all(heard[f'{root}/{topic}'] for topic in (
+            'roi', 'expression', 'facs')))
+        roi = heard[f'{root}/roi'][-1]
+        assert 0 <= roi.xmin < roi.xmax <= 1
+        assert 0 <= roi.ymin < roi.ymax <= 1
+        assert roi.header.frame_id == 'camera'
+        assert heard[f'{root}/expression'][-1].expression in {*hri.EXPRESSIONS.values(), ''}
+        units = heard[f'{root}/facs'][-1]
+        assert len(units.intensity) == len(units.confidence) == hri.UNITS
+        assert units.confidence[hri.EYES_CLOSED] == 1.0
+        assert units.intensity[hri.EYES_CLOSED] < 0.7  # she smiles, with open eyes
+        assert sum(units.confidence) == 2.0, 'only 43 and 45 are measured'
+        answer = graph.call(ChangeState, '/hri_bridge/change_state', ChangeState.Request(
+            transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
+        assert answer.success
+        assert graph.spin(lambda: tracked[-1].ids == [], 5.0)
+        assert graph.spin(
+            lambda: not graph.tester.get_publishers_info_by_topic(f'{root}/roi'), 10.0)
+    finally:
+        graph.close()

@@ -1,0 +1,130 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Every transition's way to fail, and a hundred rounds that leave nothing behind."""
+
+from ctypes import CDLL
+import gc
+from pathlib import Path
+import threading
+
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import pytest
+from ros_graph import Graph
+from ros_graph import image
+from ros_graph import picture
+
+from aitable_msgs.msg import FatigueState
+from aitable_ros.inference.shared import SHARED
+
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+SHUTDOWN = Transition.TRANSITION_ACTIVE_SHUTDOWN
+PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
+
+
+@pytest.fixture
+def graph(models):
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def node(graph):
+    return graph.load('FatigueNode', backend='onnxruntime', autostart=False)
+
+
+def _change(graph, *transitions, node='fatigue'):
+    return [
+        graph.call(ChangeState, f'/{node}/change_state', ChangeState.Request(
+            transition=Transition(id=transition))).success for transition in transitions]
+
+
+def _boom(*args, **kwargs):
+    raise RuntimeError('boom')
+
+
+FAILURES = {
+    'no model': ('_open', (), CONFIGURE, 'unconfigured', 'boom'),
+    'no publishers': ('_make_publishers', (), CONFIGURE, 'unconfigured', 'boom'),
+    'no subscription': ('_subscribe', (CONFIGURE,), ACTIVATE, 'inactive', 'cannot subscribe: boom'),
+    'deactivate': ('_unsubscribe', (CONFIGURE, ACTIVATE), DEACTIVATE, 'unconfigured', 'an error'),
+    'cleanup': ('_release', (CONFIGURE,), CLEANUP, 'unconfigured', 'an error'),
+}
+
+
+@pytest.mark.parametrize('name', FAILURES)
+def test_a_transition_that_fails_says_why_and_can_be_tried_again(
+        graph, node, monkeypatch, capfd, name):
+    method, before, transition, state, reason = FAILURES[name]
+    assert all(_change(graph, *before))
+    with monkeypatch.context() as broken:
+        broken.setattr(node, method, _boom)
+        assert _change(graph, transition) == [False]
+        assert node.state == state
+        assert reason in node.failure
+        assert reason in capfd.readouterr().err
+    ready = {'unconfigured': (CONFIGURE, ACTIVATE), 'inactive': (ACTIVATE,)}[node.state]
+    assert all(_change(graph, *ready))
+    assert node.failure == ''
+    assert node.state == 'active'
+    if name == 'no model':
+        assert threading.active_count() < 40
+
+
+def test_publishers_are_silent_after_an_activation_that_failed(graph, node, monkeypatch):
+    assert all(_change(graph, CONFIGURE))
+    with monkeypatch.context() as broken:
+        broken.setattr(node, '_subscribe', _boom)
+        assert _change(graph, ACTIVATE) == [False]
+    assert not any(publisher.is_activated for publisher in node._outputs)
+
+
+def test_shutdown_frees_the_model_and_says_goodbye(graph, node):
+    assert all(_change(graph, CONFIGURE, ACTIVATE))
+    assert len(SHARED.keys) == 1
+    assert all(_change(graph, SHUTDOWN))
+    assert node.state == 'finalized'
+    assert SHARED.keys == ()
+
+
+def _usage():
+    gc.collect()
+    getattr(CDLL(None), 'malloc_trim', lambda _: None)(0)  # what is free counts for nothing
+    resident = int(Path('/proc/self/statm').read_text().split()[1]) * 4096
+    return threading.active_count(), len(list(Path('/proc/self/fd').iterdir())), resident
+
+
+@pytest.mark.slow
+def test_a_hundred_rounds_leave_nothing_behind(graph, portrait):
+    """All four transitions of three nodes; images in every tenth round."""
+    nodes = [graph.load(name, backend='onnxruntime', autostart=False) for name in PIPELINE]
+    graph.listen(FatigueState, 'fatigue')
+    camera, usage = graph.camera(), []
+    clients = [
+        graph.tester.create_client(ChangeState, f'/{node.get_name()}/change_state')
+        for node in nodes]
+    assert all(client.wait_for_service(10.0) for client in clients)
+
+    def go(transition):
+        for client in clients:
+            future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+            assert graph.spin(future.done, 10.0)
+            assert future.result().success
+    for number in range(100):
+        go(CONFIGURE)
+        go(ACTIVATE)
+        if number % 10 == 9:
+            assert graph.matched(camera)
+            message = image(picture(portrait), 'bgr8', graph.tick())
+            assert graph.answers(camera, message, 'fatigue') is not None
+        go(DEACTIVATE)
+        go(CLEANUP)
+        assert SHARED.keys == ()
+        usage.append(_usage())
+    (threads, files, resident), last = usage[29], usage[-1]
+    assert last[0] <= threads
+    assert last[1] <= files
+    assert last[2] < resident * 1.04, [round(one[2] / 1e6, 1) for one in usage[::10]]
+    assert camera.get_subscription_count() == 0

@@ -1,0 +1,263 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""A model exchanged while the node works, one that fails, one that hangs, one that is gone."""
+
+import shutil
+import threading
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+import numpy as np
+import pytest
+from ros_graph import Graph
+from ros_graph import image
+from ros_graph import picture
+
+from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import FaceArray
+from aitable_msgs.msg import FatigueState
+from aitable_msgs.srv import ReloadModel
+from aitable_ros.inference import shared
+from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
+from aitable_ros.inference.openvino import OpenVINOBackend
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.nodes import model_keeper
+from aitable_ros.nodes.worker import Worker
+
+
+@pytest.fixture
+def graph(models):
+    graph = Graph()
+    for kind, topic in (
+            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (Emotion, 'emotion'),
+            (DiagnosticArray, '/diagnostics')):
+        graph.listen(kind, topic)
+    graph.publisher = graph.camera()
+    yield graph
+    graph.close()
+    assert not shared.SHARED.keys, 'a model was not given back'
+
+
+def _load(graph, **fatigue):
+    graph.face = graph.load('FaceDetectorNode', backend='onnxruntime')
+    graph.fatigue = graph.load('FatigueNode', **{'backend': 'onnxruntime', **fatigue})
+    assert graph.matched(graph.publisher)
+
+
+def _see(graph, portrait, topic='fatigue', timeout_s=5.0):
+    return graph.answers(
+        graph.publisher, image(picture(portrait), 'bgr8', graph.tick()), topic, timeout_s)
+
+
+def _reload(graph, path, node='fatigue'):
+    return graph.call(ReloadModel, f'/{node}/reload_model', ReloadModel.Request(model_path=path))
+
+
+def _status(graph, node):
+    return [status for message in graph.heard['/diagnostics'] for status in message.status
+            if status.name == f'/{node}: {node}'][-1]
+
+
+def _lines(capfd, words):
+    return [line for line in capfd.readouterr().err.splitlines() if words in line]
+
+
+@pytest.mark.parametrize(('node', 'path', 'model'), [
+    ('fatigue', 'facemesh_468', 'facemesh_468'),
+    ('face_detector', 'blazeface_short', 'blazeface_short'),
+    ('emotion', 'fer', 'fer'),
+])
+def test_people_are_kept_when_the_model_is_exchanged(graph, portrait, node, path, model):
+    _load(graph)
+    graph.load('EmotionNode', backend='onnxruntime')
+    before = [_see(graph, portrait) for _ in range(8)][-1]
+    answer = _reload(graph, path, node)
+    assert answer.success, answer.message
+    assert 'people are kept' in answer.message
+    assert answer.backend == 'onnxruntime'
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert after.perclos_coverage >= before.perclos_coverage > 0, 'the window goes on'
+    assert after.baseline_ear == pytest.approx(before.baseline_ear, rel=0.2)
+    topic = {'face_detector': 'faces', 'fatigue': 'fatigue', 'emotion': 'emotion'}[node]
+    assert _see(graph, portrait, topic).model == model
+
+
+def test_the_old_model_answers_while_the_new_one_loads(graph, portrait):
+    _load(graph)
+    _see(graph, portrait)
+    released, open_stage = threading.Event(), graph.fatigue.keeper._open
+
+    def slowly(options, avoid):
+        assert released.wait(10)
+        return open_stage(options, avoid)
+    graph.fatigue.keeper._open = slowly
+    client = graph.tester.create_client(ReloadModel, '/fatigue/reload_model')
+    assert client.wait_for_service(5)
+    future = client.call_async(ReloadModel.Request(model_path='facemesh_468'))
+    models = [_see(graph, portrait).model for _ in range(5)]
+    assert models == ['facemesh'] * 5
+    assert not future.done()
+    with pytest.raises(RuntimeError, match='being loaded already'):
+        graph.fatigue.keeper.reload('facemesh_468')
+    released.set()
+    assert graph.spin(future.done)
+    assert future.result().success
+    assert _see(graph, portrait).model == 'facemesh_468'
+
+
+def test_a_model_file_deleted_and_restored(graph, portrait, tmp_path):
+    path = tmp_path / 'mesh.onnx'
+    shutil.copy(onnx_path('facemesh'), path)
+    _load(graph, engine_path=str(path), fallbacks=['off'])
+    assert _see(graph, portrait).model == 'mesh.onnx'
+    path.unlink()
+    gone = _reload(graph, '')
+    assert gone.success is False or 'no model' in gone.message
+    assert _reload(graph, str(path)).message.endswith('the old model runs on')
+    shutil.copy(onnx_path('facemesh_468'), path)
+    assert _reload(graph, str(path)).success
+    assert _see(graph, portrait).model == 'mesh.onnx'
+
+
+@pytest.mark.parametrize(('error', 'words'), [
+    (MemoryError(), 'out of memory'),
+    (BackendError('facemesh: CUDA out of memory'), 'CUDA out of memory')])
+def test_out_of_memory_on_load_takes_the_next_of_the_chain(
+        graph, portrait, monkeypatch, capfd, error, words):
+    def full(*args, **kwargs):
+        raise error
+    monkeypatch.setattr(OpenVINOBackend, '__init__', full)
+    _load(graph, backend='auto')
+    assert _see(graph, portrait).backend == 'onnxruntime'
+    line, = _lines(capfd, 'facemesh with openvino passed over')
+    assert words in line
+
+
+def _failing(monkeypatch, backend, fails):
+    """Let a backend's runs fail while ``fails(it)``."""
+    run = backend._run
+
+    def perhaps(self, inputs):
+        if 'facemesh' in self.model and fails(self):
+            raise BackendError('facemesh: device lost')
+        return run(self, inputs)
+    monkeypatch.setattr(backend, '_run', perhaps)
+
+
+def test_a_model_that_fails_once_costs_one_image(graph, portrait, monkeypatch, capfd):
+    _load(graph)
+    before = _see(graph, portrait)
+    left = [1]
+    _failing(monkeypatch, OnnxRuntimeBackend, lambda _: left and left.pop())
+    graph.publisher.publish(image(picture(portrait), 'bgr8', graph.tick()))
+    assert graph.spin(lambda: graph.fatigue.statistics.snapshot(0.0).failed == 1, 5.0)
+    after = _see(graph, portrait)
+    assert (after.track_id, after.backend) == (before.track_id, 'onnxruntime')
+    assert graph.fatigue.keeper.failures == 0
+    assert graph.fatigue.statistics.snapshot(0.0).failed == 1
+    assert len(_lines(capfd, 'device lost')) == 1
+
+
+def test_a_model_that_always_fails_gives_way_to_the_next(graph, portrait, monkeypatch, capfd):
+    _load(graph, backend='auto')
+    before = [_see(graph, portrait) for _ in range(4)][-1]
+    assert before.backend == 'openvino'
+    _failing(monkeypatch, OpenVINOBackend, lambda _: True)
+    assert _go_on(graph, portrait, lambda: graph.heard['fatigue'][-1].backend == 'onnxruntime')
+    after = graph.heard['fatigue'][-1]
+    assert (after.backend, after.track_id) == ('onnxruntime', before.track_id)
+    assert after.perclos_coverage > 0
+    text = capfd.readouterr().err
+    assert 'facemesh with openvino passed over: failed while it ran' in text
+    assert 'answers images again' in text
+    assert graph.fatigue.keeper.failures == 0
+
+
+def test_a_model_that_is_all_there_is_is_loaded_anew(graph, portrait, monkeypatch, capfd):
+    _load(graph)
+    before = _see(graph, portrait)
+    broken = graph.fatigue._worker.call(lambda stage: stage._backend._backend)
+    _failing(monkeypatch, OnnxRuntimeBackend, lambda backend: backend is broken)
+    told = []
+    monkeypatch.setattr(graph.fatigue.keeper, '_log', _Log(told))
+    assert _go_on(graph, portrait, lambda: any('answers images again' in one for one in told))
+    after = _see(graph, portrait)
+    assert after.track_id == before.track_id
+    assert any('looking for another model' in line for line in told)
+    assert any('runs facemesh on onnxruntime' in line for line in told)
+
+
+def _go_on(graph, portrait, until, timeout_s=20.0):
+    """Send images like a camera until something is so."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end and not until():
+        graph.publisher.publish(image(picture(portrait), 'bgr8', graph.tick()))
+        graph.spin(lambda: False, 0.05)
+    return until()
+
+
+class _Log:
+    def __init__(self, lines):
+        self.info = self.warning = self.error = lines.append
+
+
+def test_failure_is_an_error_in_diagnostics(graph, portrait, monkeypatch):
+    _load(graph, fallbacks=['facemesh'])
+    _see(graph, portrait)
+    monkeypatch.setattr(graph.fatigue.keeper, '_replace', lambda failure: None)
+    _failing(monkeypatch, OnnxRuntimeBackend, lambda _: True)
+    for _ in range(8):
+        _see(graph, portrait, 'faces')
+    graph.heard['/diagnostics'].clear()
+    assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 3, 5.0)
+    status = _status(graph, 'fatigue')
+    assert status.level == DiagnosticStatus.ERROR
+    assert 'device lost' in status.message
+
+
+def test_a_model_that_hangs_is_told_and_holds_nothing_up(graph, portrait, monkeypatch, capfd):
+    for module in (shared, model_keeper):
+        monkeypatch.setattr(module, 'HUNG_AFTER_S', 1.0)
+    monkeypatch.setattr('aitable_ros.nodes.managed_node.HUNG_AFTER_S', 1.0)
+    monkeypatch.setattr('aitable_ros.nodes.report.HUNG_AFTER_S', 1.0)
+    monkeypatch.setattr(Worker.stop, '__defaults__', (1.0,))  # it does not wait longer
+    _load(graph)
+    _see(graph, portrait)
+    free, stuck = threading.Event(), graph.fatigue._worker.call(
+        lambda stage: stage._backend._backend)
+    _failing(
+        monkeypatch, OnnxRuntimeBackend, lambda backend: backend is stuck and not free.wait(60))
+    assert _go_on(graph, portrait, lambda: graph.fatigue._hung)
+    graph.heard['/diagnostics'].clear()
+    assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4, 5.0)
+    status = _status(graph, 'fatigue')
+    assert status.level == DiagnosticStatus.ERROR
+    assert 'has not returned' in status.message
+    assert graph.fatigue.dropped >= 3, 'dropped, not queued'
+    assert len(_lines(capfd, 'has not returned')) == 1
+    assert 'does not return' in _reload(graph, 'facemesh_468').message
+    for transition in (
+            Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
+            Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert graph.call(ChangeState, '/fatigue/change_state', ChangeState.Request(
+            transition=Transition(id=transition)), 15.0).success
+    assert _see(graph, portrait) is not None
+    free.set()
+    assert _see(graph, portrait) is not None
+
+
+def test_a_model_that_gives_no_numbers_is_passed_over(graph, portrait, monkeypatch, capfd):
+    """An engine in half precision that overflows."""
+    run = OpenVINOBackend._run
+
+    def broken(self, inputs):
+        return {name: np.full_like(value, np.nan) for name, value in run(self, inputs).items()}
+    monkeypatch.setattr(OpenVINOBackend, '_run', broken)
+    _load(graph, backend='auto')
+    assert _see(graph, portrait).backend == 'onnxruntime'
+    assert 'is not a number' in _lines(capfd, 'facemesh with openvino passed over')[0]
