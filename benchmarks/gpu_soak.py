@@ -1,0 +1,214 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Leave TensorRT running on an NVIDIA GPU and see whether it stays as it was.
+
+``python benchmarks/gpu_soak.py cycles ENGINE`` opens, runs and closes an engine 1,000 times;
+``... threads ENGINE ENGINE --minutes 10`` runs several at once on one GPU, a thread each. Both
+read the process's and the GPU's memory, and exit with 1 where something grew, an answer changed or
+a run failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+from pathlib import Path
+import sys
+from threading import Event
+from threading import Thread
+import time
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+MOST_RSS_MB = 16.0
+"""Growth of a process after its first cycles; a leak of 100 kB a cycle is 90 MB."""
+MOST_GPU_MB = 4.0
+SETTLED = 0.2
+"""Share of the run after which nothing may grow: drivers and allocators fill pools before."""
+STALL_S = 30.0
+BIN_US, BINS = 5, 20_000
+"""Of the histogram of times: a list of all would itself be what grows."""
+
+
+def rss_mb() -> float:
+    """Return the memory that this process has resident."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith('VmRSS'):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def sample(**when: float) -> dict[str, float]:
+    """Return what this process holds, and what the GPU has left beside all processes."""
+    from aitable_ros.inference.cuda import primary_context
+
+    with primary_context(0) as device:
+        return {**when, 'rss_mb': round(rss_mb(), 2),
+                'gpu_free_mb': round(device.free_bytes() / 2**20, 2)}
+
+
+def growth(samples: list[dict[str, float]]) -> dict[str, float]:
+    """Return how much more is held at the end than when all had settled."""
+    if not samples:
+        return {'rss_mb': 0.0, 'gpu_mb': 0.0}
+    settled, last = samples[int(len(samples) * SETTLED)], samples[-1]
+    return {'rss_mb': round(last['rss_mb'] - settled['rss_mb'], 2),
+            'gpu_mb': round(settled['gpu_free_mb'] - last['gpu_free_mb'], 2)}
+
+
+def inputs_of(backend: Any, batch: int) -> dict[str, Any]:
+    """Return noise for a model."""
+    noise = np.random.default_rng(1)
+    return {spec.name: noise.random((batch, *(size or 1 for size in spec.shape[1:])), np.float32)
+            for spec in backend.inputs}
+
+
+def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Tell whether two answers to the same inputs are not the same."""
+    return any(not np.array_equal(one[name], other[name]) for name in one)
+
+
+def cycles(args: argparse.Namespace) -> dict[str, Any]:
+    """Open, run twice (the second time as a CUDA graph) and close."""
+    from aitable_ros.inference.tensorrt import TensorRTBackend
+
+    samples: list[dict[str, float]] = []
+    wrong = 0
+    first: dict[str, Any] | None = None
+    begin = time.monotonic()
+
+    def result(done: int) -> dict[str, Any]:
+        grown = growth(samples)
+        return {
+            'engine': args.engines[0].name, 'cycles': done, 'seconds': _since(begin),
+            'wrong_answers': wrong, 'growth_after_settling': grown, 'samples': samples,
+            'passed': not wrong and grown['rss_mb'] < MOST_RSS_MB
+            and grown['gpu_mb'] < MOST_GPU_MB}
+
+    # one stays open, and with it the context, so that the GPU's memory can be read
+    with TensorRTBackend(args.engines[0]):
+        for cycle in range(args.cycles):
+            with TensorRTBackend(args.engines[0]) as backend:
+                inputs = inputs_of(backend, 1)
+                for _ in range(2):
+                    answer = backend.infer(inputs)
+                first = first or answer
+                wrong += differ(first, answer)
+            if cycle % max(1, args.cycles // 50) == 0 or cycle == args.cycles - 1:
+                samples.append(sample(cycle=cycle))
+                write(args, {**result(cycle + 1), 'running': True})
+    return result(args.cycles)
+
+
+class Runner(Thread):
+    """Runs one model as fast as it goes until told to stop."""
+
+    def __init__(self, engine: Path, batch: int, stop: Event) -> None:
+        super().__init__(name=engine.stem, daemon=True)
+        self.engine, self.batch, self.stopping = engine, batch, stop
+        self.runs = self.wrong = 0
+        self.error = ''
+        self.last_s = time.monotonic()
+        self.times = np.zeros(BINS + 1, np.int64)
+
+    def run(self) -> None:
+        """Until told; an error is kept, not raised."""
+        from aitable_ros.inference.tensorrt import TensorRTBackend
+
+        try:
+            with TensorRTBackend(self.engine) as backend:
+                inputs = inputs_of(backend, self.batch)
+                wanted = backend.infer(inputs)
+                while not self.stopping.is_set():
+                    begin = time.perf_counter()
+                    answer = backend.infer(inputs)
+                    took_us = (time.perf_counter() - begin) * 1e6
+                    self.times[min(BINS, int(took_us / BIN_US))] += 1
+                    self.runs += 1
+                    self.last_s = time.monotonic()
+                    self.wrong += differ(wanted, answer)
+        except Exception as error:  # it is what the result is about
+            self.error = f'{type(error).__name__}: {error}'
+
+
+def threads(args: argparse.Namespace) -> dict[str, Any]:
+    """Run all engines at once."""
+    stop = Event()
+    runners = [Runner(engine, args.batch, stop) for engine in args.engines]
+    begin = time.monotonic()
+    for runner in runners:
+        runner.start()
+    samples: list[dict[str, float]] = []
+    stalled: list[str] = []
+
+    def result() -> dict[str, Any]:
+        grown = growth(samples)
+        # (the GPU's memory is only told: other processes may use it, too)
+        return {
+            'seconds': _since(begin), 'stalled': stalled, 'growth_after_settling': grown,
+            'models': {runner.name: {
+                'runs': runner.runs, 'wrong_answers': runner.wrong, 'error': runner.error,
+                **_quantiles(runner.times)} for runner in runners},
+            'samples': samples,
+            'passed': not stalled and grown['rss_mb'] < MOST_RSS_MB and all(
+                one.runs and not one.wrong and not one.error for one in runners)}
+
+    while time.monotonic() - begin < 60 * args.minutes and not stalled:
+        time.sleep(min(10.0, 60 * args.minutes / 10))
+        stalled = [runner.name for runner in runners
+                   if time.monotonic() - runner.last_s > STALL_S and not runner.error]
+        samples.append(sample(second=_since(begin)))
+        write(args, {**result(), 'running': True})
+    stop.set()
+    if stalled:
+        faulthandler.dump_traceback(all_threads=True)
+    for runner in runners:
+        runner.join(STALL_S)
+    return result()
+
+
+def _quantiles(times: Any) -> dict[str, float]:
+    """Return milliseconds out of a histogram."""
+    if not times.any():
+        return {}
+    share = np.cumsum(times) / times.sum()
+    return {f'p{q}_ms': round(int(np.searchsorted(share, q / 100)) * BIN_US / 1e3, 3)
+            for q in (50, 95, 99, 100)}
+
+
+def _since(begin: float) -> float:
+    return round(time.monotonic() - begin, 1)
+
+
+def write(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Put the result in its place, whole."""
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    part = args.output.with_suffix('.part')
+    part.write_text(json.dumps(result, indent=1) + '\n')
+    part.replace(args.output)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('what', choices=('cycles', 'threads'))
+    parser.add_argument('engines', nargs='+', type=Path, metavar='ENGINE')
+    parser.add_argument('--cycles', type=int, default=1000)
+    parser.add_argument('--minutes', type=float, default=10)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--output', type=Path)
+    args = parser.parse_args()
+    args.output = args.output or ROOT / 'benchmarks' / 'results' / f'gpu_{args.what}.json'
+    result = cycles(args) if args.what == 'cycles' else threads(args)
+    write(args, result)
+    print(json.dumps({key: value for key, value in result.items() if key != 'samples'}))
+    return 0 if result['passed'] else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
