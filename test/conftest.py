@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import os
 from pathlib import Path
+import signal
 import tempfile
 
 import numpy as np
@@ -41,6 +42,8 @@ def _isolate_ros() -> None:
 
 
 _isolate_ros()
+# A script's background job begins with SIGINT ignored, and would hand that on to what is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _no_gpu() -> str:
