@@ -86,7 +86,8 @@ def steady(args: argparse.Namespace) -> int:
     samples: list[Sample] = []
     load = os.getloadavg()
     with TemporaryDirectory(prefix='aitable_soak_') as folder, Graph(
-            Path(folder), camera=camera_arguments(options), parameters=args.params_file) as graph:
+            Path(folder), camera=camera_arguments(options), parameters=args.params_file,
+            namespace=f'/soak_{os.getpid()}') as graph:  # a demo may run beside it
         begin_s = 0.0
         for _ in graph.run(period_s=0.5):
             if not graph.ears.fatigue:
