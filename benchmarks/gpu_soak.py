@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 import numpy as np
+from process import memory_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -35,20 +36,12 @@ BIN_US, BINS = 5, 20_000
 """Of the histogram of times: a list of all would itself be what grows."""
 
 
-def rss_mb() -> float:
-    """Return the memory that this process has resident."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith('VmRSS'):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def sample(**when: float) -> dict[str, float]:
     """Return what this process holds, and what the GPU has left beside all processes."""
     from aitable_ros.inference.cuda import primary_context
 
     with primary_context(0) as device:
-        return {**when, 'rss_mb': round(rss_mb(), 2),
+        return {**when, 'rss_mb': round(memory_mb('VmRSS'), 2),
                 'gpu_free_mb': round(device.free_bytes() / 2**20, 2)}
 
 

@@ -28,6 +28,7 @@ import time
 from typing import Any
 
 import numpy as np
+from process import holding
 
 RESULTS = Path(__file__).resolve().parent / 'results'
 WARM_UP_S = 60.0
@@ -58,16 +59,9 @@ class Sample:
 
 def sample(pid: int, begin_s: float) -> Sample:
     """Read a process's figures from /proc."""
-    folder = Path(f'/proc/{pid}')
-    status = dict(
-        line.split(':', 1) for line in (folder / 'status').read_text().splitlines())
-    fields = (folder / 'stat').read_text().rpartition(')')[2].split()
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return Sample(
-        time_s=round(time.monotonic() - begin_s, 2),
-        rss_mb=int(status['VmRSS'].split()[0]) / 1024,
-        anonymous_mb=int(status['RssAnon'].split()[0]) / 1024,
-        threads=int(status['Threads']),
-        descriptors=len(list((folder / 'fd').iterdir())),
+        time_s=round(time.monotonic() - begin_s, 2), **asdict(holding(pid)),
         cpu_s=(int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'))
 
 

@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 import numpy as np
+from process import memory_mb
 from soak_camera import image_message
 from soak_camera import jpeg
 from soak_camera import malformed_message
@@ -81,7 +82,7 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
                 nodes.load('FatigueNode', cli_args=arguments)
             stamp = 1_700_000_000_000_000_000
             _reset_peak()
-            before = _memory('VmRSS')
+            before = memory_mb('VmRSS')
             for number in range(messages):
                 stamp += 1_000_000
                 message = malformed_message(seed + number)
@@ -98,7 +99,7 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
                         answered += _answered(node, clip.frame(good % len(clip)).image, stamp,
                                               transport)
                 if number == int(messages * WARM) or number == messages - 1:
-                    memory.append(_memory('VmRSS'))
+                    memory.append(memory_mb('VmRSS'))
             for transport, node in detectors.items():
                 figures = node.statistics.snapshot(time.monotonic())
                 fared.update(figures.malformed)
@@ -107,7 +108,7 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
                 fared['failed'] += figures.failed
     finally:
         rclpy.try_shutdown(context=context)
-    peak = _memory('VmHWM') - before
+    peak = memory_mb('VmHWM') - before
     grown = memory[-1] - memory[0]
     return {
         'messages': messages, 'seconds': round(time.monotonic() - begin, 1),
@@ -161,7 +162,7 @@ def _over_dds(messages: int, seed: int, transport: str) -> dict[str, Any]:
             Start(transport=transport), Path(folder), (640, 480)) as rig:
         before = rig.camera.shape
         first, pid = rig.person(), rig.nodes.pid
-        begin, rss = time.monotonic(), _memory('VmRSS', pid)
+        begin, rss = time.monotonic(), memory_mb('VmRSS', pid)
 
         def shape(picture: np.ndarray, number: int, stamp: int) -> Any:
             nonlocal sent, broken
@@ -185,7 +186,7 @@ def _over_dds(messages: int, seed: int, transport: str) -> dict[str, Any]:
         rig.wait(1.0)
         outcome = _share(rig, begin, end)
         lines = rig.log()
-        grown = _memory('VmRSS', pid) - rss if alive else float('nan')
+        grown = memory_mb('VmRSS', pid) - rss if alive else float('nan')
         status = rig.stop()
     return {
         'messages': sent, 'with_broken_bytes': broken, 'seconds': round(end - begin, 1),
@@ -221,13 +222,6 @@ def _broken(data: bytes, rng: np.random.Generator) -> bytes:
     if rng.random() < 0.3:
         broken = broken[:int(rng.integers(5, len(broken)))]
     return bytes(broken)
-
-
-def _memory(name: str, pid: int | str = 'self') -> float:
-    """Return a figure of /proc/PID/status in MB."""
-    status = dict(
-        line.split(':', 1) for line in Path(f'/proc/{pid}/status').read_text().splitlines())
-    return int(status[name].split()[0]) / 1024
 
 
 def _reset_peak() -> None:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import time
 from typing import Any
 
+from process import holding
 from soak_faults import Fault
 from soak_faults import FAULTS
 from soak_faults import Start
@@ -259,14 +260,11 @@ def _is_trouble(text: str) -> bool:
 
 
 def _resources(pid: int) -> dict[str, float]:
-    folder = Path(f'/proc/{pid}')
     try:
-        status = dict(
-            text.split(':', 1) for text in (folder / 'status').read_text().splitlines())
+        held = holding(pid)
         return {
-            'threads': float(status['Threads']), 'rss_mb': int(status['VmRSS'].split()[0]) / 1024,
-            'own_mb': int(status['RssAnon'].split()[0]) / 1024,
-            'descriptors': float(len(list((folder / 'fd').iterdir())))}
+            'threads': float(held.threads), 'rss_mb': held.rss_mb, 'own_mb': held.anonymous_mb,
+            'descriptors': float(held.descriptors)}
     except (OSError, KeyError):
         return dict.fromkeys(('threads', 'rss_mb', 'own_mb', 'descriptors'), 0.0)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import gc
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -164,6 +165,24 @@ class TestRun:
             with TensorRTBackend(engine, **ways) as backend:
                 for _ in range(3):
                     close_to(backend.infer(images(2)), expected, 2e-4)
+
+    @pytest.mark.parametrize(('asked', 'lasts_s', 'spins'), [
+        (None, 0.001, True), (None, 0.02, False), (False, 0.001, False), (True, 0.02, True)])
+    def test_short_runs_are_waited_for_awake_unless_told(
+        self, engine: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None, lasts_s: float,
+        spins: bool,
+    ) -> None:
+        clock = itertools.count(0.0, lasts_s)
+        monkeypatch.setattr('aitable_ros.inference.tensorrt.monotonic', lambda: next(clock))
+        with TensorRTBackend(engine, spin=asked) as backend:
+            backend.warm_up()
+            waited = []
+            wait = type(backend._device).wait
+            monkeypatch.setattr(
+                type(backend._device), 'wait',
+                lambda where, stream, spin: (waited.append(spin), wait(where, stream, spin=spin)))
+            backend.infer(images(1))
+            assert waited == [spins]
 
     def test_nothing_is_printed(
         self, tensorrt: TensorRTHere, engine: Path, tmp_path: Path,

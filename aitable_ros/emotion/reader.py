@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 import math
 
 import numpy as np
@@ -115,13 +116,7 @@ class EmotionReader(Closing):
         :param avoid: what to pass over
         :raises InputError: none does and one is required, or it is no expression model
         """
-        resolution = resolve(options, load, avoid)
-        try:
-            return cls(options, resolution.backend, resolution.attempts)
-        except InputError:
-            if resolution.backend is not None:
-                resolution.backend.close()
-            raise
+        return resolve(options, load, avoid).hand_to(partial(cls, options))
 
     @property
     def model(self) -> ModelInfo:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 import logging
 
 import numpy as np
@@ -114,13 +115,7 @@ class FatigueMonitor(Closing):
         :raises InputError: a required model cannot be loaded
         """
         options = options or FatigueOptions()
-        resolution = resolve(options, load, avoid)
-        try:
-            return cls(options, resolution.backend, resolution.attempts)
-        except InputError:
-            if resolution.backend is not None:
-                resolution.backend.close()
-            raise
+        return resolve(options, load, avoid).hand_to(partial(cls, options))
 
     @property
     def model(self) -> ModelInfo:

@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from aitable_ros.options import option
 from aitable_ros.options import Options
 
 FASTEST = 'fastest'
+Stage = TypeVar('Stage')
 BACKENDS = ('auto', FASTEST, 'tensorrt', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
 
 
@@ -78,6 +80,19 @@ class Resolution:
 
     backend: Backend | None
     attempts: tuple[Attempt, ...]
+
+    def hand_to(self, stage: Callable[[Backend | None, tuple[Attempt, ...]], Stage]) -> Stage:
+        """
+        Make a stage that owns the backend from now on; one that it refuses is closed.
+
+        :raises InputError: the stage has no use for the model
+        """
+        try:
+            return stage(self.backend, self.attempts)
+        except InputError:
+            if self.backend is not None:
+                self.backend.close()
+            raise
 
     def explain(self) -> str:
         """Return a line for each step: what was passed over and why, and what runs."""

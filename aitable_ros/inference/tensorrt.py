@@ -47,7 +47,7 @@ _SHAPES_KEPT = 4
 """Batch sizes that stay prepared, with a CUDA graph each: as many as there are faces."""
 _SHORT_S = 0.003
 """
-A run shorter than this is waited for on a busy core. To be woken took 0.04 to 0.4 ms on an H200
+A run shorter than this is waited for on a busy core. To be woken took 0.03 to 0.36 ms on an H200
 host (benchmarks/results/models_gpu.json), a third of a short run; busy waiting takes a tenth of a
 core at 30 images a second.
 """
