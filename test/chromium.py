@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -34,7 +35,8 @@ class Browser:
         self._log = (folder / 'chromium.log').open('wb')
         self._process = subprocess.Popen(
             [path, *FLAGS, f'--user-data-dir={profile}', f'--window-size={width},{height}',
-             'about:blank'], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL)
+             'about:blank'], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
+            env={**os.environ, 'TMPDIR': str(folder)})  # it leaves its own there when it is ended
         self._loop = asyncio.new_event_loop()
         self._number = 0
         self.requests: list[str] = []

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 import ctypes
 import importlib.util
 import os
 from pathlib import Path
 import signal
-import tempfile
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,10 @@ def _isolate_ros() -> None:
         os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
     else:  # from Iron on the older variable only brings a deprecation warning a node
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('ROS_LOG_DIR', tempfile.mkdtemp(prefix='aitable_test_log_'))
+    if 'ROS_LOG_DIR' not in os.environ:
+        logs = TemporaryDirectory(prefix='aitable_test_log_', ignore_cleanup_errors=True)
+        atexit.register(logs.cleanup)
+        os.environ['ROS_LOG_DIR'] = logs.name
     os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '0')
     profile = ROOT / 'config' / 'fastdds_large_images.xml'
     own = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',

@@ -9,20 +9,28 @@ names and complaints and compute with ONNX Runtime; on a GPU machine against its
 
 from __future__ import annotations
 
+from importlib.machinery import ModuleSpec
 import json
+import os
 from pathlib import Path
 import re
 import shutil
+import sys
 import threading
+from types import ModuleType
 
 import numpy as np
 import pytest
 from tensorrt_standin import builder as standin
 from tensorrt_standin.surface import VERSIONS
+import yaml
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
+from aitable_ros.face.yolov8_face import Yolov8Face
 from aitable_ros.inference import sidecar as sidecars
+from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
+from aitable_ros.inference.tensorrt import TensorRTBackend
 from aitable_ros.models import build as build_module
 from aitable_ros.models.build import build
 from aitable_ros.models.build import BuildOptions
@@ -53,11 +61,19 @@ def files(folder):
                   if path.is_file() and path.name != '.lock')
 
 
+def quantised():
+    """Return a graph whose fp32 is gone."""
+    onnx = pytest.importorskip('onnx')
+    helper = onnx.helper
+    scale = helper.make_tensor('scale', onnx.TensorProto.FLOAT, [], [0.1])
+    return helper.make_model(helper.make_graph(
+        [helper.make_node('QuantizeLinear', ['x', 'scale'], ['y'], 'q')], 'g',
+        [helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info('y', onnx.TensorProto.UINT8, [1, 4])], [scale]))
+
+
 def both(onnx, engine, batch):
     """Return the outputs of ONNX Runtime and of the engine, on the same noise."""
-    from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
-    from aitable_ros.inference.tensorrt import TensorRTBackend
-
     noise = np.random.default_rng(1)
     with OnnxRuntimeBackend(onnx) as wanted, TensorRTBackend(engine) as got:
         inputs = {spec.name: noise.uniform(-1, 1, [size or batch for size in spec.shape]).astype(
@@ -203,11 +219,13 @@ def test_what_the_parser_does_not_know_is_named(tensorrt, home, tmp_path, capsys
     (['fer', '--output', 'x.bin'], 'x.bin: an engine must end in .engine'),
     (['fer', '--output', 'text.onnx/x.engine'], 'cannot write'),
     (['fer', '--device-id', '7'], 'device_id'),
+    (['quantised.onnx'], 'is quantised already (QuantizeLinear q): give the fp32 model'),
 ])
 def test_bad_input_is_a_line(tensorrt, home, tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
     for name in ('text.onnx', 'text.engine', 'text.pt'):
         (tmp_path / name).write_text('hello')
+    (tmp_path / 'quantised.onnx').write_bytes(quantised().SerializeToString())
     assert main(['models', 'build', *arguments]) == 2
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert says in err
@@ -421,6 +439,88 @@ def test_a_tflite_file_is_converted_first(tensorrt, home, tmp_path, models):
     assert onnx_of(str(path))[0].parent == home / 'converted'
 
 
+def test_a_checkpoint_of_emonet_is_exported_first(tensorrt, home, tmp_path):
+    torch = pytest.importorskip('torch')
+    import emonet_seeded
+
+    path = tmp_path / 'mine.pth'
+    torch.save({name: torch.from_numpy(value)
+                for name, value in emonet_seeded.state().items()}, path)
+    assert main(['models', 'build', str(path), '--precision', 'fp32', '--max-batch', '1']) == 0
+    wanted, got = both(onnx_of(str(path))[0], home / 'mine.engine', 1)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name], value, atol=1e-3 * max(1, np.abs(value).max()))
+
+
+class TestYolo:
+    """A .pt file, through ultralytics: its stand-in, or where it is installed the real one."""
+
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        """Return a checkpoint beside an .onnx of the user's with the same stem."""
+        (tmp_path / 'face.onnx').write_bytes(b"the user's own")
+        (tmp_path / 'face.pt').write_bytes(b'weights')
+        return tmp_path / 'face.pt'
+
+    @pytest.fixture
+    def ultralytics(self, home, monkeypatch):
+        """Return what the stand-in was asked; it writes beside the checkpoint, as the real one."""
+        asked = []
+
+        class Yolo:
+            def __init__(self, model):
+                self.path = Path(model)
+
+            def export(self, **options):
+                asked.append((self.path.read_bytes(), options, os.environ['YOLO_AUTOINSTALL']))
+                if self.path.name == 'broken.pt':
+                    raise AttributeError("Can't get attribute 'PoseModel'")
+                return str(shutil.copy(home / 'fer.onnx', self.path.with_suffix('.onnx')))
+
+        module = ModuleType('ultralytics')
+        module.YOLO = Yolo
+        module.__spec__ = ModuleSpec('ultralytics', None)
+        monkeypatch.setitem(sys.modules, 'ultralytics', module)
+        monkeypatch.delenv('YOLO_AUTOINSTALL', raising=False)
+        return asked
+
+    def test_is_exported_once_and_nothing_else_is_touched(
+        self, tensorrt, home, checkpoint, ultralytics,
+    ):
+        for _ in range(2):
+            assert main(['models', 'build', str(checkpoint), '--precision', 'fp32']) == 0
+        assert ultralytics == [
+            (b'weights', {'format': 'onnx', 'opset': 17, 'imgsz': 640, 'dynamic': False}, 'false')]
+        assert checkpoint.with_suffix('.onnx').read_bytes() == b"the user's own"
+        assert files(checkpoint.parent)[:2] == ['face.onnx', 'face.pt']
+        assert (home / 'face.engine').is_file()
+
+    def test_what_it_cannot_export_is_a_line(
+        self, tensorrt, home, checkpoint, ultralytics, capsys,
+    ):
+        broken = checkpoint.rename(checkpoint.with_name('broken.pt'))
+        assert main(['models', 'build', str(broken)]) == 2
+        assert "ultralytics cannot export it: Can't get attribute" in capsys.readouterr().err
+
+    def test_the_real_one(self, tensorrt, home, tmp_path):
+        """An untrained network of the shape that finds faces, so only its numbers count."""
+        yolo = pytest.importorskip('ultralytics')
+        plan = tmp_path / 'yolov8n-face.yaml'
+        source = yaml.safe_load(
+            (Path(yolo.__file__).parent / 'cfg/models/v8/yolov8-pose.yaml').read_text())
+        plan.write_text(yaml.safe_dump({**source, 'nc': 1, 'kpt_shape': [5, 3]}))
+        path = tmp_path / 'yolov8n-face.pt'
+        yolo.YOLO(str(plan)).save(str(path))
+        assert main(['models', 'build', str(path), '--precision', 'fp32']) == 0
+        made = onnx_of(str(path))[0]
+        wanted, got = both(made, home / 'yolov8n-face.engine', 1)
+        assert [value.shape for value in wanted.values()] == [(1, 20, 8400)]
+        for name, value in wanted.items():
+            np.testing.assert_allclose(got[name], value, atol=1e-3 * np.abs(value).max())
+        with OnnxRuntimeBackend(made) as backend:
+            assert Yolov8Face.fits(backend)
+
+
 def test_an_engine_whose_outputs_are_no_numbers_is_not_written(tensorrt, home, tmp_path, capsys):
     """The logarithm of something negative; in use it is fp16 that overflows."""
     onnx = pytest.importorskip('onnx')
@@ -452,6 +552,8 @@ def test_real_engines_say_what_onnx_runtime_says(
         tensorrt, home, models, capsys, name, precision, tolerance):
     """Pixels of the network's input, and logits; on noise, which is harder than faces."""
     shutil.copy(models / f'{name}.onnx', home)
+    if (models / 'timing').is_dir():  # minutes less
+        shutil.copytree(models / 'timing', home / 'timing')
     assert main(['models', 'build', name, '--precision', precision]) == 0, capsys.readouterr().err
     for batch in (1, 4):
         wanted, got = both(home / f'{name}.onnx', engine_path(name, precision), batch)

@@ -153,7 +153,7 @@ class FatigueMonitor(Closing):
                 return FatigueUpdate(
                     last.landmarks, last.assessments, last.absent, (), last.readings, note=note)
             note = f'time jumped back by {back * 1e-9:.1f} s: everybody is forgotten'
-            _log.warning('%s', note)
+            _log.debug('%s', note)  # who asked is told by the note
             self.reset()
         self._stamp = frame.stamp_ns
         last = self._last

@@ -302,11 +302,11 @@ class TensorRTBackend(LoadedModel):
             try:
                 execution = self._execution(shapes)
                 execution.put(inputs)
-                self._enqueue(execution)  # the first run also sets things up
-                self._device.wait(self._stream)
                 execution.context.profiler = profiler
-                self._enqueue(execution)
-                self._device.wait(self._stream)
+                for _ in range(2):  # the first run sets things up, for the profiler too
+                    times.clear()
+                    self._enqueue(execution)
+                    self._device.wait(self._stream)
             except BackendError as error:
                 raise BackendError(f'{self.model}: TensorRT failed: '
                                    f'{why(said, str(error))}') from None

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from aitable_ros.models.calibrator import CalibrationBatches
 
 _PREPARING = ('half.py', 'prepare.py', 'quantize.py', 'simplify.py')
+_QUANTISED = ('QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'QLinearConv',
+              'QLinearMatMul')
+"""Operators of a graph whose fp32 is gone: nothing could say what int8 has cost."""
 _CALIBRATION_BATCH = 8
 """Where the batch is open: fewer launches, and the scales do not depend on it."""
 
@@ -133,6 +136,10 @@ def prepare(
     except Exception as error:  # protobuf's exceptions differ with its version
         raise InputError(
             f'{onnx_file}: not an ONNX file, or cut short ({type(error).__name__})') from None
+    done = next((node for node in proto.graph.node if node.op_type in _QUANTISED), None)
+    if done is not None:
+        raise InputError(f'{onnx_file} is quantised already ({done.op_type} {done.name}): give the '
+                         'fp32 model that it was made from; --precision int8 quantises it')
     proto = _rewritten(proto)
     entropy = options.precision == 'int8' and method(options, version) == 'entropy'
     typed = typed_by_onnx(version) and not entropy

@@ -14,8 +14,10 @@ from dataclasses import replace
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib.util import find_spec
+import os
 from pathlib import Path
 import shutil
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aitable_ros.errors import InputError
@@ -155,15 +157,20 @@ def _of_yolo(path: Path) -> Path:
             f'exporting {path} needs ultralytics (AGPL-3.0, your decision): pip install '
             f'ultralytics, or on another machine `yolo export model={path.name} format=onnx '
             'opset=17`, and give its .onnx')
+    # It would pip install what it misses, while the robot waits.
+    os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
     from ultralytics import YOLO as Yolo  # noqa: N811
 
-    try:
-        made = Path(Yolo(str(path)).export(format='onnx', opset=17, imgsz=640, dynamic=False))
-    except Exception as error:  # whatever a foreign checkpoint and library raise
-        raise InputError(f'{path}: ultralytics cannot export it: {error}') from None
-    write_atomically(output, made.read_bytes())
-    if made.parent != output.parent:
-        shutil.move(made, output)
+    # It writes beside the checkpoint, where the user may have an .onnx of that name.
+    with TemporaryDirectory(prefix='aitable-') as folder:
+        copy = Path(folder) / path.name
+        try:
+            shutil.copyfile(path, copy)
+            made = Yolo(str(copy)).export(format='onnx', opset=17, imgsz=640, dynamic=False)
+            content = Path(made).read_bytes()
+        except Exception as error:  # whatever a foreign checkpoint and library raise
+            raise InputError(f'{path}: ultralytics cannot export it: {error}') from None
+    write_atomically(output, content)
     return output
 
 
