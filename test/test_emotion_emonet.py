@@ -108,6 +108,7 @@ class TestNetwork:
         ('code', 'not a PyTorch checkpoint of plain weights'),
         ('text', 'not a PyTorch checkpoint of plain weights'),
         ('half', 'not a PyTorch checkpoint of plain weights'),
+        ('opcode', 'not a PyTorch checkpoint of plain weights'),
         ('empty', 'not a PyTorch checkpoint of plain weights'),
     ])
     def test_a_wrong_checkpoint_says_in_a_line_what_differs(
@@ -136,12 +137,15 @@ class TestNetwork:
             path.write_text('<html>404</html>')
         elif damage == 'half':
             path.write_bytes(checkpoint.read_bytes()[:1_000_000])
+        elif damage == 'opcode':
+            path.write_bytes(b'\x80\x02.')  # takes from a stack with nothing on it
         elif damage == 'empty':
             path.write_bytes(b'')
         with pytest.raises(BackendError) as error:
             load_checkpoint(path)
         assert says in str(error.value)
         assert '\n' not in str(error.value)
+        assert 'weights_only' not in str(error.value), 'that would run it'
         assert not (tmp_path / 'ran').exists(), 'the checkpoint ran code'
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 import gc
 import itertools
-import json
 import logging
 from pathlib import Path
 import subprocess
@@ -39,6 +38,7 @@ from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.tensorrt import TensorRTBackend
+from aitable_ros.inference.tensorrt_layers import layers_in
 
 pytestmark = pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,7 +205,7 @@ class TestRun:
             for _ in range(3):
                 close_to(backend.infer(images(2)), wanted(small, images(2)), 2e-4)
             assert backend.memory() > engine.stat().st_size
-            json.loads(backend.inspect())
+            assert {layer.precision for layer in layers_in(backend.inspect())} >= {'fp32'}
         nothing_left(tensorrt)
 
 

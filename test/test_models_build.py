@@ -15,8 +15,10 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import sys
 import threading
+import time
 from types import ModuleType
 
 import numpy as np
@@ -32,6 +34,7 @@ from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.tensorrt import TensorRTBackend
 from aitable_ros.models import build as build_module
+from aitable_ros.models import recipes
 from aitable_ros.models.build import build
 from aitable_ros.models.build import BuildOptions
 from aitable_ros.models.progress import Progress
@@ -208,7 +211,6 @@ def test_what_the_parser_does_not_know_is_named(tensorrt, home, tmp_path, capsys
     (['nowhere.onnx'], 'nowhere.onnx: no such file'),
     (['text.onnx'], 'text.onnx: not an ONNX file, or cut short'),
     (['text.engine'], 'text.engine cannot be built: give a catalogue name or a .onnx'),
-    (['text.pt'], 'needs ultralytics (AGPL-3.0, your decision): pip install ultralytics'),
     (['fer', '--max-batch', '0'], 'they must not fall, and begin at 1'),
     (['fer', '--min-batch', '3', '--opt-batch', '2'], 'they must not fall'),
     (['fer', '--builder-level', '9'], '--builder-level 9: give 0 to 5'),
@@ -223,7 +225,7 @@ def test_what_the_parser_does_not_know_is_named(tensorrt, home, tmp_path, capsys
 ])
 def test_bad_input_is_a_line(tensorrt, home, tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
-    for name in ('text.onnx', 'text.engine', 'text.pt'):
+    for name in ('text.onnx', 'text.engine'):
         (tmp_path / name).write_text('hello')
     (tmp_path / 'quantised.onnx').write_bytes(quantised().SerializeToString())
     assert main(['models', 'build', *arguments]) == 2
@@ -281,24 +283,25 @@ def test_ctrl_c_is_heard_in_a_build(tensorrt, home, monkeypatch):
 
     if tensorrt.real:
         pytest.skip('the real one does not hang on demand')
-    go = threading.Event()
-    monkeypatch.setattr(standin.Builder, '_build', lambda *_: go.wait(20))
-    waited = threading.Thread.join
+    begun, go = threading.Event(), threading.Event()
 
-    def interrupted(thread, timeout=None):
-        waited(thread, timeout)
-        if thread.name == 'aitable-build' and not go.is_set():
-            raise KeyboardInterrupt
+    def building(*_):
+        begun.set()
+        go.wait(20)
 
-    monkeypatch.setattr(threading.Thread, 'join', interrupted)
+    def interrupting():
+        begun.wait(20)
+        time.sleep(0.05)  # the main thread is on its way into its wait
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(standin.Builder, '_build', building)
+    threading.Thread(target=interrupting).start()
     with pytest.raises(KeyboardInterrupt):
         build(home / 'fer.onnx', home / 'x.engine', BuildOptions())
     assert module.left_behind()
     assert not list(home.glob('.build-*'))
     go.set()
-    monkeypatch.undo()
-    for thread in module._running:
-        thread.join(20)
+    assert all(done.wait(20) for done in module._unfinished)
     assert not module.left_behind()
 
 
@@ -472,25 +475,33 @@ class TestYolo:
                 self.path = Path(model)
 
             def export(self, **options):
-                asked.append((self.path.read_bytes(), options, os.environ['YOLO_AUTOINSTALL']))
-                if self.path.name == 'broken.pt':
-                    raise AttributeError("Can't get attribute 'PoseModel'")
+                asked.append((self.path.read_bytes(), options,
+                              os.environ['YOLO_AUTOINSTALL'], os.environ['YOLO_OFFLINE']))
+                print('Ultralytics: exporting')
+                if asked[-1][0] == b'broken':
+                    raise AttributeError(f'ERROR ❌️ {self.path} is of a fork.\nSee elsewhere.')
                 return str(shutil.copy(home / 'fer.onnx', self.path.with_suffix('.onnx')))
 
         module = ModuleType('ultralytics')
         module.YOLO = Yolo
         module.__spec__ = ModuleSpec('ultralytics', None)
         monkeypatch.setitem(sys.modules, 'ultralytics', module)
-        monkeypatch.delenv('YOLO_AUTOINSTALL', raising=False)
+        for name in ('AUTOINSTALL', 'OFFLINE', 'VERBOSE'):
+            # set, so that what the product sets is taken back; and deleted, for it to set
+            monkeypatch.setenv(f'YOLO_{name}', '')
+            monkeypatch.delenv(f'YOLO_{name}')
         return asked
 
     def test_is_exported_once_and_nothing_else_is_touched(
-        self, tensorrt, home, checkpoint, ultralytics,
+        self, tensorrt, home, checkpoint, ultralytics, capsys,
     ):
         for _ in range(2):
-            assert main(['models', 'build', str(checkpoint), '--precision', 'fp32']) == 0
+            assert main(
+                ['models', 'build', str(checkpoint), '--precision', 'fp32', '--json']) == 0
+            assert json.loads(capsys.readouterr().out)['engine'] == str(home / 'face.engine')
         assert ultralytics == [
-            (b'weights', {'format': 'onnx', 'opset': 17, 'imgsz': 640, 'dynamic': False}, 'false')]
+            (b'weights', {'format': 'onnx', 'opset': 17, 'imgsz': 640, 'dynamic': False},
+             'false', 'true')]
         assert checkpoint.with_suffix('.onnx').read_bytes() == b"the user's own"
         assert files(checkpoint.parent)[:2] == ['face.onnx', 'face.pt']
         assert (home / 'face.engine').is_file()
@@ -498,19 +509,67 @@ class TestYolo:
     def test_what_it_cannot_export_is_a_line(
         self, tensorrt, home, checkpoint, ultralytics, capsys,
     ):
-        broken = checkpoint.rename(checkpoint.with_name('broken.pt'))
-        assert main(['models', 'build', str(broken)]) == 2
-        assert "ultralytics cannot export it: Can't get attribute" in capsys.readouterr().err
+        checkpoint.write_bytes(b'broken')
+        assert main(['models', 'build', str(checkpoint)]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f'aitable models: {checkpoint}: ultralytics cannot export it: face.pt is of a fork; '
+            'update ultralytics, or export it where it was trained and give the .onnx')
 
-    def test_the_real_one(self, tensorrt, home, tmp_path):
+    def test_one_that_cannot_be_imported_is_a_line(
+        self, tensorrt, home, checkpoint, ultralytics, monkeypatch, capsys,
+    ):
+        """As with OpenCV's GUI on a machine without libGL."""
+        monkeypatch.delattr(sys.modules['ultralytics'], 'YOLO')
+        assert main(['models', 'build', str(checkpoint)]) == 2
+        assert 'face.pt: ultralytics cannot export it: cannot import' in capsys.readouterr().err
+
+    @pytest.mark.parametrize('missing', ['ultralytics', 'onnx'])
+    def test_what_is_missing_is_named(
+        self, tensorrt, home, checkpoint, ultralytics, monkeypatch, capsys, missing,
+    ):
+        monkeypatch.setattr(recipes, 'find_spec', lambda name: None if name == missing else name)
+        assert main(['models', 'build', str(checkpoint)]) == 2
+        says = f'face.pt needs {missing} (ultralytics is AGPL-3.0, your decision): pip install'
+        assert says in capsys.readouterr().err
+        assert not ultralytics
+
+    def test_one_that_cannot_be_read_is_a_line(
+        self, tensorrt, home, checkpoint, monkeypatch, capsys,
+    ):
+        def refuse(path):
+            raise PermissionError(13, 'Permission denied')
+
+        monkeypatch.setattr(Path, 'read_bytes', refuse)
+        assert main(['models', 'build', str(checkpoint)]) == 2
+        assert f'cannot read {checkpoint}: Permission denied' in capsys.readouterr().err
+
+    @pytest.fixture
+    def real(self, monkeypatch):
+        """Return the real one; it reads what it may do when it is imported first."""
+        monkeypatch.setenv('YOLO_AUTOINSTALL', 'false')
+        monkeypatch.setenv('YOLO_OFFLINE', 'true')
+        return pytest.importorskip('ultralytics')
+
+    @pytest.mark.parametrize('content', [b'', b'<html>404</html>'])
+    def test_the_real_one_of_what_is_no_checkpoint(
+        self, tensorrt, home, tmp_path, capsys, real, content,
+    ):
+        path = tmp_path / 'odd (1)?.PT'
+        path.write_bytes(content)
+        assert main(['models', 'build', str(path)]) == 2
+        shown = capsys.readouterr().err.splitlines()[-1]
+        assert shown.startswith(f'aitable models: {path}: ultralytics cannot export it: ')
+        assert shown.endswith('and give the .onnx')
+        assert not (home / 'converted').exists()
+
+    def test_the_real_one(self, tensorrt, home, tmp_path, real):
         """An untrained network of the shape that finds faces, so only its numbers count."""
-        yolo = pytest.importorskip('ultralytics')
         plan = tmp_path / 'yolov8n-face.yaml'
         source = yaml.safe_load(
-            (Path(yolo.__file__).parent / 'cfg/models/v8/yolov8-pose.yaml').read_text())
+            (Path(real.__file__).parent / 'cfg/models/v8/yolov8-pose.yaml').read_text())
         plan.write_text(yaml.safe_dump({**source, 'nc': 1, 'kpt_shape': [5, 3]}))
         path = tmp_path / 'yolov8n-face.pt'
-        yolo.YOLO(str(plan)).save(str(path))
+        real.YOLO(str(plan)).save(str(path))
         assert main(['models', 'build', str(path), '--precision', 'fp32']) == 0
         made = onnx_of(str(path))[0]
         wanted, got = both(made, home / 'yolov8n-face.engine', 1)

@@ -94,7 +94,8 @@ def test_kinds(word, kind):
     assert kind_of(word) == kind
 
 
-# as TensorRT 8.6's inspector writes it, shortened
+DYNAMIC = {'Name': 'a', 'Format/Datatype': 'N/A due to dynamic shapes'}
+# as TensorRT 8.6's inspector writes it, shortened, with its bare control character
 INSPECTED = json.dumps({'Layers': [
     {'Name': 'Conv_1 + Relu_2', 'LayerType': 'CaskConvolution',
      'Inputs': [{'Name': 'a', 'Format/Datatype':
@@ -103,14 +104,23 @@ INSPECTED = json.dumps({'Layers': [
      'LayerType': 'Reformat', 'Inputs': [{'Format/Datatype': 'Row major linear FP32'}]},
     {'Name': 'PWN(Mul_3)', 'LayerType': 'PointWiseV2', 'Inputs': [
         {'Format/Datatype': 'Thirty-two wide channel vectorized row major Int8 format'}]},
-    {'Name': 'PWN(Sub_4)', 'LayerType': 'kMYSTERY', 'Inputs': []}], 'Bindings': ['a']})
+    {'Name': 'PWN(Sub_4)', 'LayerType': 'kMYSTERY', 'Inputs': []},
+    {'Name': 'l_Conv_5', 'LayerType': 'CaskConvolution', 'Inputs': [DYNAMIC],
+     'Weights': {'Type': 'Half', 'Count': 72}, 'Metadata': 'here'},
+    {'Name': 'l_MatMul_6', 'LayerType': 'CaskGemmMatrixMultiply', 'Inputs': [DYNAMIC],
+     'TacticName': 'sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize32x32x8'},
+    {'Name': 'l_Pool_7', 'LayerType': 'CaskPooling', 'Inputs': [DYNAMIC],
+     'TacticName': 'sm50_xmma_pooling_coalescedC_NHWC_kMAX_3_False'}],
+    'Bindings': ['a']}).replace('here', '[ONNX Layer: a]\x1e[ONNX Layer: b]')
 
 
 def test_the_inspectors_words_become_kinds_and_precisions():
     assert inspected(INSPECTED) == {
         'Conv_1 + Relu_2': ('convolution', 'fp16'),
         'Reformatting CopyNode for Input Tensor 0 to Conv_1 + Relu_2': ('reformat', 'fp32'),
-        'PWN(Mul_3)': ('pointwise', 'int8'), 'PWN(Sub_4)': ('pointwise', '')}
+        'PWN(Mul_3)': ('pointwise', 'int8'), 'PWN(Sub_4)': ('pointwise', ''),
+        'l_Conv_5': ('convolution', 'fp16'), 'l_MatMul_6': ('matrix', 'fp32'),
+        'l_Pool_7': ('pooling', '')}
     for without in ('{"Layers": ["Conv_1"], "Bindings": []}', 'no json', '[]'):
         assert inspected(without) == {}
 
@@ -126,6 +136,9 @@ class Engine:
     def profile_layers(self, inputs):
         self.runs += 1
         return [('Conv_1 + Relu_2', 0.2), ('PWN(Mul_3)', 0.1 * self.runs), ('PWN(Mul_3)', 0.1)]
+
+    def infer(self, inputs):
+        return {}
 
     def inspect(self):
         return self.text

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every transition's way to fail, and a hundred rounds that leave nothing behind."""
 
+from ctypes import c_size_t
 from ctypes import CDLL
+from ctypes import Structure
 import gc
 from pathlib import Path
 import threading
@@ -12,10 +14,13 @@ from lifecycle_msgs.srv import ChangeState
 import pytest
 from ros_graph import Graph
 from ros_graph import image
+from ros_graph import parameter
 from ros_graph import picture
 
 from aitable_msgs.msg import FatigueState
 from aitable_ros.inference.shared import SHARED
+from aitable_ros.nodes.composition import Composition
+from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
@@ -128,3 +133,47 @@ def test_a_hundred_rounds_leave_nothing_behind(graph, portrait):
     assert last[1] <= files
     assert last[2] < resident * 1.04, [round(one[2] / 1e6, 1) for one in usage[::10]]
     assert camera.get_subscription_count() == 0
+
+
+class _Heap(Structure):
+    """glibc's ``struct mallinfo2``."""
+
+    _fields_ = (
+        *((name, c_size_t) for name in (
+            'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks', 'uordblks',
+            'fordblks', 'keepcost')),)
+
+
+def _in_use():
+    gc.collect()
+    libc = CDLL(None)
+    if not hasattr(libc, 'mallinfo2'):
+        pytest.skip('this C library does not tell what is in use')
+    libc.mallinfo2.restype = _Heap
+    heap = libc.mallinfo2()
+    return heap.uordblks + heap.hblkhd
+
+
+def test_unloading_frees_everything(graph):
+    """The tester lives on, and so does the DDS participant that it shares with the nodes."""
+    def services():
+        found = graph.tester.get_service_names_and_types()
+        return {name for name, _ in found if not name.startswith('/tester/')}
+
+    heaps = []
+    for _ in range(20):
+        with Composition(graph.context) as nodes:
+            nodes.load_all(
+                PIPELINE, parameter_overrides=[parameter('backend', 'onnxruntime')])
+        heaps.append(_in_use())
+    assert graph.spin(lambda: not services(), 5.0), services()
+    assert (heaps[-1] - heaps[9]) / 10 < 60e3, [round(heap / 1e3) for heap in heaps]
+
+
+def test_types_are_described_when_asked(graph):
+    node = graph.load('FatigueNode', autostart=False)
+    if not node.has_parameter(TYPE_DESCRIPTIONS):
+        pytest.skip('this rclpy describes no types')
+    assert node.get_parameter(TYPE_DESCRIPTIONS).value is False
+    asked = graph.load('EmotionNode', autostart=False, **{TYPE_DESCRIPTIONS: True})
+    assert asked.get_parameter(TYPE_DESCRIPTIONS).value is True

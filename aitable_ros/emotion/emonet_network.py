@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-import pickle
 from types import SimpleNamespace
 from typing import Any
 from typing import TYPE_CHECKING
@@ -64,9 +63,12 @@ def load_checkpoint(path: Path) -> Any:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise BackendError(f'{path}: no such file') from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise BackendError(
-            f'{path}: not a PyTorch checkpoint of plain weights: {one_line(error)}') from None
+    except Exception as error:  # of damage whatever comes, IndexError and struct.error, too
+        # of what it will not unpickle, PyTorch's own words tell how to run code of that file
+        why = (one_line(error).split('. ')[0] if isinstance(error, (OSError, RuntimeError))
+               else 'something else is in it')
+        raise BackendError(f'{path}: not a PyTorch checkpoint of plain weights: {why}; download it '
+                           'again, or save a state_dict() of EmoNet') from None
     if not isinstance(state, dict) or not all(
             isinstance(key, str) and isinstance(value, torch.Tensor)
             for key, value in state.items()):
@@ -117,7 +119,9 @@ def _difference(wanted: dict[str, Any], got: dict[str, Any]) -> str:
         f'{key} is {list(got[key].shape)}, not {list(value.shape)}'
         for key, value in wanted.items() if key in got and got[key].shape != value.shape]
     return '; '.join(text for text in (
-        _some('lacks', [key for key in wanted if key not in got]),
+        # PyTorch, too, starts this count of training steps anew: nothing here reads it
+        _some('lacks', [key for key in wanted
+                        if key not in got and not key.endswith('.num_batches_tracked')]),
         _some('has unknown', [key for key in got if key not in wanted]),
         _some('has other shapes:', shapes)) if text)
 

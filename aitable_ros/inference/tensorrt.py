@@ -8,7 +8,6 @@ from collections import OrderedDict
 from contextlib import suppress
 import logging
 from pathlib import Path
-import re
 from time import monotonic
 from traceback import clear_frames
 from typing import Any
@@ -38,6 +37,8 @@ from aitable_ros.inference.tensorrt_execution import Execution
 from aitable_ros.inference.tensorrt_execution import ports_of
 from aitable_ros.inference.tensorrt_execution import select_profile
 from aitable_ros.inference.tensorrt_execution import Shapes
+from aitable_ros.inference.tensorrt_layers import layers_in
+from aitable_ros.inference.tensorrt_layers import precision_of
 from aitable_ros.inference.tensorrt_log import logger
 from aitable_ros.inference.tensorrt_log import quoting
 from aitable_ros.inference.tensorrt_log import why
@@ -103,7 +104,8 @@ class TensorRTBackend(LoadedModel):
         try:
             with self._device.current():
                 self._load(content)
-                self.precision = sidecar.precision if sidecar else self._precision_inside()
+                self.precision = sidecar.precision if sidecar else precision_of(
+                    layers_in(self.inspect()))
                 self._prepare()
         except BaseException as error:
             # its frames hold execution contexts, which must go while the GPU is current
@@ -323,24 +325,15 @@ class TensorRTBackend(LoadedModel):
         return held + self._engine_bytes
 
     def inspect(self) -> str:
-        """Return TensorRT's own description of the engine's layers, as JSON."""
+        """Return what TensorRT's inspector says of the layers: ``tensorrt_layers`` reads it."""
         import tensorrt
 
         with self._device.current():
-            text: str = self._engine.create_engine_inspector().get_engine_information(
-                tensorrt.LayerInformationFormat.JSON)
+            inspector = self._engine.create_engine_inspector()
+            for execution in self._executions.values():  # the last one ran last
+                inspector.execution_context = execution.context
+            text: str = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
         return text
-
-    def _precision_inside(self) -> str:
-        """Ask the engine; it knows if it was built with detailed layer information."""
-        formats = re.findall(r'"Format/Datatype"\s*:\s*"([^"]*)"', self.inspect())
-        patterns = {'int8': 'int8', 'fp16': 'fp16|half', 'fp32': r'fp32|\bfloat\b'}
-        counts = {
-            name: sum(bool(re.search(pattern, text, re.I)) for text in formats)
-            for name, pattern in patterns.items()}
-        if not any(counts.values()):
-            return 'unknown'
-        return 'int8' if counts['int8'] else max(counts, key=lambda name: counts[name])
 
     def _free(self) -> None:
         """On any thread; what the driver says about it helps nobody any more."""

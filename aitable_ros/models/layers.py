@@ -14,6 +14,7 @@ from typing import Any
 
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.tensorrt_layers import layers_in
 
 _KINDS = (
     ('fused', r'foreign|myelin|kgen'),
@@ -78,6 +79,7 @@ def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
     for _ in range(runs):
         for name, ms in backend.profile_layers(inputs):
             sums[name] = sums.get(name, 0.0) + float(ms)
+    backend.infer(inputs)  # with an open batch the inspector may know more of what has run
     about = inspected(backend.inspect())
     layers = [
         Layer(name, *about.get(name, (kind_of(name), '')), spent / runs)
@@ -90,31 +92,15 @@ def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
 
 def inspected(text: str) -> dict[str, tuple[str, str]]:
     """
-    Read the engine inspector's JSON.
+    Sort what the engine inspector tells.
 
     :return: kind and precision by layer; of an engine built without detail, nothing
     """
-    try:
-        listed = json.loads(text).get('Layers', [])
-    except (ValueError, AttributeError):
-        return {}
     found = {}
-    for layer in listed:
-        if not isinstance(layer, dict):  # without detail these are only names
-            continue
-        name, kind = str(layer.get('Name', '')), str(layer.get('LayerType', ''))
-        ends = layer.get('Inputs') or layer.get('Outputs') or [{}]
-        stored = str(ends[0].get('Format/Datatype', ''))
-        precision = next(
-            (short for pattern, short in _TENSORRT_TYPES if re.search(pattern, stored, re.I)), '')
-        sort = kind_of(kind)
-        found[name] = kind_of(name) if sort == 'other' else sort, precision
+    for layer in layers_in(text):
+        sort = kind_of(layer.kind)
+        found[layer.name] = kind_of(layer.name) if sort == 'other' else sort, layer.precision
     return found
-
-
-_TENSORRT_TYPES = (
-    ('int8', 'int8'), ('bf16|bfloat', 'bf16'), ('fp8', 'fp8'), ('fp16|half', 'fp16'),
-    ('fp32|float', 'fp32'), ('int32', 'int32'), ('int64', 'int64'))
 
 
 def _onnxruntime(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:

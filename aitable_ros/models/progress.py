@@ -17,6 +17,8 @@ from typing import TypeVar
 _T = TypeVar('_T')
 STOP_S = 15.0
 """How long a build that can be stopped may take to do so: it ends after the step it is at."""
+LINE_S = 10.0
+"""Least time between a line of a log and one for a phase that comes again: int8 builds twice."""
 
 
 class Progress:
@@ -109,20 +111,23 @@ def shown(what: str, verbose: bool = False) -> Iterator[Progress]:
 
 
 class _Lines(Progress):
-    """A line a phase, for logs."""
+    """A line a phase, for logs; one that comes again only if the last line is a while ago."""
 
     def __init__(self, what: str, verbose: bool) -> None:
         super().__init__(verbose)
-        self._what, self._began, self._seen = what, time.monotonic(), {''}
+        self._what, self._began = what, time.monotonic()
+        self._seen, self._last, self._said = {''}, '', -LINE_S
 
     def show(self, name: str, done: int, total: int) -> None:
-        if name not in self._seen:
-            self._seen.add(name)
-            print(  # noqa: T201
-                f'{self._what}: {name} ({time.monotonic() - self._began:.0f} s)', file=sys.stderr)
+        spent = time.monotonic() - self._began
+        if name in self._seen and (name == self._last or spent - self._said < LINE_S):
+            return
+        self._seen.add(name)
+        self._last, self._said = name, spent
+        print(f'{self._what}: {name} ({spent:.0f} s)', file=sys.stderr)  # noqa: T201
 
 
-_running: list[Thread] = []
+_unfinished: list[Event] = []
 
 
 def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -> _T:
@@ -134,22 +139,24 @@ def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -
     """
     results: list[_T] = []
     errors: list[BaseException] = []
+    done = Event()
 
     def run() -> None:
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
+        finally:
+            done.set()
 
-    thread = Thread(target=run, name='aitable-build', daemon=True)
-    _running[:] = [thread]
-    thread.start()
+    _unfinished[:] = [done]
+    Thread(target=run, name='aitable-build', daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(0.2)
+        while not done.wait(0.2):
+            pass
     except BaseException:
         progress.stop.set()
-        thread.join(STOP_S if stoppable else 0.0)
+        done.wait(STOP_S if stoppable else 0.0)
         raise
     if errors:
         raise errors[0]
@@ -157,5 +164,9 @@ def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -
 
 
 def left_behind() -> bool:
-    """Tell whether native code still builds after an interruption: then only ``os._exit`` ends."""
-    return any(thread.is_alive() for thread in _running)
+    """
+    Tell whether native code still builds after an interruption: then only ``os._exit`` ends.
+
+    (Not by the thread: up to Python 3.12 one whose ``join`` was interrupted counts as ended.)
+    """
+    return not all(done.is_set() for done in _unfinished)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
@@ -17,10 +18,12 @@ from importlib.util import find_spec
 import os
 from pathlib import Path
 import shutil
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Sidecar
 from aitable_ros.models.build import build
@@ -134,7 +137,10 @@ def _of_card(card: ModelCard) -> Path:
 
 
 def _made_of(path: Path) -> Path:
-    digest = sha256(path.read_bytes()).hexdigest()[:16]
+    try:
+        digest = sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f'cannot read {path}: {error.strerror}') from None
     return model_home() / 'converted' / f'{path.stem}-{digest}.onnx'
 
 
@@ -152,24 +158,31 @@ def _of_yolo(path: Path) -> Path:
     output = _made_of(path)
     if output.is_file():
         return output
-    if find_spec('ultralytics') is None:
+    missing = [name for name in ('ultralytics', 'onnx') if find_spec(name) is None]
+    if missing:
         raise InputError(
-            f'exporting {path} needs ultralytics (AGPL-3.0, your decision): pip install '
-            f'ultralytics, or on another machine `yolo export model={path.name} format=onnx '
-            'opset=17`, and give its .onnx')
-    # It would pip install what it misses, while the robot waits.
-    os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
-    from ultralytics import YOLO as Yolo  # noqa: N811
+            f'exporting {path} needs {" and ".join(missing)} (ultralytics is AGPL-3.0, your '
+            'decision): pip install ultralytics onnx onnxslim, or on another machine `yolo export '
+            f'model={path.name} format=onnx opset=17`, and give its .onnx')
+    # It would pip install what it misses while the robot waits, report its use to its makers, and
+    # name files that are gone.
+    for name, value in (('AUTOINSTALL', 'false'), ('OFFLINE', 'true'), ('VERBOSE', 'false')):
+        os.environ.setdefault(f'YOLO_{name}', value)
+    copy = path
+    try:
+        # It writes beside the checkpoint, where the user may have an .onnx of that name; and to
+        # the standard output, where a report may have to be.
+        with TemporaryDirectory(prefix='aitable-') as folder, redirect_stdout(sys.stderr):
+            from ultralytics import YOLO as Yolo  # noqa: N811
 
-    # It writes beside the checkpoint, where the user may have an .onnx of that name.
-    with TemporaryDirectory(prefix='aitable-') as folder:
-        copy = Path(folder) / path.name
-        try:
+            copy = Path(folder) / 'model.pt'  # to it, a name with ? or an upper-case .PT is none
             shutil.copyfile(path, copy)
             made = Yolo(str(copy)).export(format='onnx', opset=17, imgsz=640, dynamic=False)
             content = Path(made).read_bytes()
-        except Exception as error:  # whatever a foreign checkpoint and library raise
-            raise InputError(f'{path}: ultralytics cannot export it: {error}') from None
+    except Exception as error:  # whatever a foreign checkpoint and library raise
+        why = one_line(error).replace(str(copy), path.name).removeprefix('ERROR ❌️ ').rstrip('.')
+        raise InputError(f'{path}: ultralytics cannot export it: {why}; update ultralytics, or '
+                         'export it where it was trained and give the .onnx') from None
     write_atomically(output, content)
     return output
 

@@ -75,7 +75,8 @@ class PythonToolchain:
                 builder = tensorrt.Builder(logger())
                 network = _parsed(tensorrt, builder, prepared, engine)
                 config = builder.create_builder_config()
-                feed = Feed(prepared.calibrator, device) if prepared.calibrator else None
+                feed = Feed(
+                    prepared.calibrator, device, progress) if prepared.calibrator else None
                 calibrator = _configure(
                     builder, network, config, prepared, options, tactics, feed)
                 set_progress(config, progress)
@@ -138,14 +139,17 @@ def _configure(
 class Feed:
     """Brings batches for calibration onto the GPU; what ``tensorrt_callbacks.Batches`` asks for."""
 
-    def __init__(self, calibration: CalibrationBatches, device: Device) -> None:
+    def __init__(
+        self, calibration: CalibrationBatches, device: Device, progress: Progress,
+    ) -> None:
         self.batch_size = calibration.batch_size
-        self._calibration, self._device = calibration, device
+        self._calibration, self._device, self._progress = calibration, device, progress
         self._held: dict[str, tuple[Memory, Pinned]] = {}
         self._stream = device.stream()
 
     def next_batch(self, names: list[str]) -> list[int] | None:
         """Return the addresses of the next batch, in the order of the names."""
+        self._progress.phase('calibrating', 0, 0)
         batch = self._calibration.next()
         if batch is None:
             return None

@@ -21,10 +21,7 @@ from aitable_ros.nodes.composition import component_class
 from aitable_ros.nodes.composition import Composition
 from aitable_ros.nodes.model_paths import refusal
 from aitable_ros.nodes.model_paths import SWITCH
-
-TYPE_DESCRIPTIONS = 'start_type_description_service'
-"""rclpy's parameter, from Jazzy on. The service that it starts leaves 93 kB behind when its node is
-destroyed (rclpy 9.1.2; all else of a node leaves 2.5), so components have it only when asked."""
+from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 
 
 class Container(Node):  # type: ignore[misc]

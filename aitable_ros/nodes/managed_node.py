@@ -41,6 +41,7 @@ from aitable_ros.nodes.diagnostics import PERIOD_S
 from aitable_ros.nodes.image_codec import ImageError
 from aitable_ros.nodes.model_keeper import ModelKeeper
 from aitable_ros.nodes.parameters import NodeParameters
+from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 from aitable_ros.nodes.report import report_on
 from aitable_ros.nodes.statistics import Statistics
 from aitable_ros.nodes.watchdog import Change
@@ -216,6 +217,12 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         """Images that came while the model was busy, since configure."""
         worker = self._worker
         return worker.dropped if worker else 0
+
+    def declare_parameter(self, name: str, *args: Any, **kwargs: Any) -> Parameter:
+        """Declare it; rclpy's own that says whether to describe types is False by default."""
+        if name == TYPE_DESCRIPTIONS and args:
+            args = (False, *args[1:])
+        return super().declare_parameter(name, *args, **kwargs)
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all or none; a parameter that cannot be set says how it can."""

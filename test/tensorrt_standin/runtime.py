@@ -187,20 +187,29 @@ class CudaEngine:
 class EngineInspector:
     """Tells of an engine's layers what it was built to tell."""
 
+    execution_context: Any = None
+
     def __init__(self, engine: CudaEngine) -> None:
         self._engine = engine
 
     def get_engine_information(self, format: Any) -> str:
         plan = self._engine._plan
-        if plan.verbosity == 'DETAILED':
-            layers: list[Any] = [{
-                'Name': layer.get('Name', ''),
-                'Outputs': [{'Format/Datatype':
-                             f"Row major linear {layer.get('Precision', 'FP32')} format"}],
-            } for layer in plan.layers]
-        else:
-            layers = [layer.get('Name', '') for layer in plan.layers]
-        return json.dumps({'Layers': layers, 'Bindings': list(self._engine._io)}, indent=2)
+        if plan.verbosity != 'DETAILED':
+            return json.dumps({'Layers': [layer.get('Name', '') for layer in plan.layers],
+                               'Bindings': list(self._engine._io)}, indent=2)
+        layers = []
+        for layer in plan.layers:
+            precision = layer.get('Precision', 'FP32')
+            stored = (f'Row major linear {precision} format' if not plan.profiles
+                      else 'N/A due to dynamic shapes')
+            ends = [{'Name': 'a', 'Location': 'Device', 'Format/Datatype': stored}]
+            weights = {'FP32': 'Float', 'FP16': 'Half'}.get(precision, precision)
+            layers.append({
+                'Name': layer.get('Name', ''), 'LayerType': 'CaskConvolution', 'Inputs': ends,
+                'Outputs': ends, 'Weights': {'Type': weights, 'Count': 72},
+                'Metadata': '[ONNX Layer: one]SEPARATOR[ONNX Layer: two]'})
+        text = json.dumps({'Layers': layers, 'Bindings': list(self._engine._io)}, indent=2)
+        return text.replace('SEPARATOR', '\x1e')  # as the real one does: it is no JSON
 
 
 @stands_for('IExecutionContext')
