@@ -3,7 +3,8 @@
 """
 Leave TensorRT running on an NVIDIA GPU and see whether it stays as it was.
 
-``python benchmarks/gpu_soak.py cycles ENGINE`` opens, runs and closes an engine 1,000 times;
+``python benchmarks/gpu_soak.py cycles ENGINE`` opens, runs and closes an engine 1,000 times, and
+with ``--cycle`` only a part of that, to see which part holds on to something;
 ``... threads ENGINE ENGINE --minutes 10`` runs several at once on one GPU, a thread each. Both
 read the process's and the GPU's memory, and exit with 1 where something grew, an answer changed or
 a run failed.
@@ -12,7 +13,9 @@ a run failed.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 import faulthandler
+from functools import partial
 import json
 from pathlib import Path
 import sys
@@ -66,8 +69,50 @@ def differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return any(not np.array_equal(one[name], other[name]) for name in one)
 
 
+def backend_cycle(engine: Path, **options: Any) -> dict[str, Any]:
+    """Open, run twice (the second time as a CUDA graph) and close; return the outputs."""
+    from aitable_ros.inference.tensorrt import TensorRTBackend
+
+    with TensorRTBackend(engine, **options) as backend:
+        inputs = inputs_of(backend, 1)
+        backend.infer(inputs)
+        return backend.infer(inputs)
+
+
+def bare_cycle(engine: Path, contexts: int = 1) -> dict[str, Any]:
+    """TensorRT and nothing of ours: load the engine, make a context, let both go."""
+    import tensorrt
+
+    from aitable_ros.inference.cuda import primary_context
+    from aitable_ros.inference.tensorrt_log import logger
+
+    with primary_context(0):
+        runtime = tensorrt.Runtime(logger())
+        loaded = runtime.deserialize_cuda_engine(engine.read_bytes())
+        for _ in range(contexts):
+            loaded.create_execution_context()
+        del loaded, runtime
+    return {}
+
+
+def memory_cycle(engine: Path) -> dict[str, Any]:
+    """CUDA and nothing of TensorRT: a stream, memory of the GPU, pinned memory."""
+    from aitable_ros.inference.cuda import primary_context
+
+    with primary_context(0) as device:
+        for item in (device.stream(), device.allocate(1 << 20), device.pin(1 << 20)):
+            device.free(item)
+    return {}
+
+
+CYCLES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    'all': backend_cycle, 'without graph': partial(backend_cycle, graphs=False),
+    'engine and context': bare_cycle, 'engine': partial(bare_cycle, contexts=0),
+    'memory': memory_cycle}
+
+
 def cycles(args: argparse.Namespace) -> dict[str, Any]:
-    """Open, run twice (the second time as a CUDA graph) and close."""
+    """Do it again and again."""
     from aitable_ros.inference.tensorrt import TensorRTBackend
 
     samples: list[dict[str, float]] = []
@@ -78,7 +123,7 @@ def cycles(args: argparse.Namespace) -> dict[str, Any]:
     def result(done: int) -> dict[str, Any]:
         grown = growth(samples)
         return {
-            'engine': args.engines[0].name, 'cycles': done, 'seconds': _since(begin),
+            'engine': args.engines[0].name, 'cycle': args.cycle, 'cycles': done, 'seconds': _since(begin),
             'wrong_answers': wrong, 'growth_after_settling': grown, 'samples': samples,
             'passed': not wrong and grown['rss_mb'] < MOST_RSS_MB
             and grown['gpu_mb'] < MOST_GPU_MB}
@@ -86,12 +131,9 @@ def cycles(args: argparse.Namespace) -> dict[str, Any]:
     # one stays open, and with it the context, so that the GPU's memory can be read
     with TensorRTBackend(args.engines[0]):
         for cycle in range(args.cycles):
-            with TensorRTBackend(args.engines[0]) as backend:
-                inputs = inputs_of(backend, 1)
-                for _ in range(2):
-                    answer = backend.infer(inputs)
-                first = first or answer
-                wrong += differ(first, answer)
+            answer = CYCLES[args.cycle](args.engines[0])
+            first = first or answer
+            wrong += differ(first, answer)
             if cycle % max(1, args.cycles // 50) == 0 or cycle == args.cycles - 1:
                 samples.append(sample(cycle=cycle))
                 write(args, {**result(cycle + 1), 'running': True})
@@ -192,6 +234,7 @@ def main() -> int:
     parser.add_argument('what', choices=('cycles', 'threads'))
     parser.add_argument('engines', nargs='+', type=Path, metavar='ENGINE')
     parser.add_argument('--cycles', type=int, default=1000)
+    parser.add_argument('--cycle', choices=CYCLES, default='all', help='what one is')
     parser.add_argument('--minutes', type=float, default=10)
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--output', type=Path)
