@@ -123,8 +123,9 @@ def cycles(args: argparse.Namespace) -> dict[str, Any]:
     def result(done: int) -> dict[str, Any]:
         grown = growth(samples)
         return {
-            'engine': args.engines[0].name, 'cycle': args.cycle, 'cycles': done, 'seconds': _since(begin),
-            'wrong_answers': wrong, 'growth_after_settling': grown, 'samples': samples,
+            'engine': args.engines[0].name, 'cycle': args.cycle, 'cycles': done,
+            'seconds': _since(begin), 'wrong_answers': wrong,
+            'growth_after_settling': grown, 'samples': samples,
             'passed': not wrong and grown['rss_mb'] < MOST_RSS_MB
             and grown['gpu_mb'] < MOST_GPU_MB}
 

@@ -333,7 +333,7 @@ def test_int8_gets_its_name_only_with_a_report(tensorrt, home, tmp_path, capsys)
 
 
 @pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
-def test_calibration_is_fed_and_kept(tensorrt, home, tmp_path):
+def test_calibration_is_fed_and_kept(tensorrt, home, tmp_path, capsys):
     if tensorrt.real:
         pytest.skip('the real one does not tell what it was told')
     noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
@@ -342,6 +342,7 @@ def test_calibration_is_fed_and_kept(tensorrt, home, tmp_path):
                str(tmp_path / 'faces.npz'), '--calibration-cache', str(tmp_path / 'cache')]
     assert main(command) == 0
     assert standin.BUILDS[-1].calibration == {'batch_size': 8, 'batches': 5, 'cached': False}
+    assert 'fer_int8.engine: calibrating (' in capsys.readouterr().err
     assert main(command) == 0
     assert standin.BUILDS[-1].calibration['cached'] is True
     assert tensorrt.gpu.left() == []
