@@ -67,25 +67,16 @@ def inference_hangs_3_s(rig: Rig) -> None:
     rig.well_again()
 
 
-@fault('a run of the face mesh never returns; at the ERROR cleanup, configure, activate',
-       keeps=False, lines=14, level=2, threads=4)
+@fault('a run of the face mesh never returns: another is opened in its place', keeps=False,
+       lines=14, level=2, threads=4)
 def inference_hangs_forever(rig: Rig) -> None:
-    """Diagnostics ask for it after 5 s; the others must not wait."""
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
+    """It is found after 5 s; the others must not wait."""
     with rig.fault():
         rig.tell(do='hang', model='facemesh', times=1, seconds=3600.0)
         rig.until(lambda: rig.levels().get('fatigue') == 2, 15.0, 'ERROR in /diagnostics')
         faces = len(rig.ears.faces)
         rig.wait(2.0)
         rig.extra['faces_per_s_meanwhile'] = (len(rig.ears.faces) - faces) / 2.0
-        for transition in (
-                Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
-                Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            done = rig.call(ChangeState, 'fatigue/change_state', ChangeState.Request(
-                transition=Transition(id=transition)), 30.0)
-            assert done.success, f'transition {transition} refused'
     rig.well_again()
 
 

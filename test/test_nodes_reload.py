@@ -25,7 +25,9 @@ from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.nodes import managed_node
 from aitable_ros.nodes import model_keeper
+from aitable_ros.nodes import report
 from aitable_ros.nodes.worker import Worker
 
 
@@ -220,25 +222,87 @@ def test_failure_is_an_error_in_diagnostics(graph, portrait, monkeypatch):
     assert 'device lost' in status.message
 
 
-def test_a_model_that_hangs_is_told_and_holds_nothing_up(graph, portrait, monkeypatch, capfd):
-    for module in (shared, model_keeper):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Take a model for hung after a second."""
+    for module in (shared, model_keeper, managed_node, report):
         monkeypatch.setattr(module, 'HUNG_AFTER_S', 1.0)
-    monkeypatch.setattr('aitable_ros.nodes.managed_node.HUNG_AFTER_S', 1.0)
-    monkeypatch.setattr('aitable_ros.nodes.report.HUNG_AFTER_S', 1.0)
     monkeypatch.setattr(Worker.stop, '__defaults__', (1.0,))  # it does not wait longer
-    _load(graph)
-    _see(graph, portrait)
+
+
+def _hang(graph, monkeypatch):
+    """Let the model that runs now hang; return what ends that."""
     free, stuck = threading.Event(), graph.fatigue._worker.call(
         lambda stage: stage._backend._backend)
-    _failing(
-        monkeypatch, OnnxRuntimeBackend, lambda backend: backend is stuck and not free.wait(60))
+    _failing(monkeypatch, type(stuck), lambda backend: backend is stuck and not free.wait(60))
+    return free
+
+
+def test_a_model_that_hangs_is_left_behind_and_the_chain_goes_on(
+        graph, portrait, impatient, monkeypatch, capfd):
+    _load(graph, backend='auto')
+    assert _see(graph, portrait).backend == 'openvino'
+    old = graph.fatigue._worker
+    free = _hang(graph, monkeypatch)
+    assert _go_on(graph, portrait, lambda: graph.fatigue._worker is not old)
+    assert graph.fatigue.dropped >= 3, 'dropped, not queued'
+    assert _see(graph, portrait).backend == 'onnxruntime'
+    assert len(_lines(capfd, 'has not returned')) == 1
+    free.set()
+    old._thread.join(10)
+    assert not old._thread.is_alive()
+    assert _see(graph, portrait).backend == 'onnxruntime'
+    assert graph.fatigue.keeper.failures == 0
+
+
+def test_a_model_that_hangs_is_opened_anew_where_there_is_no_other(
+        graph, portrait, impatient, monkeypatch):
+    _load(graph)
+    _see(graph, portrait)
+    old = graph.fatigue._worker
+    free = _hang(graph, monkeypatch)
+    assert _go_on(graph, portrait, lambda: graph.fatigue._worker is not old)
+    assert _see(graph, portrait).backend == 'onnxruntime'
+    free.set()
+
+
+def test_a_model_that_returns_late_is_kept(graph, portrait, impatient, monkeypatch, capfd):
+    """While another is being opened; people stay known."""
+    _load(graph)
+    _see(graph, portrait)
+    worker, opening = graph.fatigue._worker, threading.Event()
+    free = _hang(graph, monkeypatch)
+    make = graph.fatigue._make_worker
+
+    def slowly(avoid):
+        opening.set()
+        free.wait(20)
+        while worker.busy_s > 0.5:
+            time.sleep(0.01)
+        return make(avoid)
+    monkeypatch.setattr(graph.fatigue, '_make_worker', slowly)
+    assert _go_on(graph, portrait, opening.is_set)
+    free.set()
+    assert _go_on(graph, portrait, lambda: not any(
+        thread.name == 'fatigue_replace' for thread in threading.enumerate()))
+    assert graph.fatigue._worker is worker
+    assert _see(graph, portrait) is not None
+    assert graph.spin(lambda: graph.fatigue._hung is None, 5.0)
+    assert _lines(capfd, 'the model has returned')
+
+
+def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
+        graph, portrait, impatient, monkeypatch, capfd):
+    monkeypatch.setattr(managed_node, 'MOST_LEFT_BEHIND', 0)
+    _load(graph)
+    _see(graph, portrait)
+    free = _hang(graph, monkeypatch)
     assert _go_on(graph, portrait, lambda: graph.fatigue._hung)
     graph.heard['/diagnostics'].clear()
     assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4, 5.0)
     status = _status(graph, 'fatigue')
     assert status.level == DiagnosticStatus.ERROR
     assert 'has not returned' in status.message
-    assert graph.fatigue.dropped >= 3, 'dropped, not queued'
     assert len(_lines(capfd, 'has not returned')) == 1
     assert 'does not return' in _reload(graph, 'facemesh_468').message
     for transition in (

@@ -33,7 +33,7 @@ OPTIONAL = {'hri_msgs'}
 # a ground floor, where inference looks names up, and a workshop, which runs what it makes.
 RANK = {
     '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
-    'drawing': 2, 'picture_header': 0,
+    'drawing': 2, 'picture_header': 0, 'stopping': 0,
     'models.catalogue': 2, 'models.store': 2, 'models.convert': 2, 'inference': 3, 'face': 4,
     'emotion': 4, 'fatigue': 5, 'models': 6, 'pipeline': 6, 'nodes': 7, 'evaluation': 7, 'tools': 8,
     'models.crops': 8,

@@ -212,6 +212,12 @@ class SharedModels:
         with self._lock:
             return tuple(self._shared)
 
+    @property
+    def hung_keys(self) -> tuple[ModelKey, ...]:
+        """Those in which a run has not come back."""
+        with self._lock:
+            return tuple(key for key, shared in self._shared.items() if shared.hung)
+
     def load(self, key: ModelKey, make: Callable[[], Backend]) -> Backend:
         """Borrow the model of that key, made with ``make`` if it is not there."""
         with self._lock:

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 import os
 import re
-import signal
 import sys
-from threading import Event
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import environment
+from aitable_ros.stopping import StopSignal
 
 if TYPE_CHECKING:
     from aitable_ros.nodes.composition import Composition
@@ -150,13 +148,7 @@ def _main(
     arguments: Sequence[Callable[[argparse.ArgumentParser], None]] = (),
 ) -> int:
     """Run a program to its end; returns its exit status."""
-    stop = Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    stop = StopSignal()
     parent = os.getppid()
     command = list(sys.argv[1:] if argv is None else argv)
     own, ros = _split(command)
@@ -179,7 +171,7 @@ def _main(
 
 def _run(
     load: Callable[[Composition, argparse.Namespace], None],
-    args: argparse.Namespace, ros: list[str], stop: Event, parent: int,
+    args: argparse.Namespace, ros: list[str], stop: StopSignal, parent: int,
 ) -> int:
     import rclpy
     from rclpy.logging import get_logger

@@ -10,6 +10,8 @@ forgets the people, cleanup frees the model. Results are published from the work
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -39,6 +41,7 @@ from aitable_ros.nodes import qos
 from aitable_ros.nodes.diagnostics import Diagnostics
 from aitable_ros.nodes.diagnostics import PERIOD_S
 from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.nodes.model_keeper import GAP_S
 from aitable_ros.nodes.model_keeper import ModelKeeper
 from aitable_ros.nodes.parameters import NodeParameters
 from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
@@ -58,6 +61,9 @@ TWIN_TICKS = 3
 """Seconds from one look for a node of the same name to the next."""
 CONFIGURE_S = 2.0
 """So long a parameter waits for the image in hand before it is refused."""
+MOST_LEFT_BEHIND = 3
+"""So many models that do not return are replaced until the node is configured again: each stays in
+memory with its thread, and where three hang it is not the model."""
 
 Result = TypeVar('Result')
 
@@ -120,7 +126,9 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
             self._worker: Worker[Any, Any] | None = None
             self._active = False
             self._failure = ''
-            self._hung = False
+            self._handover = Lock()  # of the worker, against a transition
+            self._hung: Worker[Any, Any] | None = None
+            self._left_behind = 0
             self._ticks = 0
             self._logged: dict[str, float] = {}
             self._outputs: list[Any] = []
@@ -247,12 +255,10 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         self._failure = ''
         self.statistics = Statistics()
         self.keeper.start()
+        self._left_behind = 0
         try:
             self._release()  # what a transition that failed has left
-            options = self.parameters[self.OPTIONS]
-            worker: Worker[Any, Any] = Worker(
-                self.get_name(), lambda: self._open(options, {}), self._handle, self._step_failed)
-            worker.start()
+            worker = self._make_worker({})
             self._worker = worker
             worker.call(self.keeper.runs)
             self._make_publishers()
@@ -323,10 +329,11 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         try:
             self._silence()
         finally:
-            worker, self._worker = self._worker, None
+            with self._handover:
+                worker, self._worker = self._worker, None
             if worker is not None and not worker.stop():
                 self.get_logger().error('the model does not return; its thread is left behind')
-            self._hung = False
+            self._hung = None
             while self._outputs:
                 self.destroy_lifecycle_publisher(self._outputs.pop())
 
@@ -391,11 +398,22 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         stage: Stage = self.STAGE.open(options, SHARED.load, avoid)
         return stage
 
+    def _make_worker(self, avoid: Avoid) -> Worker[Any, Any]:
+        """Open the stage on a thread of its own."""
+        options = self.parameters[self.OPTIONS]
+        worker: Worker[Any, Any] = Worker(
+            self.get_name(), lambda: self._open(options, avoid), self._handle, self._step_failed)
+        worker.start()
+        return worker
+
     def _handle(self, stage: Any, item: Any) -> None:
         self._step(stage, item)
-        self.keeper.answered()
+        if self._worker is not None and self._worker.is_current:
+            self.keeper.answered()
 
     def _step_failed(self, error: Exception) -> None:
+        if self._worker is None or not self._worker.is_current:
+            return  # of a model that was left behind
         self.statistics.failed()
         self._complain(
             type(error).__name__, f'image not answered: {type(error).__name__}: {error}')
@@ -463,14 +481,50 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
             self._resubscribe()
 
     def _watch_model(self) -> None:
-        hung = self.busy_s > HUNG_AFTER_S
-        if hung and not self._hung:
+        """Leave behind what does not return: no thread can be ended from outside."""
+        worker, before = self._worker, self._hung
+        hung = worker is not None and worker.busy_s > HUNG_AFTER_S
+        self._hung = worker if hung else None
+        if hung and worker is not before:
+            more = self._left_behind < MOST_LEFT_BEHIND
             self.get_logger().error(
-                f'the model has not returned for {self.busy_s:.0f} s; images are dropped until it '
-                'does; a cleanup leaves it behind')
-        elif self._hung and not hung:
+                f'the model has not returned for {self.busy_s:.0f} s; images are dropped until '
+                + ('another has been opened in its place' if more else
+                   'it does; clean the node up and configure it again'))
+            if more:
+                self._left_behind += 1
+                Thread(target=self._replace_worker, args=(worker,),
+                       name=f'{self.get_name()}_replace', daemon=True).start()
+        elif before is not None and not hung and worker is before:
             self.get_logger().info('the model has returned')
-        self._hung = hung
+
+    def _replace_worker(self, hung: Worker[Any, Any]) -> None:
+        """
+        Open the stage anew, without the model that hangs or at the chain's end with it.
+
+        On a thread of its own: with a lost GPU, loading may hang as well. People are forgotten; who
+        they were is in the stage that is left behind.
+        """
+        try:
+            worker = self.keeper.without_hung(self._make_worker)
+        except Exception as error:
+            self.get_logger().error(f'nothing takes the place of the model that hangs: {error}; '
+                                    'clean the node up and configure it again')
+            return
+        with suppress(Exception):  # not alone because of a picture of nothing
+            worker.call(self._rehearse, GAP_S)
+        with self._handover:
+            wanted = self._worker is hung and hung.busy_s > HUNG_AFTER_S
+            if wanted:
+                worker.dropped += hung.dropped
+                self._worker = worker
+        if not wanted:  # it has returned, or the node was cleaned up
+            worker.stop()
+            return
+        hung.stop(0.0)
+        with suppress(WorkerStoppedError):
+            worker.call(self.keeper.runs)
+            self.keeper.tell()
 
     def _look_for_twin(self) -> None:
         """Say once that another node has this one's name: services and parameters reach either."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from threading import Thread
 from typing import Any
+from typing import TypeVar
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -34,6 +35,7 @@ GAP_S = 10.0
 """So long an exchange waits for the image in hand; the slowest model takes 0.1 s."""
 
 Open = Callable[[Any, Avoid], Any]
+Made = TypeVar('Made')
 
 
 class ModelKeeper:
@@ -130,6 +132,20 @@ class ModelKeeper:
             Thread(
                 target=self._replace, args=(error,), name='replace_model', daemon=True).start()
 
+    def without_hung(self, make: Callable[[Avoid], Made]) -> Made:
+        """
+        Make something of the chain without the models that hang; at its end, of all of it anew.
+
+        :raises Exception: neither can be
+        """
+        for key in SHARED.hung_keys:
+            self._avoid[key.entry, key.runtime] = 'did not return while it ran'
+        try:
+            return make(self._avoid)
+        except Exception:
+            self._avoid = {}
+            return make({})
+
     def _replace(self, failure: ModelFailure) -> None:
         """Walk the chain without what fails; at its end, load the same anew."""
         key = failure.key
@@ -160,7 +176,7 @@ class ModelKeeper:
                 raise WorkerStoppedError('the node is not configured')
             if worker.busy_s > HUNG_AFTER_S:
                 raise RuntimeError(
-                    'the running model does not return; clean the node up and configure it again')
+                    'the running model does not return; try again when the log tells what runs')
             fresh = self._open(options, avoid)
             try:
                 self._rehearse(fresh)

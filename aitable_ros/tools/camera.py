@@ -20,9 +20,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from select import select
-import signal
 import sys
-from threading import Event
 import time
 from typing import Any
 from typing import TextIO
@@ -31,6 +29,7 @@ import cv2
 import numpy as np
 
 from aitable_ros.errors import InputError
+from aitable_ros.stopping import StopSignal
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.clip import SIZES
 from aitable_ros.types import Frame
@@ -119,7 +118,7 @@ def check_rate(rate: float) -> None:
 
 
 def play(
-    frames: Iterable[Frame], publisher: _Publisher, stop: Event, *, paced: bool,
+    frames: Iterable[Frame], publisher: _Publisher, stop: StopSignal, *, paced: bool,
     seconds: float | None = None, rate: float = 1.0,
 ) -> int:
     """
@@ -245,7 +244,7 @@ def _run(args: argparse.Namespace) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    stop = _stop_on_signals()
+    stop = StopSignal()
     cv2.setNumThreads(1)  # one core must stay for the nodes
     check_rate(args.rate)
     if args.rate != 1 and not args.keep_stamps:
@@ -284,21 +283,13 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _gate_opens(stop: Event) -> bool:
+def _gate_opens(stop: StopSignal) -> bool:
     """Wait for a line on standard input; False where there comes none any more."""
     while not stop.is_set():
         readable, _, _ = select([sys.stdin], [], [], 0.1)
         if readable:
             return bool(sys.stdin.readline())
     return False
-
-
-def _stop_on_signals() -> Event:
-    """Return an event that SIGINT and SIGTERM set: to be asked to end is a good end."""
-    stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 if __name__ == '__main__':
