@@ -20,12 +20,12 @@ from tensorrt_standin.surface import StandInError
 from tensorrt_standin.surface import VERSIONS
 from test_inference_backends import convolution
 
-from aitable_ros.inference.cuda import CudaError
-from aitable_ros.inference.cuda import Device
 from aitable_ros.inference.cuda import device
-from aitable_ros.inference.cuda import Gpu
 from aitable_ros.inference.cuda import gpu
 from aitable_ros.inference.cuda import primary_context
+from aitable_ros.inference.cuda_device import CudaError
+from aitable_ros.inference.cuda_device import Device
+from aitable_ros.inference.cuda_device import Gpu
 from aitable_ros.inference.cuda_pycuda import PyCuda
 from aitable_ros.inference.cuda_python import CudaPython
 from aitable_ros.inference.sidecar import Machine

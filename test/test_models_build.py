@@ -36,7 +36,7 @@ from aitable_ros.inference.tensorrt import TensorRTBackend
 from aitable_ros.models import build as build_module
 from aitable_ros.models import recipes
 from aitable_ros.models.build import build
-from aitable_ros.models.build import BuildOptions
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.progress import Progress
 from aitable_ros.models.recipes import engine_path
 from aitable_ros.models.recipes import of_catalogue

@@ -25,7 +25,7 @@ from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.tensorrt_version import trtexec_version
-from aitable_ros.models.build import BuildOptions
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import Prepared
 from aitable_ros.models.trtexec import arguments
 from aitable_ros.models.trtexec import find_trtexec

@@ -289,13 +289,13 @@ class Robot:
 
 @pytest.fixture
 def empty_room(tmp_path: Path) -> Path:
-    """Return a short film of nobody."""
+    """Return six seconds of nobody; a person is lost after one."""
     import cv2
     import numpy as np
 
     path = tmp_path / 'nobody.mp4'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 20, (640, 360))
-    for _ in range(20):
+    for _ in range(120):
         writer.write(np.full((360, 640, 3), 90, np.uint8))
     writer.release()
     return path

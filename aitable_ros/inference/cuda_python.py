@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.inference.cuda import BLOCKING_EVENT
-from aitable_ros.inference.cuda import check
-from aitable_ros.inference.cuda import cuda_version
-from aitable_ros.inference.cuda import CudaError
-from aitable_ros.inference.cuda import Device
-from aitable_ros.inference.cuda import driver_error
-from aitable_ros.inference.cuda import Gpu
-from aitable_ros.inference.cuda import Memory
-from aitable_ros.inference.cuda import NON_BLOCKING
-from aitable_ros.inference.cuda import Pinned
-from aitable_ros.inference.cuda import Stream
-from aitable_ros.inference.cuda import version
+from aitable_ros.inference.cuda_device import BLOCKING_EVENT
+from aitable_ros.inference.cuda_device import check
+from aitable_ros.inference.cuda_device import cuda_version
+from aitable_ros.inference.cuda_device import CudaError
+from aitable_ros.inference.cuda_device import Device
+from aitable_ros.inference.cuda_device import driver_error
+from aitable_ros.inference.cuda_device import Gpu
+from aitable_ros.inference.cuda_device import Memory
+from aitable_ros.inference.cuda_device import NON_BLOCKING
+from aitable_ros.inference.cuda_device import Pinned
+from aitable_ros.inference.cuda_device import Stream
+from aitable_ros.inference.cuda_device import version
 
 
 class Driver:

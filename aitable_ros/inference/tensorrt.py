@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
-from aitable_ros.inference.cuda import CudaError
-from aitable_ros.inference.cuda import Device
 from aitable_ros.inference.cuda import device
-from aitable_ros.inference.cuda import Memory
-from aitable_ros.inference.cuda import Pinned
-from aitable_ros.inference.cuda import Stream
+from aitable_ros.inference.cuda_device import CudaError
+from aitable_ros.inference.cuda_device import Device
+from aitable_ros.inference.cuda_device import Memory
+from aitable_ros.inference.cuda_device import Pinned
+from aitable_ros.inference.cuda_device import Stream
 from aitable_ros.inference.loaded import LoadedModel
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors

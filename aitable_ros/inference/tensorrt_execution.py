@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.inference.cuda import Pinned
-from aitable_ros.inference.cuda_python import Graph
+from aitable_ros.inference.cuda_device import Graph
+from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec

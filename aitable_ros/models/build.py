@@ -10,8 +10,6 @@ the end, so that an interrupted or failed build leaves what was there.
 from __future__ import annotations
 
 from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +25,7 @@ from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import preparation
 from aitable_ros.models.prepare import prepare
 from aitable_ros.models.progress import Progress
@@ -34,111 +33,6 @@ from aitable_ros.models.store import put_in_place
 from aitable_ros.models.store import unwritable
 from aitable_ros.models.toolchain import Toolchain
 from aitable_ros.models.toolchain import toolchain
-
-PRECISIONS = ('fp32', 'fp16', 'int8')
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """
-    What the user asks of a build; each field is ``aitable models build``'s option of that name.
-
-    :param max_batch: all faces of a frame run in one batch; the pipeline follows up to 4 by default
-    :param workspace_mib: scratch memory a layer may take; 0 leaves it to TensorRT
-    :param timing_cache: what builds measured, shared by all; None: one a GPU and version in the
-        models' folder
-    :param dla_core: None: the GPU
-    :param builder_level: None: TensorRT's own, 3
-    :param aux_streams: None: TensorRT decides; 0 also makes a CUDA graph simpler
-    :param exclude_from_fp16: further ONNX nodes that stay fp32 (names, operators or patterns):
-        those that compute with coordinates do anyway
-    :param tf32: let fp32 convolutions run in TF32
-    :param external_tactics: False: no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to 9)
-    :param quantization: ``entropy``, ``qdq``, or ``auto``: the first up to 9, the second from 10
-    :param calibration_method: of ``qdq``: ``entropy``, ``percentile`` or ``minmax``
-    :param spare: of ``qdq``: so many layers, the most sensitive ones, stay out of int8; any makes
-        ``auto`` mean ``qdq``
-    :param calibration_dir: images, videos or a bag
-    :param verify: such a folder to compare with the fp32 ONNX on, after the build
-    :param force: name an engine that is not as accurate as it should be all the same
-    """
-
-    precision: str = 'fp16'
-    min_batch: int = 1
-    opt_batch: int = 1
-    max_batch: int = 4
-    workspace_mib: int = 0
-    timing_cache: Path | None = None
-    dla_core: int | None = None
-    builder_level: int | None = None
-    aux_streams: int | None = None
-    sparse: bool = False
-    exclude_from_fp16: tuple[str, ...] = ()
-    tf32: bool = False
-    external_tactics: bool = True
-    quantization: str = 'auto'
-    calibration_method: str = 'entropy'
-    spare: int = 0
-    calibration_dir: Path | None = None
-    calibration_samples: int = 256
-    calibration_cache: Path | None = None
-    verify: Path | None = None
-    device_id: int = 0
-    verbose: bool = False
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InputError(f'--precision {self.precision}: there are {", ".join(PRECISIONS)}')
-        if not 1 <= self.min_batch <= self.opt_batch <= self.max_batch:
-            raise InputError(
-                f'--min-batch {self.min_batch}, --opt-batch {self.opt_batch}, --max-batch '
-                f'{self.max_batch}: they must not fall, and begin at 1')
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(f'--{name.replace("_", "-")} {value}: give {low} to {high}')
-        if self.dla_core is not None and (
-                self.precision == 'fp32' or self.min_batch != self.max_batch):
-            # with an open batch or in fp32 it takes nothing, and the GPU everything, unsaid
-            raise InputError('--dla-core goes with fp16 or int8 and one batch size: give '
-                             '--min-batch, --opt-batch and --max-batch the same number')
-        if self.exclude_from_fp16 and self.precision == 'fp32':
-            raise InputError('--exclude-from-fp16 goes with --precision fp16 or int8')
-
-    def shaping(self) -> dict[str, Any]:
-        """Return what decides how the engine comes out, as JSON has it."""
-        found = {name: value for name, value in asdict(self).items() if name not in _PASSING}
-        return {name: list(value) if isinstance(value, tuple) else
-                str(value) if isinstance(value, Path) else value
-                for name, value in found.items()}
-
-    def arguments(self) -> list[str]:
-        """Return the command line's options that make this one again."""
-        words = []
-        for item in fields(self):
-            value = getattr(self, item.name)
-            option = '--' + item.name.replace('_', '-')
-            if item.name == 'precision':
-                words += [option, value]
-            elif item.name == 'external_tactics':
-                words += [] if value else ['--no-external-tactics']
-            elif item.name == 'exclude_from_fp16':
-                words += [option, *value] if value else []
-            elif value is True:
-                words.append(option)
-            elif value != item.default and value is not False:
-                words += [option, str(value)]
-        return words
-
-
-_RANGES = (
-    ('max_batch', 1, 256), ('workspace_mib', 0, 1 << 20), ('dla_core', 0, 15),
-    ('builder_level', 0, 5), ('aux_streams', 0, 16), ('calibration_samples', 1, 100_000),
-    ('spare', 0, 1000), ('device_id', 0, 63),
-)
-_PASSING = ('timing_cache', 'verify', 'verbose', 'force', 'device_id')
-"""Options that leave the engine as it is."""
 
 
 def build(

@@ -21,10 +21,10 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference.tensorrt_version import calibrates
 from aitable_ros.inference.tensorrt_version import typed_by_onnx
 from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.progress import Progress
 
 if TYPE_CHECKING:
-    from aitable_ros.models.build import BuildOptions
     from aitable_ros.models.calibrator import CalibrationBatches
 
 _PREPARING = ('half.py', 'prepare.py', 'quantize.py', 'simplify.py')

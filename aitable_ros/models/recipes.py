@@ -27,8 +27,8 @@ from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Sidecar
 from aitable_ros.models.build import build
-from aitable_ros.models.build import BuildOptions
 from aitable_ros.models.build import kept
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.catalogue import card as card_of
 from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home

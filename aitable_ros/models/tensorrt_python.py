@@ -18,6 +18,7 @@ from aitable_ros.inference.tensorrt_callbacks import set_progress
 from aitable_ros.inference.tensorrt_log import heard_by
 from aitable_ros.inference.tensorrt_log import logger
 from aitable_ros.inference.tensorrt_log import why
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.prepare import Prepared
 from aitable_ros.models.progress import interruptible
@@ -25,10 +26,9 @@ from aitable_ros.models.progress import Progress
 from aitable_ros.models.store import write_atomically
 
 if TYPE_CHECKING:
-    from aitable_ros.inference.cuda import Device
-    from aitable_ros.inference.cuda import Memory
-    from aitable_ros.inference.cuda import Pinned
-    from aitable_ros.models.build import BuildOptions
+    from aitable_ros.inference.cuda_device import Device
+    from aitable_ros.inference.cuda_device import Memory
+    from aitable_ros.inference.cuda_device import Pinned
     from aitable_ros.models.calibrator import CalibrationBatches
 
 _LOGGED = (

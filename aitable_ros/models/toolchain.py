@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.progress import Progress
 
 if TYPE_CHECKING:
-    from aitable_ros.models.build import BuildOptions
     from aitable_ros.models.prepare import Prepared
 
 

@@ -8,18 +8,15 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import driver_version
 from aitable_ros.inference.sidecar import Machine
+from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import Prepared
 from aitable_ros.models.progress import Progress
-
-if TYPE_CHECKING:
-    from aitable_ros.models.build import BuildOptions
 
 PLACES = (Path('/usr/src/tensorrt/bin/trtexec'),)
 """Where NVIDIA's Debian packages put it, outside of PATH."""

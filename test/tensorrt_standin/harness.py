@@ -104,7 +104,7 @@ class TensorRTHere:
         made = self._folder / key / path.name
         if not made.exists():
             from aitable_ros.models.build import build
-            from aitable_ros.models.build import BuildOptions
+            from aitable_ros.models.build_options import BuildOptions
 
             low, best, high = batches
             build(onnx, made, BuildOptions(

@@ -15,8 +15,8 @@ from typing import Any
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Sidecar
 from aitable_ros.models.build import build
-from aitable_ros.models.build import BuildOptions
-from aitable_ros.models.build import PRECISIONS
+from aitable_ros.models.build_options import BuildOptions
+from aitable_ros.models.build_options import PRECISIONS
 from aitable_ros.models.progress import shown
 from aitable_ros.models.recipes import build_all
 from aitable_ros.models.recipes import engine_path
