@@ -27,7 +27,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-PLUGINS = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 TOPICS = ('faces', 'fatigue', 'fatigue/events', 'emotion')
 LEAST_ANSWERED = 0.99
 AFTER_S = 1.5  # an event is told when the eyes are open again
@@ -45,6 +44,7 @@ def play(args: argparse.Namespace) -> dict[str, Any]:
     from aitable_msgs.msg import FatigueEvent
     from aitable_msgs.msg import FatigueState
     from aitable_ros.nodes.composition import compose
+    from aitable_ros.nodes.executables import PIPELINE
 
     rclpy.init()
     heard: dict[str, list[tuple[int, Any]]] = defaultdict(list)
@@ -52,7 +52,7 @@ def play(args: argparse.Namespace) -> dict[str, Any]:
     if args.params_file:
         arguments += ['--params-file', str(args.params_file)]
     begin = time.monotonic()
-    with compose(PLUGINS, cli_args=arguments) as nodes:
+    with compose(PIPELINE, cli_args=arguments) as nodes:
         loaded_s = time.monotonic() - begin
         camera = rclpy.create_node('camera')
         for topic, kind in zip(TOPICS, (FaceArray, FatigueState, FatigueEvent, Emotion)):

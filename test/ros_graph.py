@@ -23,6 +23,7 @@ from aitable_ros.nodes.messages import stamp_ns
 from aitable_ros.nodes.messages import time_message
 
 CAMERA = '/camera/image_raw'
+PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 
 
 class Graph:

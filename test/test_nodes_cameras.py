@@ -8,6 +8,7 @@ from ros_graph import Graph
 from ros_graph import image
 from ros_graph import parameter
 from ros_graph import picture
+from ros_graph import PIPELINE
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import Emotion
@@ -17,7 +18,6 @@ from aitable_ros.inference.shared import SHARED
 from aitable_ros.nodes import qos
 
 SIDES = ('left', 'right')
-PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 
 
 @pytest.fixture

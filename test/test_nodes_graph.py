@@ -17,6 +17,7 @@ from ros_graph import CAMERA
 from ros_graph import Graph
 from ros_graph import image
 from ros_graph import picture
+from ros_graph import PIPELINE
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
@@ -29,8 +30,6 @@ from aitable_msgs.srv import ReloadModel
 from aitable_ros.errors import InputError
 from aitable_ros.nodes.composition import compose
 from aitable_ros.nodes.composition import Composition
-
-PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 
 
 @pytest.fixture

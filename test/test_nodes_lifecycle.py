@@ -16,6 +16,7 @@ from ros_graph import Graph
 from ros_graph import image
 from ros_graph import parameter
 from ros_graph import picture
+from ros_graph import PIPELINE
 
 from aitable_msgs.msg import FatigueState
 from aitable_ros.inference.shared import SHARED
@@ -25,7 +26,6 @@ from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 SHUTDOWN = Transition.TRANSITION_ACTIVE_SHUTDOWN
-PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
 
 
 @pytest.fixture

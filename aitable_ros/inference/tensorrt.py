@@ -330,8 +330,8 @@ class TensorRTBackend(LoadedModel):
 
         with self._device.current():
             inspector = self._engine.create_engine_inspector()
-            for execution in self._executions.values():  # the last one ran last
-                inspector.execution_context = execution.context
+            if self._executions:  # then it may know the formats of the shapes that ran last
+                inspector.execution_context = next(reversed(self._executions.values())).context
             text: str = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
         return text
 

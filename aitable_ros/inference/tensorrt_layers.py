@@ -19,7 +19,7 @@ from typing import Any
 _TYPES = (
     ('int8', 'int8'), ('bf16|bfloat', 'bf16'), ('fp8', 'fp8'), ('fp16|half', 'fp16'),
     ('fp32|float', 'fp32'), ('int32', 'int32'), ('int64', 'int64'))
-_OF_TACTIC = re.compile(r'_(i8|bf16|f16|f32)(?=[a-z_]|\1)')
+_OF_TACTIC = re.compile(r'_(i8|bf16|f16|f32)(?=[a-z_])')
 """``sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize...``"""
 _SHORT = {'i8': 'int8', 'bf16': 'bf16', 'f16': 'fp16', 'f32': 'fp32'}
 
@@ -61,7 +61,7 @@ def precision_of(layers: Iterable[InspectedLayer]) -> str:
 def _precision(layer: dict[str, Any]) -> str:
     ends = layer.get('Inputs') or layer.get('Outputs') or [{}]
     weights = layer.get('Weights')
-    words = (ends[0].get('Format/Datatype', ''), ends[0].get('Datatype', ''),
+    words = (ends[0].get('Format/Datatype', ''),
              weights.get('Type', '') if isinstance(weights, dict) else '')
     for word in words:
         short = next((name for pattern, name in _TYPES if re.search(pattern, str(word), re.I)), '')

@@ -350,8 +350,13 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     @property
     def _publishing(self) -> bool:
         """Whether a step on the worker thread may publish: it may come back after a cleanup."""
+        return self._active and self._in_force
+
+    @property
+    def _in_force(self) -> bool:
+        """Whether the caller runs on the worker's thread, not on one that was left behind."""
         worker = self._worker
-        return self._active and worker is not None and worker.is_current
+        return worker is not None and worker.is_current
 
     def _offer(self, item: Any) -> None:
         """Give the worker an item."""
@@ -408,12 +413,12 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
 
     def _handle(self, stage: Any, item: Any) -> None:
         self._step(stage, item)
-        if self._worker is not None and self._worker.is_current:
+        if self._in_force:
             self.keeper.answered()
 
     def _step_failed(self, error: Exception) -> None:
-        if self._worker is None or not self._worker.is_current:
-            return  # of a model that was left behind
+        if not self._in_force:
+            return
         self.statistics.failed()
         self._complain(
             type(error).__name__, f'image not answered: {type(error).__name__}: {error}')
@@ -483,20 +488,23 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
     def _watch_model(self) -> None:
         """Leave behind what does not return: no thread can be ended from outside."""
         worker, before = self._worker, self._hung
-        hung = worker is not None and worker.busy_s > HUNG_AFTER_S
-        self._hung = worker if hung else None
-        if hung and worker is not before:
-            more = self._left_behind < MOST_LEFT_BEHIND
-            self.get_logger().error(
-                f'the model has not returned for {self.busy_s:.0f} s; images are dropped until '
-                + ('another has been opened in its place' if more else
-                   'it does; clean the node up and configure it again'))
-            if more:
-                self._left_behind += 1
-                Thread(target=self._replace_worker, args=(worker,),
-                       name=f'{self.get_name()}_replace', daemon=True).start()
-        elif before is not None and not hung and worker is before:
-            self.get_logger().info('the model has returned')
+        hung = worker if self.busy_s > HUNG_AFTER_S else None
+        self._hung = hung
+        if hung is None:
+            if before is not None and before is worker:
+                self.get_logger().info('the model has returned')
+            return
+        if hung is before:
+            return
+        more = self._left_behind < MOST_LEFT_BEHIND
+        self.get_logger().error(
+            f'the model has not returned for {self.busy_s:.0f} s; images are dropped until '
+            + ('another has been opened in its place' if more else
+               'it does; clean the node up and configure it again'))
+        if more:
+            self._left_behind += 1
+            Thread(target=self._replace_worker, args=(hung,),
+                   name=f'{self.get_name()}_replace', daemon=True).start()
 
     def _replace_worker(self, hung: Worker[Any, Any]) -> None:
         """

@@ -140,8 +140,14 @@ class ModelKeeper:
         """
         for key in SHARED.hung_keys:
             self._avoid[key.entry, key.runtime] = 'did not return while it ran'
+        return self._walk(make)
+
+    def _walk(self, make: Callable[[Avoid], Made]) -> Made:
+        """Make it without what failed; at the chain's end of all of it anew."""
         try:
             return make(self._avoid)
+        except (WorkerStoppedError, TimeoutError):
+            raise
         except Exception:
             self._avoid = {}
             return make({})
@@ -155,13 +161,7 @@ class ModelKeeper:
         SHARED.discard(key)
         self._avoid[key.entry, key.runtime] = f'failed while it ran: {failure}'
         try:
-            try:
-                self._exchange(self._options(), self._avoid)
-            except (WorkerStoppedError, TimeoutError):
-                raise
-            except Exception:
-                self._avoid = {}
-                self._exchange(self._options(), {})
+            self._walk(lambda avoid: self._exchange(self._options(), avoid))
         except WorkerStoppedError:
             return
         except Exception as error:
