@@ -174,6 +174,44 @@ def test_what_was_measured_is_used_again(tensorrt, home):
     assert len(list((home / 'timing').iterdir())) == 1
 
 
+@pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
+def test_a_timing_cache_that_tensorrt_cannot_read_is_no_error_of_the_build(tensorrt, home):
+    if tensorrt.real:
+        pytest.skip('needs a cache that the real one cannot read')
+    cache = home / 'cache'
+    cache.write_bytes(b'TIMING8.6.0 measured' + standin.UNREADABLE)
+    progress = Progress()
+    options = BuildOptions(timing_cache=cache)
+    build(home / 'fer.onnx', home / 'x.engine', options, progress)
+    assert progress.errors == []
+    assert cache.read_bytes() == b'TIMING8.6.0 measured'
+
+
+@pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
+def test_a_model_whose_timings_cannot_be_read_back_leaves_the_cache_as_it_is(tensorrt, home):
+    if tensorrt.real:
+        pytest.skip('needs a model that the real one cannot cache')
+    onnx = pytest.importorskip('onnx')
+    make, kinds = onnx.helper, onnx.TensorProto
+    grid = onnx.numpy_helper.from_array(np.zeros((1, 4, 4, 2), np.float32), 'grid')
+    graph = make.make_graph(
+        [make.make_node('GridSample', ['image', 'grid'], ['crop'])], 'crops',
+        [make.make_tensor_value_info('image', kinds.FLOAT, [1, 1, 8, 8])],
+        [make.make_tensor_value_info('crop', kinds.FLOAT, [1, 1, 4, 4])], [grid])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid('', 17)], ir_version=8)
+    onnx.save(model, home / 'crops.onnx')
+    cache = home / 'cache'
+    for name in ('fer', 'crops', 'fer'):
+        progress = Progress()
+        build(home / f'{name}.onnx', home / 'x.engine', BuildOptions(timing_cache=cache), progress)
+        assert progress.errors == []
+        assert cache.read_bytes() == b'TIMING8.6.0 measured'
+    for name in ('fer', 'crops'):
+        build(home / f'{name}.onnx', home / 'x.engine', BuildOptions())
+    assert [path.name for path in (home / 'timing').iterdir()] == [
+        'fer_Stand_in_GPU_8.6.0.cache']
+
+
 def test_a_dla_that_is_not_there_is_told(tensorrt, home, capsys, monkeypatch):
     if tensorrt.real:
         pytest.skip('depends on the machine')
@@ -346,6 +384,35 @@ def test_calibration_is_fed_and_kept(tensorrt, home, tmp_path, capsys):
     assert main(command) == 0
     assert standin.BUILDS[-1].calibration['cached'] is True
     assert tensorrt.gpu.left() == []
+
+
+@pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
+def test_a_calibration_is_kept_unasked_and_fed_in_batches_whatever_the_engine_takes(
+        tensorrt, home, tmp_path):
+    if tensorrt.real:
+        pytest.skip('the real one does not tell what it was told')
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
+    np.savez(tmp_path / 'faces.npz', image=noise)
+    command = ['models', 'build', 'fer', '--precision', 'int8', '--force', '--max-batch', '1',
+               '--calibration-dir', str(tmp_path / 'faces.npz')]
+    for cached in (False, True):
+        assert main(command) == 0
+        assert standin.BUILDS[-1].calibration == {
+            'batch_size': 8, 'batches': 0 if cached else 5, 'cached': cached}
+    np.savez(tmp_path / 'faces.npz', image=noise / 2)
+    assert main(command) == 0
+    assert standin.BUILDS[-1].calibration['cached'] is False
+
+
+@pytest.mark.parametrize('tensorrt', ['8.5.3.1', '8.6.0'], indirect=True)
+def test_pairs_in_the_graph_are_not_held_against_constraints(tensorrt, home, tmp_path, capsys):
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
+    np.savez(tmp_path / 'faces.npz', image=noise)
+    assert main(['models', 'build', 'fer', '--precision', 'int8', '--quantization', 'qdq',
+                 '--calibration-samples', '8', '--force', '--calibration-dir',
+                 str(tmp_path / 'faces.npz')]) == 0, capsys.readouterr().err
+    if not tensorrt.real:
+        assert {'INT8', 'FP16', 'PREFER_PRECISION_CONSTRAINTS'} <= standin.BUILDS[-1].flags
 
 
 def test_all_builds_what_is_there_and_keeps_what_fits(tensorrt, home, capsys, monkeypatch):

@@ -128,6 +128,23 @@ def test_too_few_samples_cannot_tell(models, inputs):
     assert verify(path, path, empty).verdict == 'cannot tell'
 
 
+@pytest.mark.parametrize(('first', 'agreement'), [(0.40, 1), (0.43, 0)])
+def test_of_two_expressions_that_are_as_likely_either_is_right(monkeypatch, first, agreement):
+    from aitable_ros.emotion.reading import Reading
+    from aitable_ros.models import verify as module
+
+    def readings(first, second, valence):
+        others = (1 - first - second) / 6
+        return [Reading(np.array([first, second, *[others] * 6], np.float32), valence, 0.2)]
+
+    monkeypatch.setattr(module, '_readings', lambda backend, outputs, crops: outputs)
+    metrics, notes = module._judge_emotion(
+        None, readings(0.37, 0.38, 0.9), readings(first, 0.37, 1.0), None, LIMITS['fp16'])
+    assert {metric.name: metric.value for metric in metrics}['expression agreement'] == agreement
+    assert "the reference's valence is at its end in 1 of them" in ' '.join(notes)
+    assert 'arousal' not in ' '.join(notes)
+
+
 def test_int8_costs_the_mesh_its_eyes_and_the_gate_says_so(models, inputs, tmp_path):
     # on 84 crops of the labelled clips: EAR Δ p95 0.014, eye landmarks p95 0.55 px
     quantize(models / 'facemesh.onnx', tmp_path / 'int8.onnx', inputs['facemesh'], method='minmax')

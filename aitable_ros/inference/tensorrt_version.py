@@ -104,11 +104,13 @@ def set_precision(config: Any, precision: str, *, typed: bool, tf32: bool) -> No
         config.set_flag(flags.INT8)
 
 
-def keep_fp32(network: Any, config: Any, nodes: Collection[str]) -> int:
+def keep_fp32(network: Any, config: Any, nodes: Collection[str], *, strict: bool = True) -> int:
     """
     Hold the layers of some ONNX nodes in fp32, where flags say the precision (8.5 to 9).
 
     :param nodes: names of ONNX nodes
+    :param strict: False leaves the last word to the builder: with Q/DQ pairs in the graph, 8.6
+        fails over constraints that it must obey ("incorrectly marked as an int8 node")
     :return: how many layers are held
     """
     import tensorrt
@@ -129,7 +131,9 @@ def keep_fp32(network: Any, config: Any, nodes: Collection[str]) -> int:
             layer.set_output_type(at, tensorrt.float32)
         held += 1
     if held:
-        config.set_flag(tensorrt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        flags = tensorrt.BuilderFlag
+        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS if strict else
+                        flags.PREFER_PRECISION_CONSTRAINTS)
     return held
 
 
@@ -341,7 +345,7 @@ def trtexec_version(banner: str) -> Version | None:
 
 def trtexec_precision(
     version: Version, precision: str, *, typed: bool, tf32: bool, fp32_layers: Collection[str],
-    calibration_cache: Path | None,
+    calibration_cache: Path | None, strict: bool = True,
 ) -> list[str]:
     """Return what says the precision; the same as :func:`set_precision` and those after it."""
     arguments = [] if tf32 else ['--noTF32']
@@ -359,7 +363,8 @@ def trtexec_precision(
             raise InputError(f"trtexec cannot be told of the layer '{unfit[0]}' for its ':' or "
                              "',': leave it out of --exclude-from-fp16")
         layers = ','.join(f'{name}:fp32' for name in fp32_layers)
-        arguments += ['--precisionConstraints=obey', f'--layerPrecisions={layers}',
+        arguments += [f"--precisionConstraints={'obey' if strict else 'prefer'}",
+                      f'--layerPrecisions={layers}',
                       f'--layerOutputTypes={layers}']
     return arguments
 

@@ -49,10 +49,11 @@ class CalibrationBatches:
         self._crops = crops
         self._model = model_sha256
         self._inputs = crops.sha256 if crops else ''
-        self._cache = cache
+        self.cache = cache
+        self.batches = -(-len(crops) // batch_size) if crops else 0
         self._frames: dict[str, Any] = crops.to_dict() if crops else {}
         self._content = self._load()
-        self._batches = self._cut()
+        self._feed = self._cut()
         if crops is None and self._content is None:
             raise InputError(
                 f'int8 needs inputs to calibrate with: {self.note or "no cache is named"}; name '
@@ -60,7 +61,7 @@ class CalibrationBatches:
 
     def next(self) -> dict[str, NDArray[Any]] | None:
         """Return the next batch, by input name; None after the last one."""
-        return next(self._batches, None)
+        return next(self._feed, None)
 
     def read_cache(self) -> bytes | None:
         """Return what TensorRT wrote for this model and these inputs; None where there is none."""
@@ -74,9 +75,9 @@ class CalibrationBatches:
         :raises InputError: it cannot be written
         """
         self._content = bytes(content)
-        if self._cache:
-            write_atomically(self._cache, self._content)
-            write_atomically(key_path(self._cache), json.dumps(
+        if self.cache:
+            write_atomically(self.cache, self._content)
+            write_atomically(key_path(self.cache), json.dumps(
                 {'model_sha256': self._model, 'inputs_sha256': self._inputs,
                  'cache_sha256': sha256(self._content).hexdigest(), 'crops': self._frames},
                 indent=1).encode())
@@ -84,24 +85,24 @@ class CalibrationBatches:
     def to_dict(self) -> dict[str, Any]:
         """Return what the sidecar says of it."""
         return {
-            'method': METHOD, **self._frames, 'cache': str(self._cache or ''),
+            'method': METHOD, **self._frames, 'cache': str(self.cache or ''),
             'cache_sha256': sha256(self._content).hexdigest() if self._content else '',
             'reused': self.reused}
 
     def _load(self) -> bytes | None:
-        if self._cache is None or not self._cache.exists():
-            self.note = f'{self._cache} is not there' if self._cache else ''
+        if self.cache is None or not self.cache.exists():
+            self.note = f'{self.cache} is not there' if self.cache else ''
             return None
         try:
-            content = self._cache.read_bytes()
-            key = json.loads(key_path(self._cache).read_text(encoding='utf-8'))
+            content = self.cache.read_bytes()
+            key = json.loads(key_path(self.cache).read_text(encoding='utf-8'))
             of = [key[name] for name in ('cache_sha256', 'model_sha256', 'inputs_sha256')]
         except FileNotFoundError:
-            self.note = (f'{self._cache} is not used: {key_path(self._cache).name} beside it, '
+            self.note = (f'{self.cache} is not used: {key_path(self.cache).name} beside it, '
                          'which says what it is of, is missing')
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self.note = f'{self._cache} is not used: it cannot be read ({error})'
+            self.note = f'{self.cache} is not used: it cannot be read ({error})'
             return None
         other = [
             what for what, ours, theirs in zip(
@@ -109,7 +110,7 @@ class CalibrationBatches:
                 (sha256(content).hexdigest(), self._model, self._inputs or of[2]), of)
             if ours != theirs]
         if other:
-            self.note = f'{self._cache} is not used: it is of another {" and ".join(other)}'
+            self.note = f'{self.cache} is not used: it is of another {" and ".join(other)}'
             return None
         self._frames = self._frames or dict(key.get('crops') or {})
         return content

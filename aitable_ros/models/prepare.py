@@ -22,6 +22,7 @@ from aitable_ros.inference.tensorrt_version import calibrates
 from aitable_ros.inference.tensorrt_version import typed_by_onnx
 from aitable_ros.inference.tensorrt_version import Version
 from aitable_ros.models.build_options import BuildOptions
+from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.progress import Progress
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Prepared:
     """
     What goes into a builder.
 
+    :param name: of the ONNX file, for what is kept of its builds
     :param content: the ONNX file
     :param nodes: name and operator of its nodes, in order
     :param inputs: name and shape; None is the open batch
@@ -50,6 +52,7 @@ class Prepared:
     :param quantized: for Q/DQ in the graph: what was done
     """
 
+    name: str
     content: bytes
     source_sha256: str
     nodes: list[tuple[str, str]]
@@ -155,20 +158,23 @@ def prepare(
         proto = _half(proto, options)
     ready = proto.SerializeToString()
     batches = _batches(proto, onnx_file, options)
+    inputs = _inputs(proto, onnx_file)
     calibrator = None
     if entropy:
         from aitable_ros.models.calibrator import CalibrationBatches
 
+        open_batch = any(None in shape for shape in inputs.values())
         calibrator = CalibrationBatches(
-            pictures if calibrating else None, max(batches[2], _CALIBRATION_BATCH)
-            if batches[0] < batches[2] else batches[0], sha256(ready).hexdigest(),
-            options.calibration_cache)
-        if calibrator.note:
+            pictures if calibrating else None,
+            max(batches[2], _CALIBRATION_BATCH) if open_batch else batches[0],
+            sha256(ready).hexdigest(),
+            options.calibration_cache or _calibration_cache(onnx_file))
+        if calibrator.note and options.calibration_cache:
             progress.log('warning', calibrator.note)
     return Prepared(
-        content=ready, source_sha256=sha256(content).hexdigest(),
+        name=onnx_file.stem, content=ready, source_sha256=sha256(content).hexdigest(),
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
-        inputs=_inputs(proto, onnx_file), batches=batches, typed=typed, fp32_nodes=fp32_nodes,
+        inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
         calibrator=calibrator, quantized=quantized)
 
 
@@ -229,6 +235,11 @@ def _quantised(
             exclude=_excluded(proto, options),
             progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
         return onnx.load(output), {**report.to_dict(), 'method': f'qdq, {report.method}'}
+
+
+def _calibration_cache(onnx_file: Path) -> Path:
+    # EmoNet's scales take TensorRT 8.6 minutes; a build that is stopped later need not lose them.
+    return model_home() / 'calibration' / f'{onnx_file.stem}.cache'
 
 
 def _told(progress: Progress, name: str, done: int, total: int) -> None:

@@ -80,7 +80,7 @@ class PythonToolchain:
                 calibrator = _configure(
                     builder, network, config, prepared, options, tactics, feed)
                 set_progress(config, progress)
-                cache = options.timing_cache or _cache_path(self.machine)
+                cache = options.timing_cache or _cache_path(self.machine, prepared.name)
                 _load_timing_cache(config, cache, progress)
                 progress.phase('building', 0, 0)
                 try:
@@ -93,7 +93,7 @@ class PythonToolchain:
                 if plan is None:
                     raise InputError(
                         f'TensorRT cannot build {engine.name}: {why(progress.errors)}')
-                write_atomically(cache, versions.timing_cache(config))
+                _keep_timing_cache(builder, versions.timing_cache(config), cache, progress)
                 return bytes(plan)
 
         engine.write_bytes(interruptible(work, progress, stoppable))
@@ -127,7 +127,8 @@ def _configure(
     if options.dla_core is not None:
         versions.set_dla(builder, config, options.dla_core)
     if prepared.fp32_nodes and not prepared.typed:
-        versions.keep_fp32(network, config, prepared.fp32_nodes)
+        versions.keep_fp32(
+            network, config, prepared.fp32_nodes, strict=prepared.quantized is None)
     if prepared.dynamic:
         config.add_optimization_profile(_profile(builder, prepared, prepared.batches))
     if feed is None:
@@ -146,13 +147,16 @@ class Feed:
         self._calibration, self._device, self._progress = calibration, device, progress
         self._held: dict[str, tuple[Memory, Pinned]] = {}
         self._stream = device.stream()
+        self._given = 0
 
     def next_batch(self, names: list[str]) -> list[int] | None:
         """Return the addresses of the next batch, in the order of the names."""
-        self._progress.phase('calibrating', 0, 0)
         batch = self._calibration.next()
-        if batch is None:
+        if batch is None:  # for each tensor TensorRT now compares histograms, on one core
+            self._progress.phase('calibrating: scales', 0, 0)
             return None
+        self._given += 1
+        self._progress.phase('calibrating', self._given, self._calibration.batches)
         for name in names:
             array = batch[name]
             if name not in self._held:
@@ -188,8 +192,10 @@ def _profile(builder: Any, prepared: Prepared, batches: tuple[int, int, int]) ->
     return profile
 
 
-def _cache_path(machine: Machine) -> Path:
-    name = re.sub(r'[^\w.]+', '_', f'{machine.gpu}_{machine.tensorrt}')
+def _cache_path(machine: Machine, model: str) -> Path:
+    # One a model: TensorRT 8.6 cannot read back what it writes of some (EmoNet), and that would
+    # cost all others theirs.
+    name = re.sub(r'[^\w.]+', '_', f'{model}_{machine.gpu}_{machine.tensorrt}')
     return model_home() / 'timing' / f'{name}.cache'
 
 
@@ -198,8 +204,27 @@ def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
         content = path.read_bytes()
     except OSError:
         content = b''
-    if not versions.set_timing_cache(config, content):
-        progress.log('warning', f'{path} is of another TensorRT or GPU: starting a new one')
+    if not _takes(config, content, progress):
+        versions.set_timing_cache(config, b'')
+        progress.log('warning', f'{path} is of another TensorRT or GPU, or one that TensorRT wrote '
+                                'and cannot read: starting a new one')
+
+
+def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progress) -> None:
+    """Write what was measured, unless TensorRT itself cannot read it."""
+    if _takes(builder.create_builder_config(), content, progress):
+        write_atomically(path, content)
+    else:
+        progress.log('warning', f'{path} is not written: TensorRT cannot read its own cache of '
+                                'this model')
+
+
+def _takes(config: Any, content: bytes, progress: Progress) -> bool:
+    """Give a builder what was measured; what TensorRT has against it is no error of the build."""
+    told = len(progress.errors)
+    taken = versions.set_timing_cache(config, content) and len(progress.errors) == told
+    del progress.errors[told:]
+    return taken
 
 
 def _note(progress: Progress, level: str, text: str, monitored: bool) -> None:

@@ -96,10 +96,11 @@ def arguments(
             shapes = ','.join(f'{name}:{"x".join(map(str, shape))}'
                               for name, shape in prepared.shapes(batch).items())
             words.append(f'--{kind}Shapes={shapes}')
-    cache = options.calibration_cache if prepared.calibrator else None
+    cache = prepared.calibrator.cache if prepared.calibrator else None
     words += versions.trtexec_precision(
         version, options.precision, typed=prepared.typed, tf32=options.tf32,
-        fp32_layers=prepared.fp32_nodes, calibration_cache=cache)
+        fp32_layers=prepared.fp32_nodes, calibration_cache=cache,
+        strict=prepared.quantized is None)
     words += versions.trtexec_options(
         version, workspace_mib=options.workspace_mib, builder_level=options.builder_level,
         aux_streams=options.aux_streams)

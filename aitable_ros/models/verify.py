@@ -54,7 +54,10 @@ PRESENT = 0.5
 CONFIDENCE, NMS_IOU = 0.5, 0.45
 """``FaceOptions``: what a detection needs, and what makes two of them one."""
 ON_THE_EDGE = 0.05
-"""A face that scores so near the threshold may be on either side of it."""
+"""
+A face that scores so near the threshold may be on either side of it; of two expressions so near
+each other either is right.
+"""
 SAME_FACE = 0.5
 """IoU from which a box of the one is the box of the other."""
 PASSED, FAILED, UNKNOWN = 'passed', 'failed', 'cannot tell'
@@ -271,12 +274,14 @@ def _judge_emotion(
     backend: Backend, got: Outputs, wanted: Outputs, crops: Crops, limits: Limits,
 ) -> _Judged:
     ours, theirs = (_readings(backend, outputs, crops) for outputs in (got, wanted))
-    probabilities = [np.stack([reading.probabilities for reading in side])
-                     for side in (ours, theirs)]
+    probabilities = np.array([[reading.probabilities for reading in side]
+                              for side in (ours, theirs)])
     change = np.abs(probabilities[0] - probabilities[1]).max(axis=1)
     affect = np.abs(np.array([(a.valence - b.valence, a.arousal - b.arousal)
                               for a, b in zip(ours, theirs)]))
-    same = [a.expression == b.expression for a, b in zip(ours, theirs)]
+    best = np.take_along_axis(
+        probabilities[1], probabilities.argmax(axis=2).T, axis=1)  # as the reference sees both
+    same = best[:, 1] - best[:, 0] <= ON_THE_EDGE
     metrics = [
         Metric('expression agreement', _share(same), limits.expression_agreement, at_least=True),
         Metric('probability Δ p95', _high(change), limits.probability_p95)]
@@ -286,6 +291,11 @@ def _judge_emotion(
     seen = {reading.expression.name.lower() for reading in theirs}
     notes = [f'the reference reads {next(iter(seen))} in all of them: agreement says little'] \
         if len(seen) == 1 else []
+    for name in ('valence', 'arousal'):
+        cut = sum(abs(getattr(reading, name)) == 1 for reading in theirs)
+        if cut:
+            notes.append(f"the reference's {name} is at its end in {cut} of them, where a change "
+                         'may not show')
     return metrics, notes
 
 

@@ -188,7 +188,7 @@ def _show(check: Check) -> None:
     if check.remedy:
         lines.append(f'-> {check.remedy}')
     indent = '\n' + ' ' * 20
-    print(f'{word}{check.name:<15}{indent.join(lines)}', flush=True)  # noqa: T201
+    print(f'{word}{check.name:<14} {indent.join(lines)}', flush=True)  # noqa: T201
 
 
 def _verdict(checks: list[Check]) -> str:

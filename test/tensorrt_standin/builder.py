@@ -24,6 +24,8 @@ from .surface import StandInError
 from .surface import stands_for
 
 CACHE_MAGIC = b'TIMING'
+UNREADABLE = b' of Myelin'
+"""At the end of a timing cache: 8.6 wrote it, and has this to say when it is to read it."""
 
 
 @dataclass
@@ -361,6 +363,11 @@ class BuilderConfig:
         own = CACHE_MAGIC + self._trt.__version__.encode()
         if cache._content and not cache._content.startswith(own) and not ignore_mismatch:
             return False
+        if cache._content.endswith(UNREADABLE):
+            for line in ('1: [myelinCache.h::deserializeFromBuffer::52] Error Code 1: Myelin '
+                         '(Myelin error from unknown graph)',
+                         '4: The timing cache will not be used!'):
+                self._logger.log(self._trt.ILogger.ERROR, line)
         self._cache = cache
         return True
 
@@ -407,7 +414,9 @@ class Builder(Constructible):
         return new(self._trt, 'INetworkDefinition', flags)
 
     def create_builder_config(self) -> BuilderConfig:
-        return new(self._trt, 'IBuilderConfig')
+        config = new(self._trt, 'IBuilderConfig')
+        config._logger = self._logger
+        return config
 
     def create_optimization_profile(self) -> OptimizationProfile:
         return new(self._trt, 'IOptimizationProfile')
@@ -431,7 +440,11 @@ class Builder(Constructible):
         if not self._build(config):
             return None
         if config._cache is not None:
-            config._cache._content = CACHE_MAGIC + self._trt.__version__.encode() + b' measured'
+            # (a GridSample stands for what makes Myelin's part of a cache unreadable)
+            fused = self._version < (9, 0) and b'GridSample' in network._onnx
+            config._cache._content = b''.join((
+                CACHE_MAGIC, self._trt.__version__.encode(), b' measured',
+                UNREADABLE if fused else b''))
         precision = 'FP16' if 'FP16' in config._set else 'FP32'
         held = set(record.fp32_layers)
         verbosity = config._settings.get('profiling_verbosity')
@@ -458,7 +471,13 @@ class Builder(Constructible):
         if open_inputs - covered:
             return ('4: [network.cpp::validate::3036] Error Code 4: Internal Error (Network has '
                     'dynamic or shape inputs, but no optimization profile has been defined.)')
-        if 'INT8' in config._set and b'QuantizeLinear' not in network._onnx:
+        pairs = b'QuantizeLinear' in network._onnx
+        if pairs and 'OBEY_PRECISION_CONSTRAINTS' in config._set:
+            return ('2: [optimizer.cpp::filterQDQFormats::4670] Error Code 2: Internal Error '
+                    '(Assertion !n->candidateRequirements.empty() failed. All of the candidates '
+                    'were removed, which points to the node being incorrectly marked as an int8 '
+                    'node.)')
+        if 'INT8' in config._set and not pairs:
             calibrator = config._settings.get('int8_calibrator')
             if calibrator is None:
                 return ('4: [standardEngineBuilder.cpp::initCalibrationParams::1402] Error Code 4: '
