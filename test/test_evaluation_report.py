@@ -34,7 +34,7 @@ from aitable_ros.evaluation.report import Stage
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Truth
 from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.types import FatigueEventType
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \

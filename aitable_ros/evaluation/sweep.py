@@ -40,7 +40,7 @@ from aitable_ros.evaluation.report import Plot
 from aitable_ros.evaluation.report import Report
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report import write_report
+from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.summary import rounded

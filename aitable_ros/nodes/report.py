@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import ClassVar
+from typing import Protocol
 
 from aitable_ros.inference.shared import HUNG_AFTER_S
 from aitable_ros.nodes.diagnostics import ERROR
@@ -15,20 +16,54 @@ from aitable_ros.nodes.diagnostics import Report
 from aitable_ros.nodes.diagnostics import STALE
 from aitable_ros.nodes.diagnostics import WARN
 from aitable_ros.nodes.model_keeper import FAILURES
+from aitable_ros.nodes.model_keeper import ModelKeeper
+from aitable_ros.nodes.qos import Disagreements
 from aitable_ros.nodes.statistics import Snapshot
+from aitable_ros.nodes.statistics import Statistics
+from aitable_ros.nodes.watchdog import ImageWatch
 
-if TYPE_CHECKING:
-    from aitable_ros.nodes.managed_node import ManagedNode
+
+class Reported(Protocol):
+    """What a report asks of a node: see :class:`aitable_ros.nodes.managed_node.ManagedNode`."""
+
+    HAS_MODEL: ClassVar[bool]
+    statistics: Statistics
+    watch: ImageWatch
+    disagreements: Disagreements
+    keeper: ModelKeeper
+    twin: str
+
+    @property
+    def failure(self) -> str:
+        """Why it is not configured; empty otherwise."""
+
+    @property
+    def state(self) -> str:
+        """Of the life cycle: ``active``."""
+
+    @property
+    def busy_s(self) -> float:
+        """How long the model has been at its image."""
+
+    @property
+    def dropped(self) -> int:
+        """Images that came while it was busy."""
+
+    def details(self) -> dict[str, object]:
+        """Figures of the node's own."""
+
+    def expects(self) -> str:
+        """What it waits for, in a word."""
 
 
-def report_on(node: ManagedNode) -> Report:
+def report_on(node: Reported) -> Report:
     """Look at a node."""
     figures = node.statistics.snapshot(monotonic())
     level, message = next(_troubles(node, figures), (OK, _fine(node, figures)))
     return Report(level, message, _values(node, figures))
 
 
-def _troubles(node: ManagedNode, figures: Snapshot) -> Iterator[tuple[bytes, str]]:
+def _troubles(node: Reported, figures: Snapshot) -> Iterator[tuple[bytes, str]]:
     """Yield what is wrong, the gravest first."""
     keeper, hung_s = node.keeper, node.busy_s
     if node.failure:
@@ -54,7 +89,7 @@ def _troubles(node: ManagedNode, figures: Snapshot) -> Iterator[tuple[bytes, str
         yield WARN, line
 
 
-def _fine(node: ManagedNode, figures: Snapshot) -> str:
+def _fine(node: Reported, figures: Snapshot) -> str:
     if not node.watch.came:
         return 'waiting for the first image'
     model = node.keeper.model
@@ -62,7 +97,7 @@ def _fine(node: ManagedNode, figures: Snapshot) -> str:
     return f'{figures.fps:.1f} images/s{by}'
 
 
-def _values(node: ManagedNode, figures: Snapshot) -> dict[str, object]:
+def _values(node: Reported, figures: Snapshot) -> dict[str, object]:
     keeper, model = node.keeper, node.keeper.model
     values: dict[str, object] = {
         'state': node.state,

@@ -278,7 +278,7 @@ def _tell(
     args: argparse.Namespace, source: Any, truth: ClipTruth | None, story: Any, items: list[Item],
 ) -> int:
     """Write the report and the summary, print the verdict and return the exit status."""
-    from aitable_ros.evaluation.report import write_report
+    from aitable_ros.evaluation.report_page import write_report
 
     name = 'scripted clip' if truth is not None else str(args.input)
     passed = all(item.passed for item in items)

@@ -171,7 +171,7 @@ def _from_tflite(content: bytes, name: str, card: ModelCard | None, graph: OnnxG
     source = read_tflite(content, name)
     names = (tuple(tensor.name for tensor in card.inputs) if card else
              tuple(source.tensors[index].name for index in source.inputs))
-    translation = tflite.Translation(source, graph, names)
+    translation = tflite.TfliteTranslation(source, graph, names)
     if card is None:
         return translation.outputs()
     return {tensor.name: (value, tensor.shape)
@@ -185,20 +185,20 @@ def _from_hdf5(content: bytes, name: str, card: ModelCard | None, graph: OnnxGra
     return {card.outputs[0].name: (translation.output, card.outputs[0].shape)}
 
 
-def _blazeface(boxes: str, scores: str) -> Callable[[tflite.Translation], tuple[str, ...]]:
+def _blazeface(boxes: str, scores: str) -> Callable[[tflite.TfliteTranslation], tuple[str, ...]]:
     return lambda at: (at.by_name(boxes), at.by_name(scores))
 
 
-def _facemesh(at: tflite.Translation) -> tuple[str, ...]:
+def _facemesh(at: tflite.TfliteTranslation) -> tuple[str, ...]:
     return mesh.merged_landmarks(at), at.graph.reshape(at.by_name('conv_faceflag'), -1, 1)
 
 
-def _facemesh_468(at: tflite.Translation) -> tuple[str, ...]:
+def _facemesh_468(at: tflite.TfliteTranslation) -> tuple[str, ...]:
     return (at.graph.reshape(at.by_name('conv2d_21'), -1, mesh.MESH_POINTS, 3),
             at.graph.reshape(at.by_name('conv2d_31'), -1, 1))
 
 
-_CANONICAL: Mapping[str, Callable[[tflite.Translation], tuple[str, ...]]] = {
+_CANONICAL: Mapping[str, Callable[[tflite.TfliteTranslation], tuple[str, ...]]] = {
     'blazeface_short': _blazeface('regressors', 'classificators'),
     'blazeface_full': _blazeface('Identity', 'Identity_1'),
     'facemesh': _facemesh,

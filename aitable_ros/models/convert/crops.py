@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,7 @@ from numpy.typing import NDArray
 from aitable_ros.errors import InputError
 from aitable_ros.models.convert.flatbuffer import Operator
 from aitable_ros.models.convert.graph import OnnxGraph
-
-if TYPE_CHECKING:
-    from aitable_ros.models.convert.tflite import Translation
+from aitable_ros.models.convert.translation import Translation
 
 _OUTSIDE = 1000.0
 """How much farther out a sampling point beyond the map is sent; any distance over a pixel does."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aitable_ros.models.convert.tflite import Translation
+from aitable_ros.models.convert.tflite import TfliteTranslation
 
 MESH_POINTS = 468
 
@@ -47,7 +47,7 @@ REFINED = {
 """Output of the file -> its landmarks' places in the merged list."""
 
 
-def merged_landmarks(at: Translation) -> str:
+def merged_landmarks(at: TfliteTranslation) -> str:
     """Return the merged ``(N, 478, 3)``."""
     graph = at.graph
     mesh = graph.reshape(at.by_name('output_mesh_identity'), -1, MESH_POINTS, 3)

@@ -1,48 +1,28 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""
-TensorFlow Lite to ONNX without TensorFlow: one function an operator.
-
-TFLite keeps images as NHWC, ONNX as NCHW: inside the translation every 4-D value is NCHW, and what
-leaves it is transposed back. The batch, 1 in the file, is open in the translation.
-"""
+"""TensorFlow Lite to ONNX without TensorFlow: one function an operator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from numpy.typing import NDArray
-
 from aitable_ros.errors import InputError
 from aitable_ros.models.convert.crops import Crops
 from aitable_ros.models.convert.flatbuffer import Operator
 from aitable_ros.models.convert.flatbuffer import TfliteModel
 from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.translation import aligned
+from aitable_ros.models.convert.translation import TO_NCHW
+from aitable_ros.models.convert.translation import Translation
 
-_TO_NCHW = (0, 3, 1, 2)
-_TO_NHWC = (0, 2, 3, 1)
 
-
-class Translation:
-    """
-    A TFLite graph being written as ONNX.
-
-    :param source: the parsed file
-    :param graph: where the nodes go
-    :param inputs: a name for each input of the file
-    """
+class TfliteTranslation(Translation):
+    """A translation that knows every operator."""
 
     def __init__(self, source: TfliteModel, graph: OnnxGraph, inputs: tuple[str, ...]) -> None:
-        self.source = source
-        self.graph = graph
-        self.constants: dict[int, NDArray[Any]] = dict(source.constants)
-        self.values: dict[int, str] = {}
-        self.padded: dict[int, tuple[int, list[int]]] = {}
+        super().__init__(source, graph, inputs)
         self.crops = Crops(graph)
-        for index, name in zip(source.inputs, inputs):
-            value = graph.input(name, ('N', *source.tensors[index].shape[1:]))
-            self.values[index] = self._from_nhwc(value, index)
         for operator in source.operators:
             try:
                 translate = _OPERATORS[operator.kind]
@@ -51,80 +31,6 @@ class Translation:
                     f'operator {operator.kind} cannot be converted; those that can: '
                     f'{", ".join(sorted(_OPERATORS))}') from None
             translate(self, operator)
-
-    def shape(self, index: int) -> tuple[int, ...]:
-        """Return a tensor's shape in the file: batch 1, NHWC."""
-        return self.source.tensors[index].shape
-
-    def value(self, index: int) -> str:
-        """Return the value of a tensor that is not constant."""
-        try:
-            return self.values[index]
-        except KeyError:
-            raise InputError(f'tensor {self.source.tensors[index].name} is used where it cannot be '
-                             'converted: it is constant, or comes later') from None
-
-    def operands(self, op: Operator) -> list[str]:
-        """Return the two operands of element-wise arithmetic, a constant one aligned."""
-        rank = len(self.shape(op.outputs[0]))
-        return [self.values[index] if index in self.values else
-                self.graph.constant(_aligned(self.constants[index], rank)) for index in op.inputs]
-
-    def index_of(self, name: str) -> int:
-        """
-        Return the number of an output of the file.
-
-        :raises InputError: there is none of that name
-        """
-        for index in self.source.outputs:
-            if self.source.tensors[index].name == name:
-                return index
-        raise InputError(f'the file has no output {name}: it is not the model it should be')
-
-    def by_name(self, name: str) -> str:
-        """Return the value of an output of the file, NCHW."""
-        return self.value(self.index_of(name))
-
-    def outputs(self) -> dict[str, tuple[str, tuple[int | str, ...]]]:
-        """Return the file's own outputs, NHWC."""
-        return {
-            self.source.tensors[index].name: (
-                self._to_nhwc(index), ('N', *self.shape(index)[1:]))
-            for index in self.source.outputs}
-
-    def _from_nhwc(self, value: str, index: int) -> str:
-        if len(self.shape(index)) != 4:
-            return value
-        return self.graph.add('Transpose', value, perm=_TO_NCHW)
-
-    def _to_nhwc(self, index: int) -> str:
-        value = self.value(index)
-        if len(self.shape(index)) != 4:
-            return value
-        return self.graph.add('Transpose', value, perm=_TO_NHWC)
-
-    def flat(self, index: int) -> str:
-        """Return a 4-D value ready to be reshaped: in NHWC order, where that makes a difference."""
-        height_width = self.shape(index)[1:3]
-        return self.value(index) if height_width == (1, 1) else self._to_nhwc(index)
-
-    def activated(self, value: str, options: Any) -> str:
-        """Apply the activation fused into an operator."""
-        activation = 0 if options is None else options.FusedActivationFunction()
-        if activation == 0:
-            return value
-        if activation == 1:
-            return self.graph.add('Relu', value)
-        if activation == 3:
-            return self.graph.add(
-                'Clip', value, self.graph.constant(0.0), self.graph.constant(6.0))
-        raise InputError(f'fused activation {activation} cannot be converted')
-
-
-def _aligned(array: NDArray[Any], rank: int) -> NDArray[Any]:
-    """Broadcast a constant's shape from the right, as TFLite does, then make NHWC NCHW."""
-    array = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    return array.transpose(_TO_NCHW) if rank == 4 else array
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -156,7 +62,7 @@ def _convolution(at: Translation, op: Operator) -> None:
     source, weight_index, *bias = op.inputs
     depthwise = op.kind == 'DEPTHWISE_CONV_2D'
     # HWC and a leading 1 resp. OHWI, to ONNX's OIHW
-    weight = at.constants[weight_index].transpose((3, 0, 1, 2) if depthwise else _TO_NCHW)
+    weight = at.constants[weight_index].transpose((3, 0, 1, 2) if depthwise else TO_NCHW)
     kernel = (weight.shape[2], weight.shape[3])
     stride = (op.options.StrideH(), op.options.StrideW())
     dilation = (op.options.DilationHFactor(), op.options.DilationWFactor())
@@ -190,7 +96,7 @@ def _prelu(at: Translation, op: Operator) -> None:
     OpenVINO takes 10 % less than with PRelu, ONNX Runtime 10 % more (one thread, x86).
     """
     x = at.value(op.inputs[0])
-    slopes = _aligned(at.constants[op.inputs[1]], 4)
+    slopes = aligned(at.constants[op.inputs[1]], 4)
     slope = at.graph.constant(slopes)
     if slopes.max() <= 1:
         at.values[op.outputs[0]] = at.graph.add('Max', x, at.graph.add('Mul', x, slope))
@@ -204,7 +110,7 @@ def _add(at: Translation, op: Operator) -> None:
     at.values[op.outputs[0]] = at.activated(at.graph.add('Add', *at.operands(op)), op.options)
 
 
-def _mul(at: Translation, op: Operator) -> None:
+def _mul(at: TfliteTranslation, op: Operator) -> None:
     if at.crops.scale_matrix(at, op):
         return
     at.values[op.outputs[0]] = at.activated(at.graph.add('Mul', *at.operands(op)), op.options)
@@ -222,7 +128,7 @@ def _pad(at: Translation, op: Operator) -> None:
     pads = at.constants[op.inputs[1]]
     if not pads[[0, 3]].any():  # only height and width: a convolution that follows takes it over
         at.padded[op.outputs[0]] = (op.inputs[0], [int(n) for n in pads[1:3].T.ravel()])
-    begin, end = pads[list(_TO_NCHW)].T
+    begin, end = pads[list(TO_NCHW)].T
     at.values[op.outputs[0]] = at.graph.add(
         'Pad', at.value(op.inputs[0]), at.graph.ints(*begin, *end))
 
@@ -232,7 +138,7 @@ def _reshape(at: Translation, op: Operator) -> None:
     value = at.flat(op.inputs[0]) if len(at.shape(op.inputs[0])) == 4 else at.value(op.inputs[0])
     reshaped = at.graph.reshape(value, -1, *shape[1:])
     if len(shape) == 4:
-        reshaped = at.graph.add('Transpose', reshaped, perm=_TO_NCHW)
+        reshaped = at.graph.add('Transpose', reshaped, perm=TO_NCHW)
     at.values[op.outputs[0]] = reshaped
 
 
@@ -241,7 +147,7 @@ def _concatenation(at: Translation, op: Operator) -> None:
     axis = op.options.Axis() % rank
     at.values[op.outputs[0]] = at.activated(
         at.graph.add('Concat', *(at.value(index) for index in op.inputs),
-                     axis=_TO_NCHW.index(axis) if rank == 4 else axis),
+                     axis=TO_NCHW.index(axis) if rank == 4 else axis),
         op.options)
 
 
@@ -268,7 +174,7 @@ def _strided_slice(at: Translation, op: Operator) -> None:
     at.values[op.outputs[0]] = at.value(op.inputs[0])
 
 
-_OPERATORS: dict[str, Callable[[Translation, Operator], None]] = {
+_OPERATORS: dict[str, Callable[[TfliteTranslation, Operator], None]] = {
     'ADD': _add,
     'CONCATENATION': _concatenation,
     'CONV_2D': _convolution,
