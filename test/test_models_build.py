@@ -404,6 +404,26 @@ def test_a_calibration_is_kept_unasked_and_fed_in_batches_whatever_the_engine_ta
     assert standin.BUILDS[-1].calibration['cached'] is False
 
 
+@pytest.mark.parametrize('tensorrt', ['10.3.0', '11.4.0.106'], indirect=True)
+def test_what_int8_does_not_cover_is_half_where_the_graph_says_the_precision(
+        tensorrt, home, tmp_path, capsys):
+    from tensorrt_standin.plan import unpack
+
+    onnx = pytest.importorskip('onnx')
+    if tensorrt.real:
+        pytest.skip('reads what the stand-in was given')
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
+    np.savez(tmp_path / 'faces.npz', image=noise)
+    assert main(['models', 'build', 'fer', '--precision', 'int8', '--calibration-samples', '8',
+                 '--force', '--calibration-dir', str(tmp_path / 'faces.npz')]) == 0, (
+        capsys.readouterr().err)
+    graph = onnx.load_model_from_string(
+        unpack((home / 'fer_int8.engine').read_bytes()).onnx).graph
+    kinds = {item.name: item.data_type for item in graph.initializer}
+    scales = [kinds[node.input[1]] for node in graph.node if node.op_type == 'QuantizeLinear']
+    assert scales.count(onnx.TensorProto.FLOAT16) > 0.8 * len(scales) > 0
+
+
 @pytest.mark.parametrize('tensorrt', ['8.5.3.1', '8.6.0'], indirect=True)
 def test_pairs_in_the_graph_are_not_held_against_constraints(tensorrt, home, tmp_path, capsys):
     noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)

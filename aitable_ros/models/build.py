@@ -131,9 +131,10 @@ def _proved(
             _must_be_finite(part, options)
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
+        spare = ', leave its most sensitive layers out with --spare 12' if gate else ''
         raise InputError(f'{part.name} is not written: {_shortfall(report, tools)}; give it '
-                         f'other pictures with --calibration-dir and --verify, use fp16, or '
-                         'force it with --force')
+                         f'other pictures with --calibration-dir and --verify{spare}, use fp16, '
+                         'or force it with --force')
     return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
 
 

@@ -24,13 +24,18 @@ from aitable_ros.errors import InputError
 
 HALF_MAX = 65504.0
 """Largest fp16; a node with a greater constant stays fp32."""
+HALF_LEAST = 2.0 ** -14
+"""Least fp16 with all its bits; a scale below that stays fp32."""
 LAYER = 256
 """Weights that make a matrix product a layer; with fewer it is geometry."""
 _WEIGHTED = ('Conv', 'ConvTranspose', 'Gemm')
 _SINGLE_ONLY = (
-    'QuantizeLinear', 'DequantizeLinear', 'Range', 'NonMaxSuppression', 'RandomNormal',
-    'RandomUniform', 'RandomNormalLike', 'RandomUniformLike', 'DynamicQuantizeLinear')
+    'Range', 'NonMaxSuppression', 'RandomNormal', 'RandomUniform', 'RandomNormalLike',
+    'RandomUniformLike', 'DynamicQuantizeLinear')
 """Operators whose floating type is fixed by another rule than their inputs', or is only fp32."""
+_PAIR = ('QuantizeLinear', 'DequantizeLinear')
+PAIR_OPSET = 19
+"""The first in which scales and what is quantised may be fp16."""
 _SINGLE_INPUTS = {'Resize': (1, 2), 'Upsample': (1,)}
 """Inputs that are fp32 in whatever precision the node is: scales."""
 
@@ -126,6 +131,7 @@ class _Halving:
 
     def __init__(self, model: Any, kept: set[str]) -> None:
         self._graph = model.graph
+        self._opset = next(item.version for item in model.opset_import if not item.domain)
         self._kept = kept
         self._floats = _float_tensors(model)
         self._constants = {tensor.name: tensor for tensor in self._graph.initializer}
@@ -151,6 +157,9 @@ class _Halving:
 
     def _is_half(self, node: Any) -> bool:
         if node_name(node) in self._kept or node.op_type in _SINGLE_ONLY:
+            return False
+        if node.op_type in _PAIR and (
+                self._opset < PAIR_OPSET or not _precise(self._constants.get(node.input[1]))):
             return False
         return all(
             _fits(self._constants[name]) for name in node.input
@@ -221,6 +230,13 @@ def _fits(tensor: Any) -> bool:
 
     values = onnx.numpy_helper.to_array(tensor)
     return not values.size or float(np.abs(values).max()) <= HALF_MAX
+
+
+def _precise(scale: Any) -> bool:
+    import onnx
+
+    return scale is not None and bool(
+        onnx.numpy_helper.to_array(scale).min(initial=1) >= HALF_LEAST)
 
 
 def _halved(tensor: Any, name: str) -> Any:

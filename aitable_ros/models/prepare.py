@@ -156,6 +156,8 @@ def prepare(
         fp32_nodes = _sensitive(proto, options)
     elif options.precision == 'fp16':
         proto = _half(proto, options)
+    elif options.precision == 'int8':
+        proto = _half_beside_int8(proto, options, progress)
     ready = proto.SerializeToString()
     batches = _batches(proto, onnx_file, options)
     inputs = _inputs(proto, onnx_file)
@@ -190,6 +192,22 @@ def _half(proto: Any, options: BuildOptions) -> Any:
     from aitable_ros.models.half import to_fp16
 
     return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
+
+
+def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> Any:
+    """Put what int8 does not cover into fp16, as flags do where they say the precision."""
+    from onnx.version_converter import convert_version
+
+    from aitable_ros.models.half import PAIR_OPSET
+
+    try:
+        return _half(convert_version(proto, PAIR_OPSET), options)
+    except InputError:
+        raise
+    except Exception as error:  # its exceptions are of several kinds, none of them documented
+        progress.log('warning', f'what int8 does not cover stays fp32: the graph cannot be had in '
+                                f'opset {PAIR_OPSET} ({type(error).__name__})')
+        return proto
 
 
 def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
