@@ -187,6 +187,21 @@ def test_a_timing_cache_that_tensorrt_cannot_read_is_no_error_of_the_build(tenso
     assert cache.read_bytes() == b'TIMING8.6.0 measured'
 
 
+def test_an_engine_is_not_lost_over_a_cache_that_cannot_be_written(tensorrt, home, capsys):
+    (home / 'timing').write_text('where a folder should be')
+    (home / 'calibration').write_text('where a folder should be')
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
+    np.savez(home / 'faces.npz', image=noise)
+    for precision in ('fp16', 'int8'):
+        assert main(['models', 'build', 'fer', '--precision', precision, '--force',
+                     '--calibration-dir', str(home / 'faces.npz')]) == 0
+        told = capsys.readouterr().err
+        assert f'fer_{precision}.engine: note: what was measured is not kept: cannot' in told
+        calibrates = precision == 'int8' and tensorrt.version.startswith('8')
+        assert ('note: the scales are not kept: cannot' in told) == calibrates
+        assert (home / f'fer_{precision}.engine').is_file()
+
+
 @pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
 def test_a_model_whose_timings_cannot_be_read_back_leaves_the_cache_as_it_is(tensorrt, home):
     if tensorrt.real:

@@ -172,7 +172,7 @@ def prepare(
             sha256(ready).hexdigest(),
             options.calibration_cache or _calibration_cache(onnx_file))
         if calibrator.note and options.calibration_cache:
-            progress.log('warning', calibrator.note)
+            progress.remark(calibrator.note)
     return Prepared(
         name=onnx_file.stem, content=ready, source_sha256=sha256(content).hexdigest(),
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
@@ -205,8 +205,8 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> 
     except InputError:
         raise
     except Exception as error:  # its exceptions are of several kinds, none of them documented
-        progress.log('warning', f'what int8 does not cover stays fp32: the graph cannot be had in '
-                                f'opset {PAIR_OPSET} ({type(error).__name__})')
+        progress.remark('what int8 does not cover stays fp32: the graph cannot be had in opset '
+                        f'{PAIR_OPSET} ({type(error).__name__})')
         return proto
 
 

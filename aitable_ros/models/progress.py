@@ -58,6 +58,9 @@ class Progress:
     def show(self, name: str, done: int, total: int) -> None:
         """Show a step; for a subclass that has where to."""
 
+    def remark(self, text: str) -> None:
+        """Say what its user should know although the build goes on; as :meth:`show`."""
+
 
 class Line(Progress):
     """One line on a terminal: the model, the phase, the steps, the time so far."""
@@ -72,6 +75,10 @@ class Line(Progress):
     def show(self, name: str, done: int, total: int) -> None:
         """Keep the step; the line is drawn twice a second, so that the time goes on."""
         self._now = (name, done, total)
+
+    def remark(self, text: str) -> None:
+        """Print above the line."""
+        _print_remark(self._what, text)
 
     def draw(self) -> None:
         """Write the line."""
@@ -125,6 +132,13 @@ class _Lines(Progress):
         self._seen.add(name)
         self._last, self._said = name, spent
         print(f'{self._what}: {name} ({spent:.0f} s)', file=sys.stderr)  # noqa: T201
+
+    def remark(self, text: str) -> None:
+        _print_remark(self._what, text)
+
+
+def _print_remark(what: str, text: str) -> None:
+    print(f'{what}: note: {text}', file=sys.stderr)  # noqa: T201
 
 
 _unfinished: list[Event] = []

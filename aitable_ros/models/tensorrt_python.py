@@ -173,8 +173,11 @@ class Feed:
         return self._calibration.read_cache()
 
     def write_cache(self, content: bytes) -> None:
-        """Keep what this one found."""
-        self._calibration.write_cache(content)
+        """Keep what this one found, if that can be."""
+        try:
+            self._calibration.write_cache(content)
+        except InputError as error:
+            self._progress.remark(f'the scales are not kept: {error}')
 
     def close(self) -> None:
         """Give the memory back; called once, with the GPU current."""
@@ -206,17 +209,19 @@ def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
         content = b''
     if not _takes(config, content, progress):
         versions.set_timing_cache(config, b'')
-        progress.log('warning', f'{path} is of another TensorRT or GPU, or one that TensorRT wrote '
-                                'and cannot read: starting a new one')
+        progress.remark(f'{path} is of another TensorRT or GPU, or one that TensorRT wrote and '
+                        'cannot read: starting a new one')
 
 
 def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progress) -> None:
     """Write what was measured, unless TensorRT itself cannot read it."""
-    if _takes(builder.create_builder_config(), content, progress):
+    if not _takes(builder.create_builder_config(), content, progress):
+        progress.remark(f'{path} is not written: TensorRT cannot read its own cache of this model')
+        return
+    try:
         write_atomically(path, content)
-    else:
-        progress.log('warning', f'{path} is not written: TensorRT cannot read its own cache of '
-                                'this model')
+    except InputError as error:  # the engine is worth more
+        progress.remark(f'what was measured is not kept: {error}')
 
 
 def _takes(config: Any, content: bytes, progress: Progress) -> bool:
