@@ -403,7 +403,7 @@ def test_calibration_is_fed_and_kept(tensorrt, home, tmp_path, capsys):
 
 @pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
 def test_a_calibration_is_kept_unasked_and_fed_in_batches_whatever_the_engine_takes(
-        tensorrt, home, tmp_path):
+        tensorrt, home, tmp_path, capsys):
     if tensorrt.real:
         pytest.skip('the real one does not tell what it was told')
     noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
@@ -414,6 +414,10 @@ def test_a_calibration_is_kept_unasked_and_fed_in_batches_whatever_the_engine_ta
         assert main(command) == 0
         assert standin.BUILDS[-1].calibration == {
             'batch_size': 8, 'batches': 0 if cached else 5, 'cached': cached}
+    count = len(standin.BUILDS)
+    assert main(['models', 'build', 'fer', '--precision', 'int8', '--max-batch', '1']) == 2
+    assert 'nothing would show' in capsys.readouterr().err
+    assert len(standin.BUILDS) == count, 'told before minutes are spent'
     np.savez(tmp_path / 'faces.npz', image=noise / 2)
     assert main(command) == 0
     assert standin.BUILDS[-1].calibration['cached'] is False

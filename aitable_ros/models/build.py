@@ -54,6 +54,8 @@ def build(
     began = time.monotonic()
     prepared = prepare(
         onnx, options, tools.version, progress, model, calibrating=tools.runs)
+    if options.precision == 'int8' and not options.force:
+        _must_be_provable(engine, options, tools)  # before it takes minutes
     try:
         engine.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix='.build-', dir=engine.parent) as folder:
@@ -119,7 +121,7 @@ def _proved(
     :raises InputError: int8 falls short, or there is nothing to show that it does not
     """
     gate = options.precision == 'int8'
-    source = options.verify or (options.calibration_dir if gate else None)
+    source = _pictures(options)
     report: dict[str, Any] | None = None
     if tools.runs:
         progress.phase('verifying', 0, 0)
@@ -131,10 +133,12 @@ def _proved(
             _must_be_finite(part, options)
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
+        assert report is not None  # int8 without one was refused before it was built
         spare = ', leave its most sensitive layers out with --spare 12' if gate else ''
-        raise InputError(f'{part.name} is not written: {_shortfall(report, tools)}; give it '
-                         f'other pictures with --calibration-dir and --verify{spare}, use fp16, '
-                         'or force it with --force')
+        raise InputError(
+            f"{part.name} is not written: {report['verdict']}: {'; '.join(report['reasons'])}; "
+            f'give it other pictures with --calibration-dir and --verify{spare}, use fp16, or '
+            'force it with --force')
     return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
 
 
@@ -173,10 +177,15 @@ def _must_be_finite(engine: Path, options: BuildOptions) -> None:
             f'{options.precision}; name what overflows with --exclude-from-fp16, or use fp32')
 
 
-def _shortfall(report: dict[str, Any] | None, tools: Toolchain) -> str:
-    if report is None:
-        return ('nothing shows that int8 still does its task '
-                + ('(--verify FOLDER of pictures does)' if tools.runs else
-                   f'({tools.name} alone cannot run it here)'))
-    return f"{report['verdict']}: {'; '.join(report['reasons'])}"
+def _pictures(options: BuildOptions) -> Path | None:
+    """Return what an engine is compared on; int8 is in any case."""
+    return options.verify or (options.calibration_dir if options.precision == 'int8' else None)
 
+
+def _must_be_provable(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
+    """:raises InputError: nothing could show, once it is built, that int8 still does its task."""
+    if not tools.runs or not _pictures(options):
+        remedy = ('--calibration-dir or --verify FOLDER of pictures does' if tools.runs else
+                  f'{tools.name} alone cannot run it here')
+        raise InputError(f'{engine.name} is not built: nothing would show that int8 still does '
+                         f'its task ({remedy}); force it with --force')
