@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 import json
 from pathlib import Path
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from tensorrt_standin.harness import TensorRTHere
+from test_inference_backends import convolution
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / 'benchmarks'
 sys.path.insert(0, str(BENCHMARKS))
 
+import gpu_soak  # noqa: E402
 import soak  # noqa: E402
 import soak_faults  # noqa: E402
 import soak_fuzz  # noqa: E402
@@ -156,3 +161,46 @@ def test_the_arguments() -> None:
     listed = _run('faults', '--list')
     assert listed.returncode == 0, listed.stderr
     assert len(listed.stdout.splitlines()) == len(soak_faults.FAULTS)
+
+
+# --- on the GPU, or its stand-in ------------------------------------------------------------------
+
+@pytest.fixture
+def small(tensorrt: TensorRTHere, tmp_path: Path) -> Path:
+    return tensorrt.engine(convolution(tmp_path / 'small.onnx'), tmp_path)
+
+
+@pytest.mark.parametrize('kind', gpu_soak.CYCLES)
+def test_every_cycle_runs_and_leaves_nothing(
+    tensorrt: TensorRTHere, small: Path, tmp_path: Path, kind: str,
+) -> None:
+    result = gpu_soak.cycles(SimpleNamespace(
+        engines=[small], cycles=6, cycle=kind, output=tmp_path / 'result.json'))
+    gpu_soak.opened.cache_clear()
+    assert result['passed'], result
+    assert result['cycles'] == 6
+    gc.collect()
+    assert tensorrt.real or tensorrt.gpu.left() == []
+
+
+def test_what_we_hold_is_not_taken_for_tensorrt_s(
+    tensorrt: TensorRTHere, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[bytes] = []
+
+    def leaking(engine: Path) -> dict[str, Any]:
+        held.append(b'x' * (4 << 20))
+        return {}
+
+    monkeypatch.setitem(gpu_soak.CYCLES, 'all', leaking)
+    given = SimpleNamespace(engines=[small], cycles=10, cycle='all', output=tmp_path / 'x.json')
+    assert not gpu_soak.cycles(given)['passed']
+    monkeypatch.setitem(gpu_soak.CYCLES, 'engine', leaking)
+    assert gpu_soak.cycles(given)['passed']
+
+
+def test_models_at_once(tensorrt: TensorRTHere, small: Path, tmp_path: Path) -> None:
+    result = gpu_soak.threads(SimpleNamespace(
+        engines=[small, small], minutes=0.02, batch=1, output=tmp_path / 'result.json'))
+    assert result['passed'], result
+    assert result['models']['small_fp32']['runs'] > 0
