@@ -166,11 +166,15 @@ def prepare(
         from aitable_ros.models.calibrator import CalibrationBatches
 
         open_batch = any(None in shape for shape in inputs.values())
+        cache = options.calibration_cache or _calibration_cache(onnx_file)
+        if not calibrating and not cache.exists():
+            raise InputError(f'--precision int8: trtexec does not calibrate, and {cache} is not '
+                             'there: make it where TensorRT has its Python package and name it '
+                             'with --calibration-cache, or give --quantization qdq')
         calibrator = CalibrationBatches(
             pictures if calibrating else None,
             max(batches[2], _CALIBRATION_BATCH) if open_batch else batches[0],
-            sha256(ready).hexdigest(),
-            options.calibration_cache or _calibration_cache(onnx_file))
+            sha256(ready).hexdigest(), cache)
         if calibrator.note and options.calibration_cache:
             progress.remark(calibrator.note)
     return Prepared(
