@@ -36,7 +36,8 @@ from aitable_ros.types import Frame
 
 TOPIC = 'camera/image_raw'
 RECORD_HEADER = 'frame,stamp_ns,sent_ns,closure'
-SETTLE_S = 0.5  # between the first subscriber and the first image, and after the last
+SETTLE_S = 0.5  # without a further subscriber before the first image, and after the last
+LOADING_S = 1.0  # the former where nodes may be loading still, one after the other
 UNSTAMPED_START_NS = 1_000_000_000  # a video's stamps begin at 0, which in ROS means "none"
 MOST_RATE = 1000.0
 LONGEST_PAUSE_S = 2.0  # a longer hole between two stamps of a recording is played as this
@@ -173,9 +174,9 @@ class _Publisher:
         if record is not None:
             print(RECORD_HEADER, file=record, flush=True)
 
-    def wanted(self) -> bool:
-        """Return whether somebody subscribes."""
-        return bool(self._publisher.get_subscription_count())
+    def subscribers(self) -> int:
+        """Return how many subscribe."""
+        return int(self._publisher.get_subscription_count())
 
     def send(self, frame: Frame) -> None:
         """Publish, with the clock at the frame's own time where stamps are kept."""
@@ -225,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--record', type=Path, help='CSV of what was sent when')
     parser.add_argument(
         '--wait', type=float, default=0.0, metavar='S',
-        help='wait this long for a subscriber before the first image')
+        help='wait this long for subscribers before the first image')
     parser.add_argument(
         '--gate', action='store_true',
         help='wait for a line on standard input before the first image; its end ends the camera')
@@ -269,18 +270,31 @@ def _run(args: argparse.Namespace) -> int:
             source.frame(0)  # draws the eyelids, a quarter of a second
         if args.gate and not _gate_opens(stop):
             return 0
-        deadline = time.monotonic() + args.wait
-        while args.wait and not publisher.wanted() and not stop.is_set():
-            if time.monotonic() > deadline:
-                print(f'camera: nobody subscribed within {args.wait:g} s', file=sys.stderr)  # noqa: T201
-                return 1
-            stop.wait(0.05)
-        stop.wait(SETTLE_S if args.wait else 0.0)
+        steady_s = SETTLE_S if args.gate else LOADING_S
+        if args.wait and not _all_are_there(publisher, stop, args.wait, steady_s):
+            print(f'camera: nobody subscribed within {args.wait:g} s', file=sys.stderr)  # noqa: T201
+            return 1
         play(
             frames, publisher, stop, paced=not isinstance(source, LiveCamera),
             seconds=None if isinstance(source, ScriptedClip) else args.seconds, rate=args.rate)
         stop.wait(SETTLE_S)  # the last image must get through before its writer goes
     return 0
+
+
+def _all_are_there(
+    publisher: _Publisher, stop: StopSignal, wait_s: float, steady_s: float,
+) -> bool:
+    """Wait for subscribers until no further one comes, or it took too long; False: nobody came."""
+    began = changed = time.monotonic()
+    known = 0
+    while not stop.is_set():
+        now, count = time.monotonic(), publisher.subscribers()
+        if count != known:
+            known, changed = count, now
+        if (known and now - changed >= steady_s) or now - began > wait_s:
+            return bool(known)
+        stop.wait(0.05)
+    return True
 
 
 def _gate_opens(stop: StopSignal) -> bool:
