@@ -197,6 +197,9 @@ def test_what_we_hold_is_not_taken_for_tensorrt_s(
     assert not gpu_soak.cycles(given)['passed']
     monkeypatch.setitem(gpu_soak.CYCLES, 'engine', leaking)
     assert gpu_soak.cycles(given)['passed']
+    monkeypatch.setitem(gpu_soak.CYCLES, 'graph', leaking)
+    given.cycle = 'graph'
+    assert not gpu_soak.cycles(given)['passed'], 'it loads no engine'
 
 
 def test_models_at_once(tensorrt: TensorRTHere, small: Path, tmp_path: Path) -> None:

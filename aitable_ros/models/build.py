@@ -121,7 +121,7 @@ def _proved(
     :raises InputError: int8 falls short, or there is nothing to show that it does not
     """
     gate = options.precision == 'int8'
-    source = _pictures(options)
+    source = _compared_on(options)
     report: dict[str, Any] | None = None
     if tools.runs:
         progress.phase('verifying', 0, 0)
@@ -177,14 +177,14 @@ def _must_be_finite(engine: Path, options: BuildOptions) -> None:
             f'{options.precision}; name what overflows with --exclude-from-fp16, or use fp32')
 
 
-def _pictures(options: BuildOptions) -> Path | None:
+def _compared_on(options: BuildOptions) -> Path | None:
     """Return what an engine is compared on; int8 is in any case."""
     return options.verify or (options.calibration_dir if options.precision == 'int8' else None)
 
 
 def _must_be_provable(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
     """:raises InputError: nothing could show, once it is built, that int8 still does its task."""
-    if not tools.runs or not _pictures(options):
+    if not tools.runs or not _compared_on(options):
         remedy = ('--calibration-dir or --verify FOLDER of pictures does' if tools.runs else
                   f'{tools.name} alone cannot run it here')
         raise InputError(f'{engine.name} is not built: nothing would show that int8 still does '

@@ -60,6 +60,11 @@ def to_fp16(model: Any, keep: Sequence[str] = ()) -> Any:
     return copy
 
 
+def opset(model: Any) -> int:
+    """Return the version of ONNX's own operators that a model is written in."""
+    return int(next(item.version for item in model.opset_import if not item.domain))
+
+
 def node_name(node: Any) -> str:
     """Return a node's name, or that of its first output where it has none."""
     return str(node.name or node.output[0])
@@ -131,7 +136,7 @@ class _Halving:
 
     def __init__(self, model: Any, kept: set[str]) -> None:
         self._graph = model.graph
-        self._opset = next(item.version for item in model.opset_import if not item.domain)
+        self._opset = opset(model)
         self._kept = kept
         self._floats = _float_tensors(model)
         self._constants = {tensor.name: tensor for tensor in self._graph.initializer}

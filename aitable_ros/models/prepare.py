@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -81,7 +82,12 @@ class Prepared:
     @property
     def dynamic(self) -> bool:
         """Tell whether the batch is open, so that an optimisation profile is needed."""
-        return any(None in shape for shape in self.inputs.values())
+        return _open_batch(self.inputs)
+
+    @property
+    def strict(self) -> bool:
+        """Tell whether fp32 must be obeyed: beside Q/DQ pairs TensorRT 8 fails over that."""
+        return self.quantized is None
 
 
 @cache
@@ -159,13 +165,12 @@ def prepare(
     elif options.precision == 'int8':
         proto = _half_beside_int8(proto, options, progress)
     ready = proto.SerializeToString()
-    batches = _batches(proto, onnx_file, options)
     inputs = _inputs(proto, onnx_file)
+    batches = _batches(inputs, onnx_file, options)
     calibrator = None
     if entropy:
         from aitable_ros.models.calibrator import CalibrationBatches
 
-        open_batch = any(None in shape for shape in inputs.values())
         cache = options.calibration_cache or _calibration_cache(onnx_file)
         if not calibrating and not cache.exists():
             raise InputError(f'--precision int8: trtexec does not calibrate, and {cache} is not '
@@ -173,7 +178,7 @@ def prepare(
                              'with --calibration-cache, or give --quantization qdq')
         calibrator = CalibrationBatches(
             pictures if calibrating else None,
-            max(batches[2], _CALIBRATION_BATCH) if open_batch else batches[0],
+            max(batches[2], _CALIBRATION_BATCH) if _open_batch(inputs) else batches[0],
             sha256(ready).hexdigest(), cache)
         if calibrator.note and options.calibration_cache:
             progress.remark(calibrator.note)
@@ -202,16 +207,17 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> 
     """Put what int8 does not cover into fp16, as flags do where they say the precision."""
     from onnx.version_converter import convert_version
 
+    from aitable_ros.models.half import opset
     from aitable_ros.models.half import PAIR_OPSET
 
-    try:
-        return _half(convert_version(proto, PAIR_OPSET), options)
-    except InputError:
-        raise
-    except Exception as error:  # its exceptions are of several kinds, none of them documented
-        progress.remark('what int8 does not cover stays fp32: the graph cannot be had in opset '
-                        f'{PAIR_OPSET} ({type(error).__name__})')
-        return proto
+    if opset(proto) < PAIR_OPSET:
+        try:
+            proto = convert_version(proto, PAIR_OPSET)
+        except Exception as error:  # its exceptions are of several kinds, none of them documented
+            progress.remark('what int8 does not cover stays fp32: the graph cannot be had in opset '
+                            f'{PAIR_OPSET} ({type(error).__name__})')
+            return proto
+    return _half(proto, options)
 
 
 def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
@@ -298,11 +304,16 @@ def _inputs(proto: Any, path: Path) -> dict[str, tuple[int | None, ...]]:
     return found
 
 
-def _batches(proto: Any, path: Path, options: BuildOptions) -> tuple[int, int, int]:
-    shapes = _inputs(proto, path).values()
-    if any(None in shape for shape in shapes):
+def _open_batch(inputs: Mapping[str, tuple[int | None, ...]]) -> bool:
+    return any(None in shape for shape in inputs.values())
+
+
+def _batches(
+    inputs: Mapping[str, tuple[int | None, ...]], path: Path, options: BuildOptions,
+) -> tuple[int, int, int]:
+    if _open_batch(inputs):
         return options.min_batch, options.opt_batch, options.max_batch
-    fixed = max((shape[0] for shape in shapes if shape and shape[0]), default=1)
+    fixed = max((shape[0] for shape in inputs.values() if shape and shape[0]), default=1)
     if options.opt_batch > fixed or options.min_batch > fixed:
         raise InputError(f'{path}: its batch is fixed at {fixed}: leave out --min-batch and '
                          '--opt-batch, or export it with an open batch')

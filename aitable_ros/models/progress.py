@@ -62,23 +62,29 @@ class Progress:
         """Say what its user should know although the build goes on; as :meth:`show`."""
 
 
-class Line(Progress):
+class _Shown(Progress):
+    """What has a name and a beginning, and where to print."""
+
+    def __init__(self, what: str, verbose: bool) -> None:
+        super().__init__(verbose)
+        self._what, self._began = what, time.monotonic()
+
+    def remark(self, text: str) -> None:
+        print(f'{self._what}: note: {text}', file=sys.stderr)  # noqa: T201
+
+
+class Line(_Shown):
     """One line on a terminal: the model, the phase, the steps, the time so far."""
 
     def __init__(self, what: str, status: Callable[[str], None], verbose: bool = False) -> None:
-        super().__init__(verbose)
-        self._what, self._status = what, status
-        self._began = time.monotonic()
+        super().__init__(what, verbose)
+        self._status = status
         self._now = ('', 0, 0)
         self._ended = Event()
 
     def show(self, name: str, done: int, total: int) -> None:
         """Keep the step; the line is drawn twice a second, so that the time goes on."""
         self._now = (name, done, total)
-
-    def remark(self, text: str) -> None:
-        """Print above the line."""
-        _print_remark(self._what, text)
 
     def draw(self) -> None:
         """Write the line."""
@@ -117,12 +123,11 @@ def shown(what: str, verbose: bool = False) -> Iterator[Progress]:
             thread.join()
 
 
-class _Lines(Progress):
+class _Lines(_Shown):
     """A line a phase, for logs; one that comes again only if the last line is a while ago."""
 
     def __init__(self, what: str, verbose: bool) -> None:
-        super().__init__(verbose)
-        self._what, self._began = what, time.monotonic()
+        super().__init__(what, verbose)
         self._seen, self._last, self._said = {''}, '', -LINE_S
 
     def show(self, name: str, done: int, total: int) -> None:
@@ -132,13 +137,6 @@ class _Lines(Progress):
         self._seen.add(name)
         self._last, self._said = name, spent
         print(f'{self._what}: {name} ({spent:.0f} s)', file=sys.stderr)  # noqa: T201
-
-    def remark(self, text: str) -> None:
-        _print_remark(self._what, text)
-
-
-def _print_remark(what: str, text: str) -> None:
-    print(f'{what}: note: {text}', file=sys.stderr)  # noqa: T201
 
 
 _unfinished: list[Event] = []

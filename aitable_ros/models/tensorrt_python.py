@@ -128,7 +128,7 @@ def _configure(
         versions.set_dla(builder, config, options.dla_core)
     if prepared.fp32_nodes and not prepared.typed:
         versions.keep_fp32(
-            network, config, prepared.fp32_nodes, strict=prepared.quantized is None)
+            network, config, prepared.fp32_nodes, strict=prepared.strict)
     if prepared.dynamic:
         config.add_optimization_profile(_profile(builder, prepared, prepared.batches))
     if feed is None:

@@ -100,7 +100,7 @@ def arguments(
     words += versions.trtexec_precision(
         version, options.precision, typed=prepared.typed, tf32=options.tf32,
         fp32_layers=prepared.fp32_nodes, calibration_cache=cache,
-        strict=prepared.quantized is None)
+        strict=prepared.strict)
     words += versions.trtexec_options(
         version, workspace_mib=options.workspace_mib, builder_level=options.builder_level,
         aux_streams=options.aux_streams)
