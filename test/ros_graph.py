@@ -37,6 +37,7 @@ class Graph:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.tester)
         self.heard = defaultdict(list)
+        self.text = ''
         self.stamp = 1_700_000_000_123_456_789
 
     def close(self):
@@ -70,6 +71,18 @@ class Graph:
                 return False
             self.executor.spin_once(timeout_sec=0.02)
         return True
+
+    def lines(self, capfd, words, count=1, timeout_s=3.0):
+        """
+        Return the log's lines with these words so far; wait for ``count`` of them.
+
+        Nodes work on threads of their own: what a line tells of can be seen before the line.
+        """
+        def found():
+            self.text += capfd.readouterr().err
+            return [line for line in self.text.splitlines() if words in line]
+        self.spin(lambda: len(found()) >= count, timeout_s)
+        return found()
 
     def matched(self, publisher, count=1):
         return self.spin(lambda: publisher.get_subscription_count() >= count)

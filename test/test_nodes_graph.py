@@ -117,9 +117,8 @@ def test_a_dead_camera_is_told_within_a_second_and_recovers(pipeline, portrait, 
     assert last.track_id == answer.track_id
     pipeline.spin(lambda: len(pipeline.heard['fatigue']) >= 3, 3.0)
     assert 1.8 < time.monotonic() - start < 3.2, 'repeated once a second'
-    lines = [line for line in capfd.readouterr().err.splitlines() if 'no image on' in line]
-    assert len(lines) == 1
-    assert CAMERA in lines[0]
+    line, = pipeline.lines(capfd, 'no image on')
+    assert CAMERA in line
     answer, message = _see(pipeline, portrait)
     assert answer.validity != FatigueState.NO_FACE
     assert answer.header == message.header
@@ -198,7 +197,7 @@ def test_a_missing_model_stops_only_a_node_that_requires_it(graph, portrait, cap
         with pytest.raises(InputError, match=r'gone\.onnx'):
             graph.load('EmotionNode', **chosen)
         assert graph.nodes.components == ()
-        line, = [line for line in capfd.readouterr().err.splitlines() if 'gone.onnx' in line]
+        line, = graph.lines(capfd, 'gone.onnx')
         assert 'ERROR' in line
         return
     graph.load('EmotionNode', **chosen)
@@ -256,8 +255,7 @@ def test_a_stage_that_throws_is_logged_once_and_the_node_lives(pipeline, portrai
     pipeline.spin(lambda: False, 0.2)
     stage.update = update
     assert _see(pipeline, portrait)[0] is not None
-    lines = [line for line in capfd.readouterr().err.splitlines() if 'ZeroDivisionError' in line]
-    assert len(lines) == 1
+    assert len(pipeline.lines(capfd, 'ZeroDivisionError')) == 1
     assert pipeline.fatigue.statistics.snapshot(0.0).failed >= 1
 
 

@@ -147,7 +147,7 @@ def test_a_node_lives_through_them_and_finds_the_next_face(models, portrait, cap
         assert len(answer.faces) == 1
         malformed_count = sum(node.statistics.snapshot(0.0).malformed.values())
         assert malformed_count > len(raw) / 4
-        lines = [line for line in capfd.readouterr().err.splitlines() if 'image dropped' in line]
+        lines = graph.lines(capfd, 'image dropped')
         causes = node.statistics.snapshot(0.0).malformed
         assert len(lines) <= len(causes), 'each cause once a minute'
         assert not any('all is well' in line.partition('encoding')[0] for line in lines)
@@ -176,7 +176,6 @@ def test_one_corrupted_jpeg_in_five_costs_that_one(models, portrait, capfd):
         assert len(ids) == 1, 'nobody was lost'
         figures = node.statistics.snapshot(0.0)
         assert 1 <= figures.malformed['data'] <= 4
-        lines = [line for line in capfd.readouterr().err.splitlines() if 'truncated' in line]
-        assert len(lines) == 1
+        assert len(graph.lines(capfd, 'truncated')) == 1
     finally:
         graph.close()

@@ -59,13 +59,9 @@ def _reload(graph, path, node='fatigue'):
     return graph.call(ReloadModel, f'/{node}/reload_model', ReloadModel.Request(model_path=path))
 
 
-def _status(graph, node):
+def _statuses(graph, node):
     return [status for message in graph.heard['/diagnostics'] for status in message.status
-            if status.name == f'/{node}: {node}'][-1]
-
-
-def _lines(capfd, words):
-    return [line for line in capfd.readouterr().err.splitlines() if words in line]
+            if status.name == f'/{node}: {node}']
 
 
 @pytest.mark.parametrize(('node', 'path', 'model'), [
@@ -136,7 +132,7 @@ def test_out_of_memory_on_load_takes_the_next_of_the_chain(
     monkeypatch.setattr(OpenVINOBackend, '__init__', full)
     _load(graph, backend='auto')
     assert _see(graph, portrait).backend == 'onnxruntime'
-    line, = _lines(capfd, 'facemesh with openvino passed over')
+    line, = graph.lines(capfd, 'facemesh with openvino passed over')
     assert words in line
 
 
@@ -160,9 +156,9 @@ def test_a_model_that_fails_once_costs_one_image(graph, portrait, monkeypatch, c
     assert graph.spin(lambda: graph.fatigue.statistics.snapshot(0.0).failed == 1, 5.0)
     after = _see(graph, portrait)
     assert (after.track_id, after.backend) == (before.track_id, 'onnxruntime')
-    assert graph.fatigue.keeper.failures == 0
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
     assert graph.fatigue.statistics.snapshot(0.0).failed == 1
-    assert len(_lines(capfd, 'device lost')) == 1
+    assert len(graph.lines(capfd, 'device lost')) == 1
 
 
 def test_a_model_that_always_fails_gives_way_to_the_next(graph, portrait, monkeypatch, capfd):
@@ -174,10 +170,9 @@ def test_a_model_that_always_fails_gives_way_to_the_next(graph, portrait, monkey
     after = graph.heard['fatigue'][-1]
     assert (after.backend, after.track_id) == ('onnxruntime', before.track_id)
     assert after.perclos_coverage > 0
-    text = capfd.readouterr().err
-    assert 'facemesh with openvino passed over: failed while it ran' in text
-    assert 'answers images again' in text
-    assert graph.fatigue.keeper.failures == 0
+    assert graph.lines(capfd, 'facemesh with openvino passed over: failed while it ran')
+    assert graph.lines(capfd, 'answers images again')
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
 
 
 def test_a_model_that_is_all_there_is_is_loaded_anew(graph, portrait, monkeypatch, capfd):
@@ -213,13 +208,10 @@ def test_failure_is_an_error_in_diagnostics(graph, portrait, monkeypatch):
     _see(graph, portrait)
     monkeypatch.setattr(graph.fatigue.keeper, '_replace', lambda failure: None)
     _failing(monkeypatch, OnnxRuntimeBackend, lambda _: True)
-    for _ in range(8):
-        _see(graph, portrait, 'faces')
     graph.heard['/diagnostics'].clear()
-    assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 3, 5.0)
-    status = _status(graph, 'fatigue')
-    assert status.level == DiagnosticStatus.ERROR
-    assert 'device lost' in status.message
+    assert _go_on(graph, portrait, lambda: any(
+        status.level == DiagnosticStatus.ERROR and 'device lost' in status.message
+        for status in _statuses(graph, 'fatigue')))
 
 
 @pytest.fixture
@@ -247,12 +239,12 @@ def test_a_model_that_hangs_is_left_behind_and_the_chain_goes_on(
     assert _go_on(graph, portrait, lambda: graph.fatigue._worker is not old)
     assert graph.fatigue.dropped >= 3, 'dropped, not queued'
     assert _see(graph, portrait).backend == 'onnxruntime'
-    assert len(_lines(capfd, 'has not returned')) == 1
+    assert len(graph.lines(capfd, 'has not returned')) == 1
     free.set()
     old._thread.join(10)
     assert not old._thread.is_alive()
     assert _see(graph, portrait).backend == 'onnxruntime'
-    assert graph.fatigue.keeper.failures == 0
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
 
 
 def test_a_model_that_hangs_is_opened_anew_where_there_is_no_other(
@@ -288,7 +280,7 @@ def test_a_model_that_returns_late_is_kept(graph, portrait, impatient, monkeypat
     assert graph.fatigue._worker is worker
     assert _see(graph, portrait) is not None
     assert graph.spin(lambda: graph.fatigue._hung is None, 5.0)
-    assert _lines(capfd, 'the model has returned')
+    assert graph.lines(capfd, 'the model has returned')
 
 
 def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
@@ -300,10 +292,10 @@ def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
     assert _go_on(graph, portrait, lambda: graph.fatigue._hung)
     graph.heard['/diagnostics'].clear()
     assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4, 5.0)
-    status = _status(graph, 'fatigue')
+    status = _statuses(graph, 'fatigue')[-1]
     assert status.level == DiagnosticStatus.ERROR
     assert 'has not returned' in status.message
-    assert len(_lines(capfd, 'has not returned')) == 1
+    assert len(graph.lines(capfd, 'has not returned')) == 1
     assert 'does not return' in _reload(graph, 'facemesh_468').message
     for transition in (
             Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
@@ -324,4 +316,4 @@ def test_a_model_that_gives_no_numbers_is_passed_over(graph, portrait, monkeypat
     monkeypatch.setattr(OpenVINOBackend, '_run', broken)
     _load(graph, backend='auto')
     assert _see(graph, portrait).backend == 'onnxruntime'
-    assert 'is not a number' in _lines(capfd, 'facemesh with openvino passed over')[0]
+    assert 'is not a number' in graph.lines(capfd, 'facemesh with openvino passed over')[0]
