@@ -368,7 +368,7 @@ def test_int8_gets_its_name_only_with_a_report(tensorrt, home, tmp_path, capsys)
     status = main(command)
     out = capsys.readouterr()
     if status:  # noise is no face: it may fall short, and then says in which figure
-        assert 'is not written' in out.err
+        assert 'is not written: failed' in out.err or 'run on the CPU: failed' in out.err
         assert not engine.exists()
         assert main([*command, '--force']) == 0, capsys.readouterr().err
     record = sidecars.read(engine)
@@ -452,6 +452,27 @@ def test_pairs_in_the_graph_are_not_held_against_constraints(tensorrt, home, tmp
                  str(tmp_path / 'faces.npz')]) == 0, capsys.readouterr().err
     if not tensorrt.real:
         assert {'INT8', 'FP16', 'PREFER_PRECISION_CONSTRAINTS'} <= standin.BUILDS[-1].flags
+
+
+@pytest.mark.parametrize('tensorrt', ['8.6.0', '10.3.0'], indirect=True)
+def test_a_graph_that_falls_short_on_the_cpu_is_not_built(tensorrt, home, tmp_path, capsys):
+    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
+    np.savez(tmp_path / 'seen.npz', image=noise)
+    np.savez(tmp_path / 'dark.npz', image=noise / 1000)  # so all that is seen is cut off
+    command = ['models', 'build', 'fer', '--precision', 'int8', '--quantization', 'qdq',
+               '--calibration-dir', str(tmp_path / 'dark.npz'),
+               '--verify', str(tmp_path / 'seen.npz')]
+    count = len(standin.BUILDS)
+    assert main(command) == 2
+    line, = capsys.readouterr().err.splitlines()[-1:]
+    assert 'its graph, run on the CPU: failed: expression agreement is ' in line
+    assert '--spare 12' in line
+    assert main([*command, '--spare', '12', '--calibration-samples', '16']) == 2
+    assert '--spare 24' in capsys.readouterr().err
+    assert len(standin.BUILDS) == count, 'told before minutes are spent'
+    assert not (home / 'fer_int8.engine').exists()
+    assert main([*command, '--force']) == 0, capsys.readouterr().err
+    assert sidecars.read(home / 'fer_int8.engine').forced
 
 
 def test_all_builds_what_is_there_and_keeps_what_fits(tensorrt, home, capsys, monkeypatch):

@@ -121,7 +121,7 @@ def _proved(
     :raises InputError: int8 falls short, or there is nothing to show that it does not
     """
     gate = options.precision == 'int8'
-    source = _compared_on(options)
+    source = options.compared_on
     report: dict[str, Any] | None = None
     if tools.runs:
         progress.phase('verifying', 0, 0)
@@ -134,11 +134,8 @@ def _proved(
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
         assert report is not None  # int8 without one was refused before it was built
-        spare = ', leave its most sensitive layers out with --spare 12' if gate else ''
-        raise InputError(
-            f"{part.name} is not written: {report['verdict']}: {'; '.join(report['reasons'])}; "
-            f'give it other pictures with --calibration-dir and --verify{spare}, use fp16, or '
-            'force it with --force')
+        raise InputError(f"{part.name} is not written: {report['verdict']}: "
+                         f"{'; '.join(report['reasons'])}; {options.better}")
     return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
 
 
@@ -177,14 +174,9 @@ def _must_be_finite(engine: Path, options: BuildOptions) -> None:
             f'{options.precision}; name what overflows with --exclude-from-fp16, or use fp32')
 
 
-def _compared_on(options: BuildOptions) -> Path | None:
-    """Return what an engine is compared on; int8 is in any case."""
-    return options.verify or (options.calibration_dir if options.precision == 'int8' else None)
-
-
 def _must_be_provable(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
     """:raises InputError: nothing could show, once it is built, that int8 still does its task."""
-    if not tools.runs or not _compared_on(options):
+    if not tools.runs or not options.compared_on:
         remedy = ('--calibration-dir or --verify FOLDER of pictures does' if tools.runs else
                   f'{tools.name} alone cannot run it here')
         raise InputError(f'{engine.name} is not built: nothing would show that int8 still does '

@@ -83,6 +83,19 @@ class BuildOptions:
         if self.exclude_from_fp16 and self.precision == 'fp32':
             raise InputError('--exclude-from-fp16 goes with --precision fp16 or int8')
 
+    @property
+    def compared_on(self) -> Path | None:
+        """What the engine is compared with the fp32 ONNX on; int8 is in any case."""
+        return self.verify or (self.calibration_dir if self.precision == 'int8' else None)
+
+    @property
+    def better(self) -> str:
+        """What may help where it falls short there."""
+        spare = (f', leave its most sensitive layers out with --spare {2 * self.spare or 12}'
+                 if self.precision == 'int8' else '')
+        return (f'give it other pictures with --calibration-dir and --verify{spare}, use fp16, or '
+                'force it with --force')
+
     def shaping(self) -> dict[str, Any]:
         """Return what decides how the engine comes out, as JSON has it."""
         found = {name: value for name, value in asdict(self).items() if name not in _PASSING}

@@ -36,6 +36,9 @@ _QUANTISED = ('QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'QL
 _CALIBRATION_BATCH = 8
 """Where the batch is open: fewer launches, and the scales do not depend on it."""
 
+_REHEARSED = 64
+"""Samples that tell a graph that falls short; the engine is judged by all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -158,6 +161,8 @@ def prepare(
     if options.precision == 'int8' and not entropy:
         progress.phase('quantising', 0, 0)
         proto, quantized = _quantised(proto, pictures, options, progress)
+        if not options.force:
+            _rehearse(proto, onnx_file, model, options, progress)
     if options.precision != 'fp32' and not typed:
         fp32_nodes = _sensitive(proto, options)
     elif options.precision == 'fp16':
@@ -263,6 +268,34 @@ def _quantised(
             exclude=_excluded(proto, options),
             progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
         return onnx.load(output), {**report.to_dict(), 'method': f'qdq, {report.method}'}
+
+
+def _rehearse(
+    proto: Any, onnx_file: Path, model: str, options: BuildOptions, progress: Progress,
+) -> None:
+    """
+    Run the graph on the CPU as what is built from it will be judged: seconds, not its minutes.
+
+    EmoNet's with all its layers agreed with fp32 on 0.66 of the expressions there, and the engine
+    that an H200 had made of it in 384 s on 0.69.
+
+    :raises InputError: it falls short already
+    """
+    from aitable_ros.models.crops import crops
+    from aitable_ros.models.crops import JUDGING
+    from aitable_ros.models.verify import verify
+
+    assert options.compared_on is not None  # it was calibrated on pictures
+    progress.phase('comparing int8 on the CPU', 0, 0)
+    judged = crops(model or onnx_file, options.compared_on,
+                   min(options.calibration_samples, _REHEARSED), phase=JUDGING)
+    with TemporaryDirectory(prefix='aitable-') as folder:
+        candidate = Path(folder) / f'{onnx_file.stem}_int8.onnx'
+        candidate.write_bytes(proto.SerializeToString())
+        report = verify(candidate, onnx_file, judged, precision='int8', backend='onnxruntime')
+    if not report.passed:
+        raise InputError(f'{onnx_file.name} is not built in int8; its graph, run on the CPU: '
+                         f"{report.verdict}: {'; '.join(report.reasons)}; {options.better}")
 
 
 def _calibration_cache(onnx_file: Path) -> Path:
