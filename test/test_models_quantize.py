@@ -101,7 +101,8 @@ def test_layers_are_left_out_by_name_and_by_sensitivity(models, faces, tmp_path)
 @pytest.mark.parametrize(('arguments', 'reason'), [
     ({'method': 'magic'}, "'magic': there are entropy"),
     ({'exclude': ['Conv_x']}, "called 'Conv_x'"),
-    ({'operators': ['Gemm']}, 'nothing to quantise'),
+    ({'operators': ['Gemm']}, 'fer.onnx: nothing to quantise'),
+    ({'spare': 22}, '--spare 22: fer.onnx has 22 layers'),
 ])
 def test_what_cannot_be_is_said(models, faces, tmp_path, arguments, reason):
     with pytest.raises(InputError, match=reason):

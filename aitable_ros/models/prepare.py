@@ -160,7 +160,7 @@ def prepare(
     pictures = _pictures(model or onnx_file, options, needed=not entropy)
     if options.precision == 'int8' and not entropy:
         progress.phase('quantising', 0, 0)
-        proto, quantized = _quantised(proto, pictures, options, progress)
+        proto, quantized = _quantised(proto, onnx_file.name, pictures, options, progress)
         if not options.force:
             _rehearse(proto, onnx_file, model, options, progress)
     if options.precision != 'fp32' and not typed:
@@ -253,7 +253,7 @@ def _excluded(proto: Any, options: BuildOptions) -> list[str]:
 
 
 def _quantised(
-    proto: Any, pictures: Any, options: BuildOptions, progress: Progress,
+    proto: Any, name: str, pictures: Any, options: BuildOptions, progress: Progress,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the graph with Q/DQ nodes in it, and how they were found."""
     import onnx
@@ -261,7 +261,7 @@ def _quantised(
     from aitable_ros.models.quantize import quantize
 
     with TemporaryDirectory(prefix='aitable-') as folder:
-        source, output = Path(folder) / 'fp32.onnx', Path(folder) / 'int8.onnx'
+        source, output = Path(folder) / name, Path(folder) / f'int8_{name}'
         source.write_bytes(proto.SerializeToString())
         report = quantize(
             source, output, pictures, method=options.calibration_method, spare=options.spare,

@@ -87,7 +87,8 @@ def quantize(
         places crops, and the last layers
     :param spare: how many layers more to leave in fp32: those that, quantised alone, change the
         outputs most; 0 does not measure
-    :raises InputError: not a model, no such node, nothing to quantise, or no ONNX Runtime
+    :raises InputError: not a model, no such node, nothing to quantise, more to spare than there
+        is, or no ONNX Runtime
     """
     if method not in METHODS:
         raise InputError(f"calibration method '{method}': there are {', '.join(METHODS)}")
@@ -96,12 +97,15 @@ def quantize(
     missing = [name for name in exclude if name not in {
         node_name(node) for node in model.graph.node}]
     if missing:
-        raise InputError(f"{onnx}: no node is called '{missing[0]}'; it cannot be left out")
+        raise InputError(f"{onnx.name}: no node is called '{missing[0]}'; it cannot be left out")
     plain = {*exclude, *sensitive(model)}
     chosen = [name for name in layers if name not in plain]
     if not chosen:
-        raise InputError(f'{onnx}: nothing to quantise: no {" or ".join(operators)} with constant '
+        raise InputError(f'{onnx.name}: nothing to quantise: no {" or ".join(operators)} with constant '
                          'weights is left')
+    if spare >= len(chosen):
+        raise InputError(f'--spare {spare}: {onnx.name} has {len(chosen)} layers that can be int8, '
+                         'and none would be left; give a smaller number')
     ranges = activation_ranges(
         model, {layers[name].input[0] for name in chosen}, crops, method, percentile, progress)
     measured = _sensitivity(model, chosen, ranges, crops, progress) if spare else {}
