@@ -98,11 +98,27 @@ def test_layers_are_left_out_by_name_and_by_sensitivity(models, faces, tmp_path)
     assert not any('dequantized' in name for name in first.input)
 
 
+@pytest.mark.parametrize(('passes', 'asked', 'layers'), [(1, 1, 22), (2, 2, 20), (9, 4, 14)])
+def test_no_more_layers_are_left_out_than_it_takes(
+        models, faces, tmp_path, passes, asked, layers):
+    path, tried = tmp_path / 'a.onnx', []
+
+    def judge(candidate):
+        tried.append(sha256(candidate.read_bytes()).hexdigest())
+        return len(tried) == passes
+    report = quantize(models / 'fer.onnx', path, faces.some(8), spare=None, judge=judge)
+    assert len(set(tried)) == len(tried) == asked
+    assert report.layers == layers
+    assert bool(report.sensitivity) is (asked > 1), 'measured only where it is used'
+    assert report.sha256 == tried[-1] == sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize(('arguments', 'reason'), [
-    ({'method': 'magic'}, "'magic': there are entropy"),
+    ({'method': 'magic'}, "'magic': there are percentile"),
     ({'exclude': ['Conv_x']}, "called 'Conv_x'"),
     ({'operators': ['Gemm']}, 'fer.onnx: nothing to quantise'),
     ({'spare': 22}, '--spare 22: fer.onnx has 22 layers'),
+    ({'spare': -1}, 'give 0 to 21'),
 ])
 def test_what_cannot_be_is_said(models, faces, tmp_path, arguments, reason):
     with pytest.raises(InputError, match=reason):

@@ -134,8 +134,11 @@ def _proved(
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
         assert report is not None  # int8 without one was refused before it was built
-        raise InputError(f"{part.name} is not written: {report['verdict']}: "
-                         f"{'; '.join(report['reasons'])}; {options.better}")
+        fewer = ', leave the layers that cost most out with --spare 24' if gate else ''
+        raise InputError(
+            f"{part.name} is not written: {report['verdict']}: {'; '.join(report['reasons'])}; "
+            f'give it other pictures with --calibration-dir and --verify{fewer}, use fp16, or '
+            'force it with --force')
     return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
 
 

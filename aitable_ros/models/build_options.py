@@ -32,9 +32,9 @@ class BuildOptions:
     :param tf32: let fp32 convolutions run in TF32
     :param external_tactics: False: no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to 9)
     :param quantization: ``entropy``, ``qdq``, or ``auto``: the first up to 9, the second from 10
-    :param calibration_method: of ``qdq``: ``entropy``, ``percentile`` or ``minmax``
-    :param spare: of ``qdq``: so many layers, the most sensitive ones, stay out of int8; any makes
-        ``auto`` mean ``qdq``
+    :param calibration_method: of ``qdq``: ``percentile``, ``entropy`` or ``minmax``
+    :param spare: of ``qdq``: so many layers, the most sensitive ones, stay out of int8; None: as
+        few as pass on the CPU. A number makes ``auto`` mean ``qdq``
     :param calibration_dir: images, videos or a bag
     :param verify: such a folder to compare with the fp32 ONNX on, after the build
     :param force: name an engine that is not as accurate as it should be all the same
@@ -54,8 +54,8 @@ class BuildOptions:
     tf32: bool = False
     external_tactics: bool = True
     quantization: str = 'auto'
-    calibration_method: str = 'entropy'
-    spare: int = 0
+    calibration_method: str = 'percentile'
+    spare: int | None = None
     calibration_dir: Path | None = None
     calibration_samples: int = 256
     calibration_cache: Path | None = None
@@ -87,14 +87,6 @@ class BuildOptions:
     def compared_on(self) -> Path | None:
         """What the engine is compared with the fp32 ONNX on; int8 is in any case."""
         return self.verify or (self.calibration_dir if self.precision == 'int8' else None)
-
-    @property
-    def better(self) -> str:
-        """What may help where it falls short there."""
-        spare = (f', leave its most sensitive layers out with --spare {2 * self.spare or 12}'
-                 if self.precision == 'int8' else '')
-        return (f'give it other pictures with --calibration-dir and --verify{spare}, use fp16, or '
-                'force it with --force')
 
     def shaping(self) -> dict[str, Any]:
         """Return what decides how the engine comes out, as JSON has it."""

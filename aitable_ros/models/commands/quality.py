@@ -39,12 +39,14 @@ def add_quantize(actions: Actions) -> argparse.ArgumentParser:
                         help='images, videos or a bag like what it will see')
     parser.add_argument('--calibration-samples', type=int, default=256, metavar='N',
                         help='(default: 256)')
-    parser.add_argument('--method', choices=('entropy', 'percentile', 'minmax'), default='entropy',
-                        help='how the largest value that counts is found (default: entropy)')
+    parser.add_argument('--method', choices=('percentile', 'entropy', 'minmax'),
+                        default='percentile',
+                        help='how the largest value that counts is found (default: '
+                        'percentile)')
     parser.add_argument('--exclude', nargs='+', default=(), metavar='NODE', help='stay fp32')
-    parser.add_argument('--spare', type=int, default=0, metavar='N',
-                        help='leave the N most sensitive layers in fp32; measures each (default: '
-                        '0)')
+    parser.add_argument('--spare', type=int, metavar='N',
+                        help='leave the N most sensitive layers in fp32 (default: none, or '
+                        'the tenth, fifth or two fifths that it takes to pass)')
     parser.add_argument('--verify', type=Path, metavar='DIR',
                         help='compare on these (default: --calibration-dir)')
     parser.add_argument('--force', action='store_true', help='give it its name all the same')
@@ -109,12 +111,18 @@ def run_quantize(args: argparse.Namespace) -> int:
         raise InputError(f'{output}: the file to quantise to must end in .onnx')
     with shown(output.name) as progress, _hidden(output) as part:
         found = crops(model or onnx, args.calibration_dir, args.calibration_samples)
-        made = quantize(onnx, part, found, method=args.method, exclude=args.exclude,
-                        spare=args.spare, progress=_steps(progress))
-        progress.phase('verifying', 0, 0)
         judged = crops(model or onnx, args.verify or args.calibration_dir,
                        args.calibration_samples, phase=JUDGING)
-        report = verify(part, onnx, judged, precision='int8')
+        reports = []
+
+        def judge(candidate: Path) -> bool:
+            progress.phase('verifying', 0, 0)
+            reports.append(verify(candidate, onnx, judged, precision='int8'))
+            return reports[-1].passed
+
+        made = quantize(onnx, part, found, method=args.method, exclude=args.exclude,
+                        spare=args.spare, judge=judge, progress=_steps(progress))
+        report = reports[-1]
         if report.passed or args.force:
             put_in_place(part, output)
     written = report.passed or args.force
@@ -123,9 +131,10 @@ def run_quantize(args: argparse.Namespace) -> int:
                            'report': report.to_dict()}, indent=2))
     else:
         _print(report.table())
-        _print(f'{output}: {made.layers} layers in int8' if written else
-               f'{output} is not written; --spare, --exclude or other pictures may help, --force '
-               'writes it all the same')
+        _print(f'{output}: {made.layers} layers in int8, {len(made.excluded)} left out'
+               if written else
+               f'{output} is not written; another --method, --exclude or other pictures may help, '
+               '--force writes it all the same')
     return 0 if report.passed else 1
 
 
