@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -108,14 +106,6 @@ def test_other_sizes_show_the_same_scene(clip, size):
     left = (other.shape[1] - width) // 2
     other = other[:, left:left + width]
     assert np.abs(other.astype(int) - middle)[60:-60, 80:-80].mean() < 9
-
-
-def test_it_draws_faster_than_a_camera(clip):
-    clip.frame(0)
-    begin = time.process_time()
-    for index in range(60):
-        clip.frame(index)
-    assert (time.process_time() - begin) / 60 < 0.016, 'half of a frame time at 30 fps'
 
 
 def test_frames_are_read_only(clip):
