@@ -20,6 +20,7 @@ from pyarrow import parquet
 import pytest
 
 from aitable_ros.cli import main
+from aitable_ros.evaluation.fleet import PATIENCE_S
 from aitable_ros.evaluation.fleet import work
 from aitable_ros.evaluation.item import Item
 from aitable_ros.evaluation.summary import INTERRUPTED
@@ -156,6 +157,28 @@ def test_what_kills_every_worker_is_given_up(clips, tmp_path):
     results = work(items, Ears(kill_who_begins_the_first), workers=2)
     assert 'failed 2 times: its worker was killed by signal 9' in results[0].problem
     assert results[0].summary is None
+
+
+@pytest.mark.parametrize(('workers', 'when'), [(2, 1), (2, 3), (1, 3)])
+def test_ctrl_c_while_a_result_is_kept_loses_nothing_and_waits_for_nobody(
+        clips, tmp_path, workers, when):
+    """It once waited a minute for the worker of that result, or ended with a traceback."""
+    class Interrupted(Ears):
+        def end(self, index, done):
+            super().end(index, done)
+            if len(self.ended) == when:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    items = [Item(path=clip, output=tmp_path / clip.stem) for clip in clips]
+    ears = Interrupted()
+    handler, began = signal.getsignal(signal.SIGINT), time.monotonic()
+    results = work(items, ears, workers=workers)
+    assert time.monotonic() - began < PATIENCE_S / 2
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not workers_of_this_process()
+    assert results[ears.ended[0]].problem == ''
+    problems = [done and done.problem for done in results]
+    assert (INTERRUPTED in problems) is (when < 3), problems
 
 
 def test_what_was_done_is_not_done_again(clips, alone, tmp_path, capsys):

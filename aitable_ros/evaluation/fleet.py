@@ -21,7 +21,10 @@ from multiprocessing.connection import wait
 import os
 import signal
 import socket
+from threading import current_thread
+from threading import main_thread
 import time
+from types import FrameType
 from typing import Any
 from typing import Protocol
 
@@ -37,6 +40,8 @@ from aitable_ros.evaluation.summary import INTERRUPTED
 ATTEMPTS = 2
 TOLD_S = 0.2
 """How often a worker tells how far it is."""
+HEARD_S = 0.2
+"""How long Ctrl-C may wait for the next message."""
 CLUSTER_TOLD_S = 1.0
 CONNECT_S = 5.0
 PATIENCE_S = 60.0
@@ -90,8 +95,9 @@ def work(
             _here(items, left, board, finished)
     except KeyboardInterrupt:
         if not any(done is not None and done.problem == INTERRUPTED for done in results):
-            waiting = next(index for index in left if results[index] is None)
-            results[waiting] = Done(None, INTERRUPTED)
+            waiting = next((index for index in left if results[index] is None), None)
+            if waiting is not None:  # else it came when all was done
+                results[waiting] = Done(None, INTERRUPTED)
     return results
 
 
@@ -163,19 +169,43 @@ class _Worker:
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
     """
-    Make a child that is started within ignore Ctrl-C, which goes to all processes of a terminal.
+    Keep Ctrl-C, which goes to all processes of a terminal, from a child that is started within.
 
-    It is told to stop by an event instead, between two frames, and so writes down what it has.
+    It is told to stop by an event instead, between two frames, and so writes down what it has. Held
+    back, not ignored: what comes meanwhile comes here afterwards.
     """
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread: nothing to be done, and no Ctrl-C comes here
-        yield
-        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Interrupt:
+    """
+    Ctrl-C, noted where it would be raised; a context manager.
+
+    Raised anywhere, it cuts off what a worker had to say: a result that was received and not yet
+    kept, or half a message. A second one is raised, for whoever does not want to wait.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupt:
+        if current_thread() is main_thread() and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
 
 
 def _in_processes(
@@ -208,7 +238,7 @@ def _in_processes(
             finished(index, _failed(items[index], why))
 
     def hear() -> None:
-        for ready in wait([worker.pipe for worker in workers], 0.5):
+        for ready in wait([worker.pipe for worker in workers], HEARD_S):
             worker = next(one for one in workers if one.pipe is ready)
             try:
                 kind, index, value = worker.pipe.recv()
@@ -234,22 +264,24 @@ def _in_processes(
                     if idle.index is None:
                         assign(idle)
 
-    try:
-        for _ in range(count):
-            employ()
+    def busy() -> bool:
+        return any(worker.index is not None for worker in workers)
+
+    with _Interrupt() as interrupt:
         try:
-            while queue or any(worker.index is not None for worker in workers):
+            for _ in range(count):
+                employ()
+            while (queue or busy()) and not interrupt.came:
                 hear()
-        except KeyboardInterrupt:
-            stop.set()
-            deadline = time.monotonic() + PATIENCE_S
-            while any(worker.index is not None for worker in workers) \
-                    and time.monotonic() < deadline:
-                hear()
-            raise
-    finally:
-        for worker in workers:
-            worker.end()
+            if interrupt.came:
+                stop.set()
+                deadline = time.monotonic() + PATIENCE_S
+                while busy() and time.monotonic() < deadline:
+                    hear()
+                raise KeyboardInterrupt
+        finally:
+            for worker in workers:
+                worker.end()
 
 
 def _death(status: int | None) -> str:
@@ -263,6 +295,7 @@ def _serve(pipe: Connection, stop: Any, threads: int) -> None:
     """Be a worker: until the pipe closes, or the process at its other end is gone."""
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see _no_interrupt
     cv2.setNumThreads(threads)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
