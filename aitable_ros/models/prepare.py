@@ -160,7 +160,9 @@ def prepare(
     pictures = _pictures(model or onnx_file, options, needed=not entropy)
     if options.precision == 'int8' and not entropy:
         progress.phase('quantising', 0, 0)
-        proto, quantized = _quantised(proto, onnx_file, model, pictures, options, progress)
+        proto, quantized = _quantised(
+            proto, onnx_file, model, pictures, options, progress,
+            judging=calibrating and not options.force)
     if options.precision != 'fp32' and not typed:
         fp32_nodes = _sensitive(proto, options)
     elif options.precision == 'fp16':
@@ -252,16 +254,16 @@ def _excluded(proto: Any, options: BuildOptions) -> list[str]:
 
 def _quantised(
     proto: Any, onnx_file: Path, model: str, pictures: Any, options: BuildOptions,
-    progress: Progress,
+    progress: Progress, judging: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """
     Return the graph with Q/DQ nodes in it, and how they were found.
 
-    It is run on the CPU first, as what is built from it will be judged: that takes seconds, not
-    minutes. EmoNet's with all layers in int8 agreed with fp32 on 0.66 of the expressions there, and
-    the engine that an H200 had made of it in 384 s on 0.69.
+    Where ``judging``, it is run on the CPU first, as what is built from it will be judged: EmoNet's
+    with all layers in int8 agreed with fp32 on 0.66 of the expressions there, and the engine that
+    an H200 had made of it in 384 s on 0.69.
 
-    :raises InputError: it falls short already, and is not forced
+    :raises InputError: it falls short already
     """
     import onnx
 
@@ -272,14 +274,15 @@ def _quantised(
     from aitable_ros.models.verify import VerifyReport
 
     reports: list[VerifyReport] = []
+    judged = crops(
+        model or onnx_file, options.compared_on, min(options.calibration_samples, _REHEARSED),
+        phase=JUDGING) if judging and options.compared_on else None
 
     def judge(candidate: Path) -> bool:
-        assert options.compared_on is not None  # it was calibrated on pictures
+        assert judged is not None
         progress.phase('comparing int8 on the CPU', 0, 0)
-        found = crops(model or onnx_file, options.compared_on,
-                      min(options.calibration_samples, _REHEARSED), phase=JUDGING)
         reports.append(verify(
-            candidate, onnx_file, found, precision='int8', backend='onnxruntime'))
+            candidate, onnx_file, judged, precision='int8', backend='onnxruntime'))
         return reports[-1].passed
 
     with TemporaryDirectory(prefix='aitable-') as folder:
@@ -287,7 +290,7 @@ def _quantised(
         source.write_bytes(proto.SerializeToString())
         report = quantize(
             source, output, pictures, method=options.calibration_method, spare=options.spare,
-            exclude=_excluded(proto, options), judge=None if options.force else judge,
+            exclude=_excluded(proto, options), judge=None if judged is None else judge,
             progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
         if reports and not reports[-1].passed:
             more = '' if options.spare is None else f', another --spare than {options.spare}'
