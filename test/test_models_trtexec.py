@@ -187,7 +187,8 @@ def test_a_timing_cache_is_passed_on(fake, small, tmp_path):
     ('8.4', [], 'TensorRT 8.4 is too old: 8.5 or newer is needed'),
     ('8.5', ['--builder-level', '5'], '--builder-level needs TensorRT 8.6'),
     ('8.5', ['--aux-streams', '1'], '--aux-streams needs TensorRT 8.6'),
-    ('8.6', ['--precision', 'int8'], 'trtexec does not calibrate'),
+    ('8.6', ['--precision', 'int8', '--quantization', 'entropy'], 'trtexec does not calibrate'),
+    ('8.6', ['--precision', 'int8'], 'give --calibration-dir'),
     ('11.1', ['--precision', 'int8', '--quantization', 'entropy'], 'has no calibrator'),
     ('11.1', ['--precision', 'int8'], 'give --calibration-dir'),
     ('8.6', ['--exclude-from-fp16', 'frist'], 'no node or operator is called "frist"; '

@@ -134,7 +134,8 @@ def _proved(
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
         assert report is not None  # int8 without one was refused before it was built
-        fewer = ', leave the layers that cost most out with --spare 24' if gate else ''
+        entropy = (sidecar.calibration or {}).get('method') == 'entropy'
+        fewer = '' if not gate else ', --quantization qdq' if entropy else ', a higher --spare'
         raise InputError(
             f"{part.name} is not written: {report['verdict']}: {'; '.join(report['reasons'])}; "
             f'give it other pictures with --calibration-dir and --verify{fewer}, use fp16, or '

@@ -31,7 +31,8 @@ class BuildOptions:
         those that compute with coordinates do anyway
     :param tf32: let fp32 convolutions run in TF32
     :param external_tactics: False: no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to 9)
-    :param quantization: ``entropy``, ``qdq``, or ``auto``: the first up to 9, the second from 10
+    :param quantization: ``entropy``, ``qdq``, or ``auto``: the second, but the first for a
+        ``calibration_cache`` and, where there is a calibrator, for a DLA
     :param calibration_method: of ``qdq``: ``percentile``, ``entropy`` or ``minmax``
     :param spare: of ``qdq``: so many layers, the most sensitive ones, stay out of int8; None: as
         few as pass on the CPU. A number makes ``auto`` mean ``qdq``

@@ -102,7 +102,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                            help='ONNX nodes that stay fp32: names, operators or patterns')
     precision.add_argument('--quantization', choices=('auto', 'entropy', 'qdq'),
                            help="int8 by TensorRT's calibrator, or in the ONNX graph (default: "
-                           'the first up to 9, the second from 10)')
+                           'the second; the first for --calibration-cache and, up to 10, '
+                           '--dla-core)')
     precision.add_argument('--calibration-method', choices=('percentile', 'entropy', 'minmax'),
                            help='for qdq: how the largest value that counts is found (default: '
                            'percentile)')
