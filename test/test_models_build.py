@@ -368,7 +368,7 @@ def test_ctrl_c_is_heard_in_a_build(tensorrt, home, monkeypatch):
 @every_version
 def test_int8_gets_its_name_only_with_a_report(tensorrt, home, tmp_path, capsys, quantization):
     if quantization == 'entropy' and tensorrt.version.startswith('11'):
-        pytest.skip('has no calibrator')
+        pytest.skip('TensorRT 11 has no calibrator')
     noise = np.random.default_rng(0).uniform(-1, 1, (64, 1, 64, 64)).astype(np.float32)
     np.savez(tmp_path / 'faces.npz', image=noise)
     engine = home / 'fer_int8.engine'
