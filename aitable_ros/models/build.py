@@ -25,6 +25,7 @@ from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.models.build_options import better
 from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import preparation
 from aitable_ros.models.prepare import prepare
@@ -136,10 +137,8 @@ def _proved(
         assert report is not None  # int8 without one was refused before it was built
         entropy = (sidecar.calibration or {}).get('method') == 'entropy'
         fewer = '' if not gate else ', --quantization qdq' if entropy else ', a higher --spare'
-        raise InputError(
-            f"{part.name} is not written: {report['verdict']}: {'; '.join(report['reasons'])}; "
-            f'give it other pictures with --calibration-dir and --verify{fewer}, use fp16, or '
-            'force it with --force')
+        raise InputError(f"{part.name} is not written: {report['verdict']}: "
+                         f"{'; '.join(report['reasons'])}; {better(fewer)}")
     return replace(sidecar, accuracy=report, forced=options.force and gate and not passed)
 
 

@@ -115,6 +115,12 @@ class BuildOptions:
         return words
 
 
+def better(more: str) -> str:
+    """Return what may help an engine, or its graph, that falls short; ``more``: ``, and so on``."""
+    return (f'give it other pictures with --calibration-dir and --verify{more}, use fp16, or '
+            'force it with --force')
+
+
 _RANGES = (
     ('max_batch', 1, 256), ('workspace_mib', 0, 1 << 20), ('dla_core', 0, 15),
     ('builder_level', 0, 5), ('aux_streams', 0, 16), ('calibration_samples', 1, 100_000),

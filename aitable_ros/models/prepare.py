@@ -22,6 +22,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference.tensorrt_version import calibrates
 from aitable_ros.inference.tensorrt_version import typed_by_onnx
 from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.models.build_options import better
 from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.progress import Progress
@@ -311,8 +312,7 @@ def _quantised(
             raise InputError(
                 f'{onnx_file.name} is not built in int8; its graph, {report.layers} layers of it '
                 f"in int8, on the CPU: {reports[-1].verdict}: {'; '.join(reports[-1].reasons)}; "
-                f'give other pictures with --calibration-dir and --verify{more}, use fp16, or '
-                'force it with --force')
+                f'{better(more)}')
         record = {**report.to_dict(), 'method': f'qdq, {report.method}'}
         del record['output']
         return onnx.load(output), record
