@@ -286,7 +286,7 @@ def test_an_eye_turned_away_weighs_less() -> None:
 
 
 @pytest.mark.parametrize(('back_s', 'drop', 'lids_down', 'nods'), [
-    (0.5, 0.3, True, 1), (0.5, 0.3, None, 1), (0.5, 0.3, False, 0), (0.5, 0.2, True, 0),
+    (0.5, 0.3, True, 1), (0.5, 0.3, None, 0), (0.5, 0.3, False, 0), (0.5, 0.2, True, 0),
     (2.8, 0.3, True, 0), (None, 0.3, True, 0)],
     ids=['a nod', 'eyes out of sight', 'eyes open', 'too small', 'too slow', 'stays down'])
 def test_nods(back_s: float | None, drop: float, lids_down: bool | None, nods: int) -> None:

@@ -22,7 +22,7 @@ from aitable_ros.fatigue.eyes import no_face
 from aitable_ros.fatigue.eyes import read_eyes
 from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.person import PersonFatigue
+from aitable_ros.fatigue.people import People
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
@@ -32,9 +32,8 @@ from aitable_ros.types import FatigueEvent
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
 
-VISION = ('min_presence',)
+VISION = ('min_presence', 'proof', 'proof_interval_s')
 """Fatigue options on which the vision depends: the mesh is followed, or not, by them."""
 EYES = ('max_yaw', 'max_pitch', 'min_eye_px')
 """Fatigue options on which the readings depend, and not the vision."""
@@ -107,8 +106,7 @@ def _readings(
 
 def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult]:
     """Yield the results of the frames as the pipeline would give them under these thresholds."""
-    people: dict[int, PersonFatigue] = {}
-    seen_ns: dict[int, int] = {}
+    people = People(options)
     stamp_ns: int | None = None
     last: dict[int, FatigueAssessment] = {}
     for frame in seen:
@@ -117,24 +115,12 @@ def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult
             if stamp_ns - now <= JUMP_NS:
                 yield _with(frame.result, last, ())
                 continue
-            people.clear()
+            people.forget()
         stamp_ns = now
-        last, events = {}, list[FatigueEvent]()
-        for track_id, reading in frame.readings.items():
-            person = people.get(track_id)
-            if person is None:
-                person = people[track_id] = PersonFatigue(track_id, options)
-                seen_ns[track_id] = 0
-            if reading.validity is not Validity.NO_FACE:
-                seen_ns[track_id] = now
-            last[track_id], told = person.update(reading)
-            events += told
-        for track_id in [track_id for track_id in people if track_id not in frame.readings]:
-            if (now - seen_ns[track_id]) * 1e-9 > options.forget_s:
-                del people[track_id]
-                continue
-            events += people[track_id].update(no_face(now))[1]
-        yield _with(frame.result, last, events)
+        judgement = people.judge(now, frame.readings, {
+            face.face.track_id: face.face.box for face in frame.result.faces})
+        last = judgement.assessments
+        yield _with(frame.result, last, judgement.events)
 
 
 def _with(

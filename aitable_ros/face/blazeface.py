@@ -90,25 +90,44 @@ class BlazeFace:
     ) -> list[Detection]:
         """See :meth:`aitable_ros.face.detector.Detector.detect`."""
         placement = self._letterbox.place(image)
-        tensor = self._tensor
-        np.multiply(self._letterbox.square, np.float32(1 / 127.5), out=tensor[0])
-        np.subtract(tensor, np.float32(1), out=tensor)
-        outputs = self._backend.infer({self._input: tensor})
-        logits = outputs[self._scores].reshape(-1)
+        logits, regressors = self._infer(self._letterbox.square)
         likely = np.flatnonzero(logits >= _logit(confidence))
         if not len(likely):
             return []
         scores = 1 / (1 + np.exp(-np.clip(logits[likely], -LOGIT_LIMIT, LOGIT_LIMIT)))
-        points = _decode(outputs[self._boxes].reshape(-1, 16)[likely], self._anchors[likely])
+        points = _decode(regressors[likely], self._anchors[likely])
         good = np.isfinite(points).all(axis=(1, 2))
-        points, scores = placement.to_image(points[good]), scores[good].astype(np.float32)
+        points = placement.to_image(points[good])
+        confidences = scores[good].astype(np.float32)
         corners = points[:, :2].reshape(-1, 4)
         return [
             Detection(
                 box=mean[:4].astype(np.float32),
                 confidence=score,
                 keypoints=mean[4:].reshape(KEYPOINTS, 2).astype(np.float32))
-            for score, mean in merge(corners, scores, points.reshape(len(points), -1), iou)]
+            for score, mean in merge(corners, confidences, points.reshape(len(points), -1), iou)]
+
+    def strongest(self, square: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
+        """
+        Say what looks most like a face, whether or not it is one.
+
+        :param square: ``(side, side, 3)`` uint8 RGB
+        :return: logit of the score, and ``(6, 2)`` key points in pixels of the square
+        """
+        logits, regressors = self._infer(square)
+        best = int(logits.argmax())
+        points = _decode(regressors[best:best + 1], self._anchors[best:best + 1])[0, 2:]
+        return float(np.clip(logits[best], -LOGIT_LIMIT, LOGIT_LIMIT)), points
+
+    def _infer(
+        self, square: NDArray[np.uint8],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the logits ``(n,)`` and regressors ``(n, 16)`` of all anchors."""
+        tensor = self._tensor
+        np.multiply(square, np.float32(1 / 127.5), out=tensor[0])
+        np.subtract(tensor, np.float32(1), out=tensor)
+        outputs = self._backend.infer({self._input: tensor})
+        return outputs[self._scores].reshape(-1), outputs[self._boxes].reshape(-1, 16)
 
 
 def _decode(

@@ -10,28 +10,34 @@ from dataclasses import dataclass
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.quantile import QuantileWindow
 
-RECENT_NS = 3_000_000_000
+NOISE_WINDOW_NS = 2_750_000_000
+NOISE_LAG_NS = 60_000_000
+"""The noise is the change of the EAR over this time. A change from one image to the next would
+shrink as the frame rate rises, and a fast camera would then see more blinks than a slow one."""
 NOISE_STEP = 0.002
-WANDER_STEP = 0.02
 EARLY_RISE = 0.6
-"""Share of its fall by which a dip must have risen to be told before its shoulder is over."""
+"""Share of its fall that a dip must have risen by to be judged before its shoulder is over."""
 EARLY_NS = 50_000_000
-"""Least time between two looks at a dip that may be told early."""
-LESSER_SHARE = 0.5
-"""Lids often open slowly after a blink, or the gaze moves with it, so one shoulder is lower: below
-that one a dip must have at least this share of its mean depth."""
-SHOULDER_SHARE = 0.8
+"""Least time between two early judgements of one dip."""
+LESSER_SHARE = 0.8
+"""Each side of a dip must have this share of the depth that a blink needs: an eye that only falls
+or only rises has changed its gaze."""
+SHOULDER_QUANTILE = 0.8
 """Quantile of a shoulder that stands for it: a second blink within it does not lower it."""
+OPEN_SHARE = 0.5
+"""Shoulders below this share of the baseline belong to shut eyes, which cannot blink."""
+LEAST_DEPTH = 0.05
+"""Shallower minima are never judged; saves work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dip:
     """
-    A fall and rise of the EAR, at half depth.
+    A fall and rise of the EAR that is deep enough for a blink, measured at half depth.
 
-    :param lowest_ns: when it was lowest
-    :param lowest: EAR over the baseline then
-    :param wide: too long for a blink, or its ends were not seen
+    :param lowest_ns: time of the lowest reading
+    :param lowest: EAR over the baseline at that time
+    :param wide: the dip is too long for a blink, or its ends were not seen
     """
 
     start_ns: int
@@ -48,13 +54,16 @@ class Dip:
 
 class DipDetector:
     """
-    Finds dips between two shoulders: at the latest a shoulder's length after their lowest point,
-    sooner where the eye has opened well again and no lower point can follow.
+    Finds dips between two shoulders.
 
-    A dip must be deep against the person's baseline, and against the last seconds: against noise,
-    the median change from one image to the next, and against how far the lids wander with gaze,
-    speech and laughter, the 20th to the 80th percentile. Work beyond O(1) an image happens only at
-    minima that are deep enough, at most one in ``blink_spacing_s``.
+    A dip is judged a shoulder's length after its lowest reading, or sooner once the eye has opened
+    well again. It counts where it is deep enough
+
+    - against the shoulders: by ``blink_min_drop``, or where images are so far apart that they miss
+      the lowest moment or blur it, by ``blink_min_area_s`` over the time between images;
+    - against the noise of the last seconds: by ``blink_noise_factor``.
+
+    Adding a reading is O(1) except at minima, at most one in ``blink_spacing_s``.
 
     :param options: the thresholds
     """
@@ -68,9 +77,7 @@ class DipDetector:
         self._longest_partial = min(self._longest, int(options.blink_partial_max_s * 1e9))
         self._closes = options.ear_shut + (1 - options.ear_shut) * options.closed_enter
         self._keep = 2 * self._shoulder + self._longest
-        self._noise = QuantileWindow(0.0, 1.0, NOISE_STEP, RECENT_NS, 0)
-        self._recent = QuantileWindow(0.0, 2.0, WANDER_STEP, RECENT_NS, 0)
-        self._min_drop = options.blink_min_drop
+        self._noise = QuantileWindow(0.0, 1.0, NOISE_STEP, NOISE_WINDOW_NS, 0)
         self.clear()
 
     def clear(self) -> None:
@@ -78,6 +85,7 @@ class DipDetector:
         self._times: deque[int] = deque()
         self._values: deque[float] = deque()
         self._peaks: deque[tuple[int, float]] = deque()
+        self._lagged: deque[tuple[int, float]] = deque()
         self._minima: deque[tuple[int, float, float]] = deque()
         self._look = -(1 << 62)
         self._told = -(1 << 62)
@@ -85,23 +93,25 @@ class DipDetector:
 
     def add(self, time_ns: int, value: float) -> Dip | None:
         """
-        Take in an EAR over the baseline; times must rise.
+        Take in a reading; times must rise.
 
+        :param value: EAR over the baseline
         :return: a dip that became certain
         """
         times, values, peaks, minima = self._times, self._values, self._peaks, self._minima
         if times:
             last_ns, last = times[-1], values[-1]
-            self._noise.add(time_ns, value - last if value > last else last - value)
-            # A minimum: not above what came before it, below what came after.
-            if value > last and last <= self._before_last and peaks[0][1] - last >= self._min_drop:
-                risen = last + EARLY_RISE * (peaks[0][1] - last)
+            highest = peaks[0][1]
+            # A minimum: not above the reading before it, below the reading after it.
+            if value > last and last <= self._before_last \
+                    and highest - last >= LEAST_DEPTH * highest:
+                risen = last + EARLY_RISE * (highest - last)
                 if not minima or last_ns - minima[-1][0] >= self._spacing:
                     minima.append((last_ns, last, risen))
                 elif last < minima[-1][1]:
                     minima[-1] = (last_ns, last, risen)
             self._before_last = last
-        self._recent.add(time_ns, value)
+        self._measure_noise(time_ns, value)
         times.append(time_ns)
         values.append(value)
         while peaks and peaks[-1][1] <= value:
@@ -128,6 +138,14 @@ class DipDetector:
                     return dip
         return None
 
+    def _measure_noise(self, time_ns: int, value: float) -> None:
+        lagged = self._lagged
+        while len(lagged) > 1 and lagged[1][0] <= time_ns - NOISE_LAG_NS:
+            lagged.popleft()
+        if lagged and lagged[0][0] <= time_ns - NOISE_LAG_NS:
+            self._noise.add(time_ns, abs(value - lagged[0][1]))
+        lagged.append((time_ns, value))
+
     def _judge(self, lowest_ns: int, lowest: float) -> Dip | None:
         times, values = list(self._times), list(self._values)
         at = times.index(lowest_ns) if lowest_ns in self._times else -1
@@ -143,11 +161,12 @@ class DipDetector:
         fall = _upper(values[first:at]) - lowest
         rise = _upper(values[at + 1:last + 1]) - lowest
         drop, lesser = (fall + rise) / 2, min(fall, rise)
-        options, recent = self._options, self._recent
-        wander = recent.quantile(0.8) - recent.quantile(0.2)
-        if drop < self._min_drop or lesser < drop * LESSER_SHARE \
-                or drop < options.blink_noise_factor * self._noise.quantile(0.5) \
-                or drop < options.blink_wander_factor * wander:
+        options, shoulder = self._options, lowest + drop
+        between_s = (times[at + 1] - times[at - 1]) * 0.5e-9
+        needed = shoulder * min(options.blink_min_drop, options.blink_min_area_s / between_s)
+        noise = self._noise.quantile(0.5)
+        if shoulder < OPEN_SHARE or drop < needed or lesser < LESSER_SHARE * needed \
+                or drop < options.blink_noise_factor * noise:
             return None
         level = lowest + lesser / 2
         left = at
@@ -162,7 +181,7 @@ class DipDetector:
         end = _crossing(times[right], values[right], times[right + 1], values[right + 1], level)
         if end - start < self._shortest or start < self._told:
             return None
-        closes = lowest < self._closes
+        closes = lowest < self._closes * shoulder
         wide = end - start > (self._longest if closes else self._longest_partial)
         if not wide:
             self._told = end
@@ -171,12 +190,12 @@ class DipDetector:
 
 def _upper(values: list[float]) -> float:
     ordered = sorted(values)
-    place = SHOULDER_SHARE * (len(ordered) - 1)
+    place = SHOULDER_QUANTILE * (len(ordered) - 1)
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
 def _crossing(t0: int, v0: float, t1: int, v1: float, level: float) -> int:
-    """Return when the line between two readings crosses a level."""
+    """Return the time at which the line between two readings crosses a level."""
     return t0 if v1 == v0 else t0 + int((t1 - t0) * (level - v0) / (v1 - v0))

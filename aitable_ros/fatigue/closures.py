@@ -28,6 +28,14 @@ DEEP_SHARE = 5 / 6
 LINGER_NS = 200_000_000
 """Lids above that for longer are not closed any more: the band up to ``closed_exit`` is there for
 noise, not for half open eyes."""
+ARRIVAL_NS = 2_000_000_000
+"""Eyes of somebody whose open eyes are not known are closed once they are shut for so long."""
+ARRIVAL_OPENNESS = 0.14
+"""Those eyes are shut below this openness by the prior, an EAR of 0.075: shut eyes measured 0.03 to
+0.06, the narrowest open ones (a squint) 0.11."""
+ARRIVAL_PITCH = 0.1
+"""Greatest pitch, up or down, at which those eyes are judged, radians: eyes lowered to a phone or a
+table measure 0.05 to 0.11, at a pitch of 0.14 to 0.46."""
 PITCH_TRACK_S = 0.3
 """Time constant of the head's pitch just before the lids fell."""
 PITCH_WINDOW_NS = 30_000_000_000
@@ -38,7 +46,7 @@ PITCH_STEP = 0.02
 class Lids(Enum):
     """What the lids do."""
 
-    UNKNOWN = 'low, of somebody whose open eyes are not known'
+    UNKNOWN = 'low, and the open eyes of the person are not known yet'
     OPEN = 'open'
     FALLING = 'closed, not yet told from a look down'
     CLOSED = 'closed'
@@ -94,6 +102,7 @@ class ClosureTracker:
         self._credited = 0
         self._half_ns: int | None = None
         self._deep_ns: int | None = None
+        self._shut_ns: int | None = None
         self._last_ns = -(1 << 62)
         self._last = 0.0
         self.lids = Lids.UNKNOWN
@@ -117,7 +126,8 @@ class ClosureTracker:
 
         :param openness: 0 shut ... 1 open; below ``closed_enter`` the eyes are closed
         :param pitch: of the head; NaN where unknown, which never makes a look down
-        :param known: the openness is by the person's own baseline; before, no lids are closed
+        :param known: the openness is by the person's own baseline; before, lids are closed only on
+            the evidence of :data:`ARRIVAL_NS`, :data:`ARRIVAL_OPENNESS` and :data:`ARRIVAL_PITCH`
         :return: a closure that is over with it
         """
         if not -math.pi <= pitch <= math.pi:
@@ -126,6 +136,10 @@ class ClosureTracker:
         over = None if seen else self.expire(time_ns)
         if self.closed:
             over = self._while_closed(time_ns, openness, pitch, seen)
+        elif self.lids in (Lids.UNKNOWN, Lids.DOWN) and openness > self._options.closed_exit:
+            over = self._reopen(time_ns, openness, pitch, seen)
+        elif self.lids is Lids.UNKNOWN and not known:
+            self._wait_for_evidence(time_ns, openness, pitch, seen)
         else:
             self._begin(time_ns, openness, pitch, seen, known)
         self._last_ns, self._last = time_ns, openness
@@ -155,10 +169,11 @@ class ClosureTracker:
                 if seen:
                     start = self._crossing(time_ns, openness, options.closed_enter)
                     self._credit(self._last_ns, start, False)
-                if not known:
-                    self.lids = Lids.UNKNOWN
-                    return
                 self.start_ns = self._credited = start
+                if not known:
+                    self.lids, self._shut_ns = Lids.UNKNOWN, None
+                    self._wait_for_evidence(time_ns, openness, pitch, True)
+                    return
                 half = openness > self._deep
                 self._half_ns, self._deep_ns = (start, None) if half else (None, start)
                 self.lids = Lids.FALLING
@@ -176,14 +191,47 @@ class ClosureTracker:
         if openness > options.closed_exit:
             if self.lids is Lids.OPEN and seen:
                 self._credit(self._last_ns, time_ns, False)
-            elif self.lids is Lids.DOWN:
-                self._down_ns = time_ns
             self.lids = Lids.OPEN
             self._follow_pitch(time_ns, pitch, seen)
         elif self.lids is Lids.OPEN:
             if seen:
                 self._credit(self._last_ns, time_ns, False)
             self._follow_pitch(time_ns, pitch, seen)
+
+    def _reopen(
+        self, time_ns: int, openness: float, pitch: float, seen: bool,
+    ) -> Closure | None:
+        """
+        Open lids that were not taken for closed.
+
+        A short time was a blink if the head is back where it was; any other stays unusable.
+        """
+        options = self._options
+        end = self._crossing(time_ns, openness, options.closed_exit)
+        blink = seen and end - self.start_ns <= self._longest_blink
+        if self.lids is Lids.DOWN:
+            blink = blink and abs(pitch - self._pitch) <= options.gaze_pitch
+            self._down_ns = time_ns
+        self.lids = Lids.OPEN
+        self._follow_pitch(time_ns, pitch, seen)
+        if not blink:
+            return None
+        self._credit(self.start_ns, end, True)
+        self._credit(end, time_ns, False)
+        return Closure(self.start_ns, end, False)
+
+    def _wait_for_evidence(
+        self, time_ns: int, openness: float, pitch: float, seen: bool,
+    ) -> None:
+        """Close low lids of somebody unknown once they must be shut: they may be narrow eyes."""
+        if not (openness <= ARRIVAL_OPENNESS and abs(pitch) <= ARRIVAL_PITCH):
+            self._shut_ns = None
+        elif self._shut_ns is None or not seen:
+            self._shut_ns = time_ns
+        elif time_ns - self._shut_ns >= ARRIVAL_NS:
+            self.start_ns, self._half_ns, self.lids = self._shut_ns, None, Lids.CLOSED
+            self._credit(self.start_ns, time_ns, True)
+            self._credited = time_ns
 
     def _while_closed(
         self, time_ns: int, openness: float, pitch: float, seen: bool,

@@ -31,7 +31,13 @@ z out of the face: from MediaPipe's ``canonical_face_model.obj`` (Apache-2.0).
 POINTS = np.array(list(CANONICAL_FACE))
 
 LIDS_DOWN_RATIO = 4
-"""In a nod the lids are down four times as long as open while the head is low."""
+"""In a nod the lids are down four times as long as open while the head is low, ..."""
+LOW_SHARE = 0.5
+"""The head is low beyond this share of its fall."""
+FALL_BEGINS = 0.1
+"""Share of the fall that the head may have made when the fall begins: it sways before."""
+LIDS_DOWN_NS = 250_000_000
+"""... and are seen down for longer than a blink takes."""
 
 
 def _fit() -> NDArray[np.float64]:
@@ -120,12 +126,16 @@ class NodDetector:
         upright.append((time_ns, pitch))
         if self._fall is None:
             if pitch - upright[0][1] >= self._drop:
-                self._fall, self._lowest = upright[0], pitch
+                # The head was upright until it had fallen by a tenth of the way.
+                level = upright[0][1] + FALL_BEGINS * (pitch - upright[0][1])
+                self._fall = next(
+                    (at, value) for at, value in reversed(upright) if value <= level)
+                self._lowest = pitch
                 self._low_ns = self._open_ns = 0
             return None
         start, level = self._fall
         self._lowest = max(self._lowest, pitch)
-        if pitch > level + (self._lowest - level) * 2 / 3 and lids_down is not None:
+        if pitch > level + (self._lowest - level) * LOW_SHARE and lids_down is not None:
             if lids_down:
                 self._low_ns += since
             else:
@@ -136,5 +146,6 @@ class NodDetector:
         elif pitch <= level + (self._lowest - level) / 3:
             self._fall = None
             upright.clear()
-            return (start, time_ns) if self._low_ns >= LIDS_DOWN_RATIO * self._open_ns else None
+            down = self._low_ns >= max(LIDS_DOWN_NS, LIDS_DOWN_RATIO * self._open_ns)
+            return (start, time_ns) if down else None
         return None

@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.options import option
+
+PROOF = 'blazeface_short'
+"""The only detector that proofs were measured with."""
 
 ORDERED = (
     ('closed_enter', 'closed_exit'),
@@ -39,6 +43,12 @@ class FatigueOptions(ModelOptions):
     min_presence: float = option(
         0.5, 'least probability that a crop shows a face; below it the mesh is not read',
         low=0.05, high=0.99)
+    proof: str = option(
+        PROOF, 'detector that must bear out each mesh, since meshes fit hair and hands, '
+        'too; "off" believes every mesh', dynamic=False)
+    proof_interval_s: float = option(
+        1.0, 'seconds of image time between two proofs of a mesh that is followed; a new or '
+        'doubtful mesh is proved at once', low=0.0, high=60.0)
     others_fps: float = option(
         15.0, 'images a second in which the faces other than the primary one are measured, in '
         'turn; blinks need 15; 0 measures everybody in every image', low=0.0, high=240.0)
@@ -92,14 +102,15 @@ class FatigueOptions(ModelOptions):
         'down and not a closure, radians', low=0.05, high=1.57)
 
     blink_min_drop: float = option(
-        0.12, 'least depth of a blink below the mean of before and after, as a share of the '
-        'baseline', low=0.05, high=0.9)
+        0.3, 'least depth of a blink below the eyes just before and after it, as a share of those',
+        low=0.05, high=0.9)
+    blink_min_area_s: float = option(
+        0.0135, 'least depth of a blink times the time between images, seconds; replaces '
+        'blink_min_drop where images are so far apart that they miss or blur the lowest moment',
+        low=0.0, high=0.1)
     blink_noise_factor: float = option(
-        7.0, 'least depth of a blink over the median change from image to image',
+        7.5, 'least depth of a blink over the median change of the eye within 60 ms',
         low=0.0, high=20.0)
-    blink_wander_factor: float = option(
-        0.5, 'least depth of a blink over how far the lids wandered in the last 3 seconds',
-        low=0.0, high=5.0)
     blink_shoulder_s: float = option(
         0.6, 'seconds before and after a blink that it is compared with; also its latency',
         low=0.2, high=2.0)
@@ -110,7 +121,7 @@ class FatigueOptions(ModelOptions):
     blink_max_s: float = option(
         0.5, 'longest blink; a longer closure is a long closure, seconds', low=0.1, high=2.0)
     blink_partial_max_s: float = option(
-        0.35, 'longest blink that does not take the lids below closed_enter; longer ones '
+        0.3, 'longest blink that does not take the lids below closed_enter; longer ones '
         'are a look down, seconds', low=0.05, high=2.0)
     microsleep_s: float = option(
         1.5, 'eyes closed for so many seconds are a microsleep', low=0.2, high=10.0)
@@ -164,6 +175,12 @@ class FatigueOptions(ModelOptions):
         10.0, 'seconds after which a lost person is forgotten', low=0.5, high=600.0)
     keep_baselines: bool = option(
         False, 'keep the baselines when the node is deactivated; otherwise everybody is forgotten')
+
+    @property
+    def proof_model(self) -> FatigueOptions:
+        """The chain of the detector that bears out meshes; an engine falls back to the ONNX."""
+        others = (PROOF,) if self.proof.endswith(('.engine', '.plan')) else ()
+        return replace(self, engine_path=self.proof, fallbacks=others, required=False)
 
     def check(self) -> None:
         """Refuse thresholds that contradict each other."""

@@ -116,7 +116,7 @@ class PersonFatigue:
         self._judge = LevelJudge(options)
         self._level = FatigueLevel.UNKNOWN
         self._blinks: deque[tuple[int, int]] = deque(maxlen=MAX_BLINKS)
-        self._blink_ns = 0
+        self._mean_blink_s = NAN
         self._long_closures: deque[int] = deque(maxlen=MAX_BLINKS)
         self._short: Closure | None = None
         self._long_end = -(1 << 62)
@@ -166,7 +166,11 @@ class PersonFatigue:
                 events.append((FatigueEventType.YAWN, yawn[0], (yawn[1] - yawn[0]) * 1e-9))
                 extra |= int(FatigueReason.YAWNING)
         if -math.pi <= reading.head_pitch <= math.pi:
-            lids_down = openness < options.closed_exit if usable else None
+            lids_down = None  # also where they are half open
+            if openness < options.closed_enter:
+                lids_down = True
+            elif openness > options.closed_exit:
+                lids_down = False
             nod = self._nods.add(now, reading.head_pitch, lids_down)
             if nod is not None:
                 events.append((FatigueEventType.NOD, nod[0], (nod[1] - nod[0]) * 1e-9))
@@ -227,7 +231,6 @@ class PersonFatigue:
         if not closure.confirmed:
             return
         self._long_end = closure.end_ns
-        self._count(closure.end_ns, closure.end_ns - closure.start_ns)
         if slept:
             return
         self._long_closures.append(closure.end_ns)
@@ -240,8 +243,7 @@ class PersonFatigue:
 
     def _dip(self, dip: Dip, events: list[tuple[FatigueEventType, int, float]]) -> None:
         """Tell a blink, unless a longer closure tells the same."""
-        closures = self._closures
-        if dip.lowest_ns <= self._long_end or (closures.closed and dip.end_ns > closures.start_ns):
+        if dip.lowest_ns <= self._long_end:
             return
         start, end = dip.start_ns, dip.end_ns
         if dip.wide:
@@ -263,10 +265,8 @@ class PersonFatigue:
         self._deep_ns = 0
 
     def _count(self, end_ns: int, lasted_ns: int) -> None:
-        if len(self._blinks) == MAX_BLINKS:
-            self._blink_ns -= self._blinks[0][1]
         self._blinks.append((end_ns, lasted_ns))
-        self._blink_ns += lasted_ns
+        self._mean_blink_s = _middle_mean([lasted for _, lasted in self._blinks]) * 1e-9
 
     def _assess(
         self, reading: EyeReading, usable: bool, openness: float, extra: int,
@@ -275,8 +275,10 @@ class PersonFatigue:
         now, options = reading.stamp_ns, self._options
         closures, windows = self._closures, self._perclos
         blinks, long_closures = self._blinks, self._long_closures
-        while blinks and blinks[0][0] < now - self._window_ns:
-            self._blink_ns -= blinks.popleft()[1]
+        if blinks and blinks[0][0] < now - self._window_ns:
+            while blinks and blinks[0][0] < now - self._window_ns:
+                blinks.popleft()
+            self._mean_blink_s = _middle_mean([lasted for _, lasted in blinks]) * 1e-9
         while long_closures and long_closures[0] < now - self._long_ns:
             long_closures.popleft()
         rate = 1 / self._step_s if self._steps >= RATE_MIN_STEPS else 0.0
@@ -292,8 +294,7 @@ class PersonFatigue:
         blink_rate = mean_blink = NAN
         if for_blinks and enough:
             blink_rate = 60 * len(blinks) / seen
-            if blinks:
-                mean_blink = self._blink_ns * 1e-9 / len(blinks)
+            mean_blink = self._mean_blink_s
         closed = usable and closures.closed
         closure_s = (now - closures.start_ns) * 1e-9 if closed else 0.0
         certain_s = closure_s if closures.confirmed and for_closures else 0.0
@@ -329,6 +330,13 @@ class PersonFatigue:
             reading.head_pitch, reading.head_yaw, self.baseline.learned, self.baseline.value,
             p80, self._usable_ns * 1e-9, self._closed_ns * 1e-9)
         return self._last, told
+
+
+def _middle_mean(values: list[int]) -> float:
+    """Return the mean of the middle half, which one odd blink does not move; NaN of nothing."""
+    cut = len(values) // 4
+    middle = sorted(values)[cut:len(values) - cut]
+    return sum(middle) / len(middle) if middle else NAN
 
 
 def _share_below(first: float, second: float, level: float) -> float:

@@ -11,6 +11,8 @@ BASELINE_NS = 60_000_000_000
 EVERY_NS = 100_000_000
 BRIDGE_NS = 300_000_000
 """A mouth that trembles below the threshold for so long is still the same yawn."""
+SHUT_SHARE = 0.1
+"""Greatest share of a yawn that the mouth may be below the threshold: speech opens and shuts it."""
 MAX_GAP_NS = 1_000_000_000
 
 
@@ -27,6 +29,7 @@ class YawnDetector:
         self._threshold = options.yawn_min_mar
         self._start: int | None = None
         self._wide = 0
+        self._below_ns = 0
         self._last = 0
         self.yawning = False
 
@@ -36,13 +39,13 @@ class YawnDetector:
 
         :return: start and end of a yawn that is over, nanoseconds
         """
-        if time_ns - self._last > MAX_GAP_NS:
+        since, self._last = time_ns - self._last, time_ns
+        if since > MAX_GAP_NS:
             self._start, self.yawning = None, False
-        self._last = time_ns
         options = self._options
         if mar > self._threshold:
-            if self._start is None:
-                self._start = time_ns
+            if self._start is None or self._below_ns > SHUT_SHARE * (time_ns - self._start):
+                self._start, self._below_ns = time_ns, 0
             self._wide = time_ns
             lasted = (time_ns - self._start) * 1e-9
             self.yawning = options.yawn_min_s <= lasted <= options.yawn_max_s
@@ -54,6 +57,7 @@ class YawnDetector:
                 self._threshold = max(
                     options.yawn_min_mar, options.yawn_ratio * self._usual.quantile(0.5))
             return None
+        self._below_ns += since
         if time_ns - self._wide < BRIDGE_NS:
             return None
         start, self._start, self.yawning = self._start, None, False

@@ -196,7 +196,8 @@ def check_chains(options: PipelineOptions) -> Iterator[Check]:
 def _stages(options: PipelineOptions) -> dict[str, ModelOptions]:
     return {
         'face model': options.face, 'close-up model': options.face.near_model,
-        'fatigue model': options.fatigue, 'emotion model': options.emotion}
+        'fatigue model': options.fatigue, 'proof model': options.fatigue.proof_model,
+        'emotion model': options.emotion}
 
 
 def _version(package: str) -> str:

@@ -1,0 +1,101 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Who is who while faces come and go: a person who is found again keeps the memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.fatigue.people import Judgement
+from aitable_ros.fatigue.people import People
+from aitable_ros.types import EyeReading
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Validity
+
+OPEN_EAR, SHUT_EAR = 0.31, 0.05
+FPS = 20
+
+
+def box(x: float = 100, side: float = 80) -> NDArray[np.float32]:
+    return np.array([x, 50, x + side, 50 + side], np.float32)
+
+
+class Room:
+    """Feeds people on a clock of 20 images a second."""
+
+    def __init__(self, **options: float) -> None:
+        self.people = People(FatigueOptions(**options))
+        self.k = 0
+
+    def show(
+        self, seconds: float, *faces: tuple[int, NDArray[np.float32]], ear: float = OPEN_EAR,
+    ) -> list[Judgement]:
+        told = []
+        for _ in range(round(seconds * FPS)):
+            self.k += 1
+            now = self.k * 1_000_000_000 // FPS
+            reading = EyeReading(now, Validity.VALID, ear, ear, ear, 0.05, 0.0, 0.0, 0.0)
+            told.append(self.people.judge(
+                now, {track: reading for track, _ in faces}, dict(faces)))
+        return told
+
+
+@pytest.mark.parametrize(('place', 'same'), [
+    (box(), True), (box(150), True), (box(100, 100), True), (box(300), False),
+    (box(100, 200), False)],
+    ids=['same place', 'near', 'nearer to the camera', 'elsewhere', 'another size'])
+def test_a_new_track_in_the_place_of_a_lost_person_continues(
+    place: NDArray[np.float32], same: bool,
+) -> None:
+    room = Room()
+    before = room.show(40, (1, box()))[-1].assessments[1]
+    room.show(3)
+    after = room.show(0.1, (2, place))[-1].assessments[2]
+    assert after.calibrated is same
+    assert (after.perclos_coverage >= before.perclos_coverage - 0.01) is same
+    assert after.track_id == 2
+
+
+def test_somebody_who_sleeps_on_under_a_new_track_is_told_of() -> None:
+    """The tracker lost the face for two seconds and gave it another number."""
+    room = Room()
+    room.show(10, (1, box()))
+    room.show(4, (1, box()), ear=SHUT_EAR)
+    room.show(2)
+    after = room.show(4, (2, box()), ear=SHUT_EAR)
+    events = [event for told in after for event in told.events]
+    assert FatigueEventType.SLEEP in {event.type for event in events}
+    assert {event.track_id for event in events} == {2}
+    assert after[-1].assessments[2].level is FatigueLevel.ASLEEP
+
+
+def test_nobody_is_two_people() -> None:
+    """Two come where one was lost: one continues, the other begins."""
+    room = Room()
+    room.show(10, (1, box()))
+    room.show(2)
+    now = room.show(0.1, (2, box()), (3, box(140)))[-1]
+    assert now.assessments[2].calibrated
+    assert not now.assessments[3].calibrated
+    assert now.absent == ()
+
+
+def test_who_is_still_there_is_not_taken_for_another() -> None:
+    room = Room()
+    room.show(10, (1, box()))
+    both = room.show(0.1, (1, box()), (2, box(120)))[-1]
+    assert both.assessments[1].calibrated
+    assert not both.assessments[2].calibrated
+
+
+def test_after_the_forget_time_everybody_begins() -> None:
+    room = Room(forget_s=5.0)
+    room.show(10, (1, box()))
+    assert len(room.show(4.5)[-1].absent) == 1
+    gone = room.show(1)[-1].absent
+    assert [one.track_id for one in gone] == [0]
+    assert not room.show(0.1, (2, box()))[-1].assessments[2].calibrated
