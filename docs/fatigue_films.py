@@ -3,9 +3,9 @@
 """
 Labelled clips, as they are and as other cameras would have filmed them, read once and kept.
 
-The whole vision path (detection, tracking, mesh) runs on every film. What is kept of it are the
-meshes, so that a change of the fatigue logic is scored in seconds. Delete the cache after a change
-of the face stage or of the mesh.
+The whole vision path (detection, tracking, mesh, proof) runs on every film. The meshes are kept, so
+that a change of the fatigue logic is scored in seconds. ``--fresh`` of ``fatigue_plots.py`` reads
+again, as is needed after a change of the face stage, of the mesh or of its proof.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from functools import cache
 import json
 import math
 from pathlib import Path
+import pickle
+import subprocess
+import sys
 import tempfile
 
 import cv2
@@ -38,11 +42,9 @@ from aitable_ros.types import Frame
 
 DATA = Path(__file__).resolve().parent.parent.parent / 'shared' / 'data'
 CACHE = Path(tempfile.gettempdir()) / 'aitable_fatigue_films'
-BLINK_CLIPS = ('webcam_glasses_30fps.avi', 'webcam_glasses_15fps.avi', 'talking_woman.mp4')
-"""Pooled; the labels of laugh_dark leave room for opinion and are listed beside."""
-LAUGH = 'laugh_dark.mp4'
-CALM_CLIPS = ('night_phone.mp4', 'posed_expressions.mp4', 'neutral_to_smile.mp4',
-              'face_then_noface.mov')
+NOT_POOLED = 'laugh_dark'
+"""The labels of this clip leave room for opinion."""
+PLAIN, HALF = 'as it is', 'every second image'
 Image = NDArray[np.uint8]
 Change = Callable[[Image, float, np.random.Generator], Image]
 
@@ -57,15 +59,6 @@ def _turned(degrees: float) -> Change:
         height, width = image.shape[:2]
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
         return cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    return change
-
-
-def _cropped(left: float, top: float, right: float, bottom: float) -> Change:
-    def change(image: Image, t: float, rng: np.random.Generator) -> Image:
-        height, width = image.shape[:2]
-        return np.ascontiguousarray(image[
-            round(top * height):height - round(bottom * height),
-            round(left * width):width - round(right * width)])
     return change
 
 
@@ -96,177 +89,199 @@ def _shaken(image: Image, t: float, rng: np.random.Generator) -> Image:
 
 
 CHANGES: dict[str, Change] = {
-    'as it is': lambda image, t, rng: image,
+    PLAIN: lambda image, t, rng: image,
+    HALF: lambda image, t, rng: image,  # the reader drops the others
     'mirrored': lambda image, t, rng: np.ascontiguousarray(image[:, ::-1]),
-    'size × 0.7': _scaled(0.7),
     'size × 0.5': _scaled(0.5),
-    'size × 0.35': _scaled(0.35),
     'blurred': lambda image, t, rng: cv2.GaussianBlur(image, (0, 0), 2.0),
     'dark and noisy': _dark,
     'flickering light': _flicker,
     'JPEG quality 15': _jpeg,
-    'MPEG-4 at a low rate': lambda image, t, rng: image,  # done to the whole film
-    'turned by +10°': _turned(10),
-    'turned by −10°': _turned(-10),
-    'face elsewhere, left': _cropped(0.14, 0.06, 0.0, 0.0),
-    'face elsewhere, right': _cropped(0.0, 0.0, 0.14, 0.06),
+    'turned by 10°': _turned(10),
     'shaken': _shaken,
 }
 """What another camera might have done to each image, by name."""
 
 
-@dataclass(frozen=True)
-class Film:
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
     """
-    One person's readings, one an image, and the labels in frames of the unchanged clip.
+    What the vision path saw in one image.
 
-    :param clock: stamp of each frame of the clip, rising
-    :param shut: labelled as closed or looking down: no blink is asked for there, none held against
-    :param period: frames between two readings, so how exact a time can be
+    :param boxes: ``(4,)`` of each face, by track
+    :param meshes: points and presence of each face that has a mesh, by track
+    :param primary: track of the primary person; None without a face
     """
+
+    stamp_ns: int
+    size: tuple[int, int]
+    boxes: dict[int, NDArray[np.float32]]
+    meshes: dict[int, tuple[NDArray[np.float32], float]]
+    primary: int | None
+
+    def readings(self, options: FatigueOptions) -> dict[int, EyeReading]:
+        """Read the eyes of everybody, with the present code."""
+        return {
+            track: read_eyes(FaceLandmarks(*self.meshes[track]), self.stamp_ns, *self.size, options)
+            if track in self.meshes else no_face(self.stamp_ns) for track in self.boxes}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """A clip's truth, in images of the film; None where it was not labelled."""
+
+    blinks: list[FrameSpan] | None
+    closures: list[FrameSpan] | None
+    ignore: list[FrameSpan]
+    yawns: list[FrameSpan]
+    perclos: float | None
+    longest_closure_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """One clip as one camera saw it."""
 
     name: str
-    clock: NDArray[np.int64]
-    readings: list[EyeReading]
-    blinks: list[FrameSpan]
-    shut: list[FrameSpan]
-    period: int = 1
+    person: str
+    fps: float
+    seen: list[Seen]
+    truth: Labelled
+    _readings: list[dict[int, EyeReading]] = field(default_factory=list)
 
     @property
-    def fps(self) -> float:
-        """Frames a second."""
-        return 1e9 / float(np.median(np.diff(self.clock)))
+    def readings(self) -> list[dict[int, EyeReading]]:
+        """Readings of everybody in each image, under the default options."""
+        if not self._readings:
+            options = FatigueOptions()
+            self._readings.extend(seen.readings(options) for seen in self.seen)
+        return self._readings
+
+    @property
+    def duration_s(self) -> float:
+        """From the first image to the last, seconds."""
+        return (self.seen[-1].stamp_ns - self.seen[0].stamp_ns) * 1e-9
 
     def frame_at(self, stamp_ns: int) -> int:
-        """Return the number of the frame nearest to a time."""
-        return int(np.abs(self.clock - stamp_ns).argmin())
+        """Return the number of the image nearest to a time."""
+        stamps = np.array([seen.stamp_ns for seen in self.seen])
+        return int(np.abs(stamps - stamp_ns).argmin())
+
+    def primary(self, index: int) -> EyeReading | None:
+        """Return the primary person's reading in an image."""
+        track = self.seen[index].primary
+        return self.readings[index].get(track) if track is not None else None
+
+    def looped(self, seconds: float) -> Film:
+        """Show the film again and again, on a clock that goes on."""
+        step = round(1e9 / self.fps)
+        lasts = self.seen[-1].stamp_ns - self.seen[0].stamp_ns + step
+        rounds = math.ceil(seconds * 1e9 / lasts)
+        return replace(self, _readings=[], seen=[
+            replace(seen, stamp_ns=seen.stamp_ns + turn * lasts)
+            for turn in range(rounds) for seen in self.seen])
+
+    def cut(self, first: int, last: int) -> Film:
+        """Keep a part of the film."""
+        return replace(self, _readings=[], seen=self.seen[first:last])
 
 
 @cache
-def read_film(name: str, change: str = 'as it is', mesh: str = 'facemesh') -> Film:
+def index() -> dict[str, dict[str, str]]:
+    """Return the labelled clips by name, with the file, the person and the labels."""
+    entries = json.loads((DATA / 'index.json').read_text())
+    return {Path(entry['file']).stem: entry for entry in entries if entry.get('labels')}
+
+
+@cache
+def read_film(name: str, change: str = PLAIN) -> Film:
     """Run the vision path over a changed clip, or take the meshes that an earlier run kept."""
-    path = DATA / 'video' / name
-    labels = json.loads((DATA / 'labels' / f'{path.stem}.json').read_text())
-    kept = CACHE / f'{path.stem}_{mesh}_{list(CHANGES).index(change):02}.npz'
+    entry = index()[name]
+    step = 2 if change == HALF else 1
+    kept = CACHE / f'{name}_{list(CHANGES).index(change):02}.pkl'
     if not kept.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
-        source = open_source(path)
-        save_meshes(kept, meshes_of(changed(source, change), mesh))
-    readings, clock = readings_of(kept)
-    return Film(
-        path.stem, clock, readings,
-        [FrameSpan(b['start_frame'], b['end_frame']) for b in labels.get('blinks', ())],
-        [FrameSpan(*span) for span in labels.get('eyes_closed', ())])
+        kept.write_bytes(pickle.dumps(watch(changed(open_source(DATA / entry['file']), change))))
+    seen = pickle.loads(kept.read_bytes())  # noqa: S301 - written by this script
+    labels = json.loads((DATA / entry['labels']).read_text())
+    steps = np.diff([one.stamp_ns for one in seen])
+    fps = labels.get('fps', 0) / step or 1e9 / float(np.median(steps))
+    return Film(name, entry.get('person', name), fps, seen, _truth(labels, step, fps))
 
 
-def readings_of(path: Path) -> tuple[list[EyeReading], NDArray[np.int64]]:
-    """Read the eyes of kept meshes, with the present code; and the stamps."""
-    data, options = np.load(path), FatigueOptions()
-    readings = [
-        no_face(stamp) if presence < 0 else
-        read_eyes(FaceLandmarks(points, presence), stamp, width, height, options)
-        for points, presence, stamp, (width, height) in zip(
-            data['points'], data['presence'].tolist(), data['stamps'].tolist(),
-            data['sizes'].tolist())]
-    return readings, data['stamps']
+def _truth(labels: dict[str, list], step: int, fps: float) -> Labelled:
+    def spans(key: str) -> list[FrameSpan] | None:
+        if key not in labels:
+            return None
+        return [FrameSpan(span['start_frame'] // step, span['end_frame'] // step)
+                for span in labels[key]]
+    closures = spans('closures')
+    ignore = [FrameSpan(first // step, last // step) for first, last in (
+        *labels.get('ignore', ()), *labels.get('eyes_closed', ()))]
+    return Labelled(
+        spans('blinks'), closures, ignore, spans('yawns') or [], labels.get('perclos'),
+        max(((span.end - span.start + 1) / fps for span in closures or ()), default=0.0))
 
 
 def changed(frames: Iterable[Frame], change: str) -> Iterator[Frame]:
     """Yield the frames as another camera would have given them."""
     rng = np.random.default_rng(0)
-    if change.startswith('MPEG'):
-        frames = _recoded(list(frames))
-    for frame in frames:
-        image = CHANGES[change](frame.image, frame.stamp_ns * 1e-9, rng)
-        yield Frame(image, frame.stamp_ns)
+    for number, frame in enumerate(frames):
+        if change != HALF or number % 2 == 0:
+            yield Frame(
+                CHANGES[change](frame.image, frame.stamp_ns * 1e-9, rng), frame.stamp_ns)
 
 
-def _recoded(frames: list[Frame]) -> Iterator[Frame]:
-    """Send a film through MPEG-4 at three quarters of its size, as a cheap recorder does."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / 'film.mp4')
-        size = (frames[0].width * 3 // 8 * 2, frames[0].height * 3 // 8 * 2)
-        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), 30.0, size)
-        for frame in frames:
-            writer.write(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)[:, :, ::-1])
-        writer.release()
-        video = cv2.VideoCapture(path)
-        for frame in frames:
-            there, image = video.read()
-            if not there:
-                return
-            yield Frame(np.ascontiguousarray(image[:, :, ::-1]), frame.stamp_ns)
-
-
-Mesh = tuple[FaceLandmarks | None, Frame]
-
-
-def meshes_of(frames: Iterable[Frame], mesh: str) -> Iterator[Mesh]:
-    """Yield the primary person's mesh in each frame."""
+def watch(frames: Iterable[Frame]) -> list[Seen]:
+    """Run the vision path over frames."""
+    seen = []
     with FaceFinder.open() as finder, \
-            FatigueMonitor.open(FatigueOptions(fallbacks=(mesh,))) as monitor:
+            FatigueMonitor.open(FatigueOptions(others_fps=0.0)) as monitor:
         for frame in frames:
             faces = finder.update(frame)
-            update = monitor.update(frame, faces)
+            meshes = monitor.update(frame, faces).landmarks
             for face in faces:
-                finder.follow(face.track_id, update.landmarks.get(face.track_id))
-            yield (update.landmarks.get(faces[0].track_id) if faces else None), frame
+                finder.follow(face.track_id, meshes.get(face.track_id))
+            seen.append(Seen(
+                frame.stamp_ns, (frame.width, frame.height),
+                {face.track_id: face.box for face in faces},
+                {track: (mesh.points, mesh.presence) for track, mesh in meshes.items()},
+                next((face.track_id for face in faces if face.primary), None)))
+    return seen
 
 
-def save_meshes(path: Path, meshes: Iterable[Mesh]) -> None:
-    """Keep meshes; a frame without one has presence -1."""
-    points, presence, stamps, sizes = [], [], [], []
-    for found, frame in meshes:
-        points.append(np.zeros((478, 3), np.float32))
-        presence.append(-1.0)
-        if found is not None:
-            points[-1][:len(found.points)] = found.points
-            presence[-1] = found.presence
-        stamps.append(frame.stamp_ns)
-        sizes.append((frame.width, frame.height))
-    np.savez(path, points=np.array(points), presence=presence, stamps=stamps, sizes=sizes)
+MEDIAPIPE = """
+import sys, cv2, numpy as np, mediapipe
+mesh = mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1)
+video, points = cv2.VideoCapture(sys.argv[1]), []
+while True:
+    there, image = video.read()
+    if not there:
+        break
+    if len(sys.argv) > 3 and int(video.get(cv2.CAP_PROP_POS_FRAMES)) % 2 == 0:
+        continue
+    found = mesh.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).multi_face_landmarks
+    height, width = image.shape[:2]
+    points.append(
+        [[p.x * width, p.y * height] for p in found[0].landmark] if found else [[np.nan] * 2] * 478)
+np.save(sys.argv[2], np.array(points, np.float32))
+"""
+"""MediaPipe's own tracking and refined mesh, as its users call it."""
 
 
-def _scaled_time(film: Film, factor: float) -> Film:
-    return replace(film, clock=(film.clock / factor).astype(np.int64), readings=[
-        replace(r, stamp_ns=round(r.stamp_ns / factor)) for r in film.readings])
+@cache
+def mediapipe_mesh(name: str, change: str, python: str) -> NDArray[np.float32]:
+    """
+    Return MediaPipe's own mesh in each image of a clip, ``(n, 478, 2)`` pixels, NaN without a face.
 
-
-def _jittered(film: Film, rng: np.random.Generator) -> Film:
-    """Stamps late by up to half a frame, at random."""
-    late = rng.uniform(0, 0.5 / film.fps * 1e9, len(film.readings))
-    return replace(film, readings=[
-        replace(r, stamp_ns=r.stamp_ns + int(by)) for r, by in zip(film.readings, late)])
-
-
-def _dropped(film: Film, rng: np.random.Generator) -> Film:
-    kept = rng.random(len(film.readings)) > 0.2
-    return replace(film, readings=[r for r, keep in zip(film.readings, kept) if keep])
-
-
-def looped(film: Film, seconds: float) -> Film:
-    """Show a film again and again to one person's memory, on a clock that goes on."""
-    step = int(np.median(np.diff(film.clock)))
-    lasts = int(film.clock[-1] - film.clock[0]) + step
-    rounds = math.ceil(seconds * 1e9 / lasts)
-    return replace(film, readings=[
-        replace(r, stamp_ns=r.stamp_ns + turn * lasts)
-        for turn in range(rounds) for r in film.readings])
-
-
-def _every(film: Film, step: int) -> list[Film]:
-    return [replace(film, readings=film.readings[phase::step], period=step)
-            for phase in range(step)]
-
-
-TIMINGS: dict[str, Callable[[Film], list[Film]]] = {
-    'every 2nd image': lambda film: _every(film, 2),
-    'every 3rd image': lambda film: _every(film, 3),
-    '20 % of images dropped': lambda film: [
-        _dropped(film, np.random.default_rng(seed)) for seed in range(5)],
-    'jittered stamps': lambda film: [
-        _jittered(film, np.random.default_rng(seed)) for seed in range(3)],
-    'slower by 0.7': lambda film: [_scaled_time(film, 0.7)],
-    'faster by 1.5': lambda film: [_scaled_time(film, 1.5)],
-}
-"""What a camera might have done to time; several films where chance or phase has a say."""
+    :param change: :data:`PLAIN` or :data:`HALF`
+    :param python: interpreter that has ``mediapipe==0.10.21``
+    """
+    kept = CACHE / f'{name}_{list(CHANGES).index(change):02}_mediapipe.npy'
+    if not kept.is_file():
+        arguments = [python, '-c', MEDIAPIPE, str(DATA / index()[name]['file']), str(kept)]
+        subprocess.run(
+            [*arguments, *(['half'] if change == HALF else [])], check=True,
+            stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    found: NDArray[np.float32] = np.load(kept)
+    return found
