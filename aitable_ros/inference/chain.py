@@ -21,12 +21,16 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.sidecar import library_of
+from aitable_ros.inference.tensorrt_library import RTX
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.options import option
 from aitable_ros.options import Options
 
 FASTEST = 'fastest'
 Stage = TypeVar('Stage')
-BACKENDS = ('auto', FASTEST, 'tensorrt', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
+BACKENDS = (
+    'auto', FASTEST, 'tensorrt', 'tensorrt_rtx', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,36 +146,39 @@ class _Runtime:
 
     :param module: our module for it
     :param kind: the class in that module
-    :param package: the Python package that must be installed
+    :param packages: the Python packages of which one must be installed
     :param spoken: its name in messages
     :param extra: further arguments of the class
     """
 
     module: str
     kind: str
-    package: str
+    packages: tuple[str, ...]
     spoken: str
     extra: tuple[tuple[str, Any], ...] = ()
 
     @property
     def missing(self) -> str:
         """Why it cannot be used here; empty where it can. Does not import it."""
-        return '' if find_spec(self.package) else f'{self.spoken} is not installed'
+        return '' if any(map(find_spec, self.packages)) else f'{self.spoken} is not installed'
 
 
 _ORT_CUDA = 'onnxruntime on CUDA'
 _RUNTIMES = {
-    'tensorrt': _Runtime('tensorrt', 'TensorRTBackend', 'tensorrt', 'TensorRT'),
-    'openvino': _Runtime('openvino', 'OpenVINOBackend', 'openvino', 'OpenVINO'),
-    'onnxruntime': _Runtime('onnxruntime', 'OnnxRuntimeBackend', 'onnxruntime', 'ONNX Runtime'),
+    TENSORRT.name: _Runtime(
+        'tensorrt', 'TensorRTBackend', TENSORRT.packages, TENSORRT.spoken),
+    RTX.name: _Runtime('tensorrt_rtx', 'TensorRTRtxBackend', RTX.packages, RTX.spoken),
+    'openvino': _Runtime('openvino', 'OpenVINOBackend', ('openvino',), 'OpenVINO'),
+    'onnxruntime': _Runtime(
+        'onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime'),
     _ORT_CUDA: _Runtime(
-        'onnxruntime', 'OnnxRuntimeBackend', 'onnxruntime', 'ONNX Runtime', (('cuda', True),)),
-    'torch': _Runtime('torch', 'TorchBackend', 'torch', 'PyTorch'),
-    'mediapipe': _Runtime('mediapipe', 'MediaPipeBackend', 'mediapipe', 'MediaPipe'),
+        'onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime', (('cuda', True),)),
+    'torch': _Runtime('torch', 'TorchBackend', ('torch',), 'PyTorch'),
+    'mediapipe': _Runtime('mediapipe', 'MediaPipeBackend', ('mediapipe',), 'MediaPipe'),
 }
 _BY_SUFFIX = {
-    '.engine': ('tensorrt',),
-    '.plan': ('tensorrt',),
+    '.engine': (TENSORRT.name, RTX.name),  # one of them: see `library_of`
+    '.plan': (TENSORRT.name, RTX.name),
     '.onnx': (_ORT_CUDA, 'openvino', 'onnxruntime'),
     '.pth': ('torch',),
     '.tflite': (_ORT_CUDA, 'openvino', 'onnxruntime'),  # once it is converted
@@ -354,6 +361,11 @@ def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
     if able is None:
         raise BackendError(
             f"{path}: not a model file; known endings are {', '.join(_BY_SUFFIX)}")
+    if RTX.name in able:
+        library = library_of(path)
+        if wanted not in ('auto', FASTEST, library.name):
+            raise BackendError(f"backend '{wanted}' does not run engines of {library.spoken}")
+        return (library.name,)
     if not _cuda_build_of_onnxruntime():
         able = tuple(name for name in able if name != _ORT_CUDA)
     if wanted in ('auto', FASTEST):

@@ -31,7 +31,7 @@ from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 
-ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt')
+ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx')
 """
 Libraries whose models have no thread; our TensorRT backend takes its GPU for each call and lets go
 of it. Torch's thread counts belong to a thread, and MediaPipe does not promise to have none. For

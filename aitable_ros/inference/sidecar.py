@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_library import LIBRARIES
+from aitable_ros.inference.tensorrt_library import Library
+from aitable_ros.inference.tensorrt_library import RTX
+from aitable_ros.inference.tensorrt_library import TENSORRT
 
 SCHEMA = 1
 """Raised when the meaning of a field changes; a field that is only added leaves it."""
@@ -30,7 +34,7 @@ class Machine:
     """
     What an engine is bound to, or the part of it that is known; empty text is not compared.
 
-    :param tensorrt: version, ``8.6.0``
+    :param tensorrt: version, ``8.6.0``; of TensorRT for RTX, ``1.7.1.116``
     :param cuda: newest CUDA that the driver knows, ``12.4``
     :param driver: its own version, ``550.54.15``; empty where it does not say (Jetson)
     :param gpu: its name, ``NVIDIA H200``
@@ -44,20 +48,20 @@ class Machine:
     compute_capability: str = ''
 
     @classmethod
-    def here(cls, device_id: int = 0) -> Machine:
+    def here(cls, device_id: int = 0, library: Library = TENSORRT) -> Machine:
         """
         Ask this machine. Makes no context and takes no memory on the GPU.
 
+        :param library: whose version counts
         :raises CudaError: no driver, no such GPU, or no Python package that reaches it
-        :raises ImportError: TensorRT is not installed
+        :raises ImportError: the library is not installed
         """
-        import tensorrt
-
         from aitable_ros.inference.cuda import gpu
 
+        trt = library.load()
         found = gpu(device_id)
         return cls(
-            tensorrt=str(tensorrt.__version__), cuda=found.cuda, driver=driver_version(),
+            tensorrt=str(trt.__version__), cuda=found.cuda, driver=driver_version(),
             gpu=found.name, compute_capability=found.compute_capability)
 
 
@@ -72,12 +76,18 @@ class Sidecar:
     :param source_sha256: of the ONNX file before it was prepared for TensorRT
     :param tensorrt: as the next four, see :class:`Machine`
     :param precision: ``fp32``, ``fp16`` or ``int8``
+    :param runtime: the library that built and runs it, see :class:`Library`
+    :param compute_capabilities: of TensorRT for RTX: every one that it runs on, ``8.9``; it is not
+        bound to the GPU it was built on, and ``gpu``, ``compute_capability``, ``cuda`` and
+        ``driver`` are empty
+    :param layers: how many of its layers read which type, as the builder told; empty where it does
+        not tell
     :param strongly_typed: the ONNX says the precision of each layer, not the builder's flags
     :param options: what the user asked of the builder
     :param calibration: for int8: ``method``, ``frames``, ``cache_sha256``; None otherwise
     :param accuracy: the report of ``aitable models verify``, with ``passed``; None before it ran
     :param forced: int8 without a passing report was asked for all the same
-    :param built_with: ``tensorrt-python`` or ``trtexec``
+    :param built_with: ``tensorrt-python``, ``tensorrt-rtx-python`` or ``trtexec``
     :param seconds: what the build took
     :param rebuild: the command that builds it again
     """
@@ -96,6 +106,9 @@ class Sidecar:
     min_batch: int
     opt_batch: int
     max_batch: int
+    runtime: str = TENSORRT.name
+    compute_capabilities: list[str] = field(default_factory=list)
+    layers: dict[str, Any] = field(default_factory=dict)
     strongly_typed: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     calibration: dict[str, Any] | None = None
@@ -105,6 +118,16 @@ class Sidecar:
     seconds: float = 0.0
     rebuild: str = ''
     schema: int = SCHEMA
+
+    @property
+    def library(self) -> Library:
+        """What runs it."""
+        return LIBRARIES.get(self.runtime, TENSORRT)
+
+    @property
+    def fits(self) -> str:
+        """What it was built for, in words: the GPU, or the compute capabilities."""
+        return self.gpu or f"compute capability {', '.join(self.compute_capabilities)}"
 
     @property
     def machine(self) -> Machine:
@@ -155,6 +178,17 @@ def read(engine: Path) -> Sidecar | None:
         raise _damaged(path, f"it lacks {', '.join(missing)}") from None
 
 
+def library_of(engine: Path) -> Library:
+    """Return what runs an engine: what its sidecar says, else what its name does (``..._rtx``)."""
+    try:
+        known = read(engine)
+    except InputError:
+        known = None
+    if known is not None:
+        return known.library
+    return RTX if engine.stem.endswith('_rtx') else TENSORRT
+
+
 def write(engine: Path, sidecar: Sidecar) -> None:
     """
     Put the sidecar beside its engine, whole or not at all.
@@ -203,12 +237,16 @@ def mismatch(sidecar: Sidecar, machine: Machine) -> str:
     """
     built, parts = sidecar.machine, []
     if not _same_version(built.tensorrt, machine.tensorrt):
-        parts.append(f'TensorRT {built.tensorrt}, here is {machine.tensorrt}')
+        parts.append(f'{sidecar.library.spoken} {built.tensorrt}, here is {machine.tensorrt}')
     if _differ(built.gpu, machine.gpu):
         parts.append(f'{built.gpu}, here is {machine.gpu}')
     if _differ(built.compute_capability, machine.compute_capability):
         parts.append(f'compute capability {built.compute_capability}, '
                      f'here is {machine.compute_capability}')
+    able = sidecar.compute_capabilities
+    if able and machine.compute_capability and machine.compute_capability not in able:
+        parts.append(f"compute capability {', '.join(able)}, here is {machine.compute_capability} "
+                     f'({machine.gpu})')
     return f"built for {'; for '.join(parts)}; {sidecar.remedy}" if parts else ''
 
 
@@ -257,7 +295,7 @@ _REQUIRED = {
     'compute_capability', 'precision', 'min_batch', 'opt_batch', 'max_batch'}
 _KINDS: dict[str, tuple[type, ...]] = {
     'str': (str,), 'int': (int,), 'bool': (bool,), 'float': (float, int),
-    'dict[str, Any]': (dict,), 'dict[str, Any] | None': (dict, type(None))}
+    'dict[str, Any]': (dict,), 'list[str]': (list,), 'dict[str, Any] | None': (dict, type(None))}
 
 
 def _fits(value: object, kind: str) -> bool:

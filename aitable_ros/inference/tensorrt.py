@@ -39,6 +39,7 @@ from aitable_ros.inference.tensorrt_execution import select_profile
 from aitable_ros.inference.tensorrt_execution import Shapes
 from aitable_ros.inference.tensorrt_layers import layers_in
 from aitable_ros.inference.tensorrt_layers import precision_of
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.inference.tensorrt_log import logger
 from aitable_ros.inference.tensorrt_log import quoting
 from aitable_ros.inference.tensorrt_log import why
@@ -78,6 +79,7 @@ class TensorRTBackend(LoadedModel):
     """
 
     name = 'tensorrt'
+    library = TENSORRT
 
     def __init__(
         self, path: Path, *, model: str = '', precision: str = 'auto', threads: int = 1,
@@ -98,6 +100,7 @@ class TensorRTBackend(LoadedModel):
         self._engine_bytes = len(content)
         # The driver first: without one TensorRT crashes the process.
         self._device: Device = device(device_id)
+        self._trt = self.library.load()
         self.note = ''
         sidecar = self._checked(content, device_id)
         self._open = True
@@ -122,14 +125,14 @@ class TensorRTBackend(LoadedModel):
     def _checked(self, content: bytes, device_id: int) -> Sidecar | None:
         """Hold the sidecar against the file and the machine, before TensorRT sees either."""
         try:
-            versions.trt_version()
+            versions.trt_version(self._trt)
             sidecar = read(self._path)
         except InputError as error:
             raise BackendError(str(error)) from None
         if sidecar is None:
             self.note = f'no {self._path.name}.json beside it, so only TensorRT can tell its fit'
             return None
-        here = Machine.here(device_id)
+        here = Machine.here(device_id, self.library)
         reason = damage(sidecar, content) or mismatch(sidecar, here) or unproven(sidecar)
         if reason:
             raise BackendError(f'{self._path}: {reason}')
@@ -139,26 +142,26 @@ class TensorRTBackend(LoadedModel):
         return sidecar
 
     def _load(self, content: bytes) -> None:
-        import tensorrt
-
         with quoting() as said:
-            self._runtime = tensorrt.Runtime(logger())
+            self._runtime = self._trt.Runtime(logger(self._trt))
             self._engine = self._runtime.deserialize_cuda_engine(content)
             if self._engine is None:
-                raise BackendError(f'{self._path}: TensorRT cannot load it: {why(said)}')
+                raise BackendError(
+                    f'{self._path}: {self.library.spoken} cannot load it: {why(said)}')
 
     def _prepare(self) -> None:
         """Find out what goes in and out, and take all memory that the largest batch needs."""
         with quoting() as said:
-            self._ports = ports_of(self._engine, self.model)
-            context = versions.create_context(self._engine)
+            self._ports = ports_of(self._engine, self.model, self._trt)
+            context = self._new_context()
             if context is None:
-                raise BackendError(f'{self._path}: TensorRT cannot run it: {why(said)}')
+                raise BackendError(
+                    f'{self._path}: {self.library.spoken} cannot run it: {why(said)}')
             self._stream = self._keep(self._device.stream())
             largest = Execution(context, self._ports, self._ports.largest, self._stream.handle)
             if largest.refused:
                 raise BackendError(f'{self._path}: {largest.refused}: {why(said)}')
-        activation = versions.activation_bytes(self._engine)
+        activation = versions.activation_bytes(self._engine, self._trt)
         self._activation = self._keep(self._device.allocate(activation)) if activation else None
         self._sent = self._keep(self._device.allocate(largest.sent))
         self._got = self._keep(self._device.allocate(largest.got))
@@ -167,6 +170,9 @@ class TensorRTBackend(LoadedModel):
         self.inputs = tuple(port.spec for port in self._ports.inputs)
         self.outputs = tuple(port.spec for port in self._ports.outputs)
         self._context, self._alone = context, False
+
+    def _new_context(self) -> Any:
+        return versions.create_context(self._engine, self._trt)
 
     def _keep(self, item: Any) -> Any:
         self._held.append(item)
@@ -203,13 +209,14 @@ class TensorRTBackend(LoadedModel):
                     self._launch(execution)
                     self._device.wait(self._stream, spin=self._spin)
             except BackendError as error:
-                raise BackendError(f'{self.model}: TensorRT failed: '
+                raise BackendError(f'{self.model}: {self.library.spoken} failed: '
                                    f'{why(said, str(error))}') from None
         return execution.take(rows if self._ports.most_rows else None)
 
     def _launch(self, execution: Execution) -> None:
         """Put a run on the stream, as a graph from the second run of its shapes on."""
-        if execution.graph is None and self._graphs and execution.runs:
+        if (execution.graph is None and self._graphs and execution.runs
+                and self._capturable(execution)):
             try:
                 execution.graph = self._device.capture(
                     self._stream, lambda: self._enqueue(execution))
@@ -221,6 +228,10 @@ class TensorRTBackend(LoadedModel):
         else:
             self._enqueue(execution)
         execution.runs += 1
+
+    def _capturable(self, execution: Execution) -> bool:
+        """Tell whether a run may become a CUDA graph now."""
+        return True
 
     def _enqueue(self, execution: Execution) -> None:
         self._device.upload(self._sent, self._to_send, execution.sent, self._stream)
@@ -250,7 +261,8 @@ class TensorRTBackend(LoadedModel):
             self._context = context
             raise BackendError(execution.refused)
         if self._activation:
-            versions.give_memory(context, self._activation.address, self._activation.nbytes)
+            versions.give_memory(
+                context, self._activation.address, self._activation.nbytes, self._trt)
         execution.bind(self._sent.address, self._got.address, self._to_send, self._to_get)
         self._executions[shapes] = execution
         return execution
@@ -258,7 +270,7 @@ class TensorRTBackend(LoadedModel):
     def _another_context(self) -> Any:
         """Return a further context, or the one there is once it is known that it stays alone."""
         with quoting() as said:  # that it must stay alone is no error
-            context = versions.create_context(self._engine)
+            context = self._new_context()
             if context is not None and select_profile(context, self._stream.handle):
                 return context
             self._alone = True
@@ -280,18 +292,17 @@ class TensorRTBackend(LoadedModel):
 
         :raises BackendError: see :meth:`infer`; more rows than the engine takes at once
         """
-        import tensorrt
-
+        trt: Any = self._trt
         if not self._open:
             raise BackendError(f'{self.model}: the model is closed')
         self._check(inputs)
         times: list[tuple[str, float]] = []
 
-        class Profiler(tensorrt.IProfiler):  # type: ignore[misc]
+        class Profiler(trt.IProfiler):  # type: ignore[misc]
             """Collects."""
 
             def __init__(self) -> None:
-                tensorrt.IProfiler.__init__(self)
+                trt.IProfiler.__init__(self)
 
             def report_layer_time(self, layer_name: str, ms: float) -> None:
                 times.append((layer_name, ms))
@@ -310,7 +321,7 @@ class TensorRTBackend(LoadedModel):
                     self._enqueue(execution)
                     self._device.wait(self._stream)
             except BackendError as error:
-                raise BackendError(f'{self.model}: TensorRT failed: '
+                raise BackendError(f'{self.model}: {self.library.spoken} failed: '
                                    f'{why(said, str(error))}') from None
             finally:
                 # A context keeps its profiler: it goes, and the next run makes another.
@@ -326,24 +337,27 @@ class TensorRTBackend(LoadedModel):
 
     def inspect(self) -> str:
         """Return what TensorRT's inspector says of the layers: ``tensorrt_layers`` reads it."""
-        import tensorrt
-
         with self._device.current():
             inspector = self._engine.create_engine_inspector()
             if self._executions:  # then it may know the formats of the shapes that ran last
                 inspector.execution_context = next(reversed(self._executions.values())).context
-            text: str = inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON)
+            text: str = inspector.get_engine_information(
+                self._trt.LayerInformationFormat.JSON)
         return text
+
+    def _let_go(self) -> None:
+        """Drop what TensorRT made, with the GPU current; users go before what they use."""
+        while self._executions:
+            self._drop()
+        self._context = None
+        self._engine = None
+        self._runtime = None
 
     def _free(self) -> None:
         """On any thread; what the driver says about it helps nobody any more."""
         try:
             with self._device.current():
-                while self._executions:
-                    self._drop()
-                self._context = None
-                self._engine = None
-                self._runtime = None
+                self._let_go()
                 for item in reversed(self._held):
                     self._device.free(item)
                 self._held.clear()

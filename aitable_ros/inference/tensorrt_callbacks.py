@@ -9,6 +9,7 @@ from typing import Any
 from typing import Protocol
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.inference.tensorrt_version import calibrates
 from aitable_ros.inference.tensorrt_version import reports_progress
 from aitable_ros.inference.tensorrt_version import trt_version
@@ -21,21 +22,21 @@ class PhaseListener(Protocol):
         """Take note; False asks for the build to stop."""
 
 
-def set_progress(config: Any, listener: PhaseListener) -> bool:
+def set_progress(config: Any, listener: PhaseListener, trt: Any = None) -> bool:
     """
     Have phases and steps reported.
 
     :return: False: this version (8.5 to 9) reports nothing, and a build cannot be stopped
     """
-    if not reports_progress(trt_version()):
+    trt = trt or TENSORRT.load()
+    if not reports_progress(trt_version(trt)):
         return False
-    import tensorrt
 
-    class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Passes TensorRT's calls on; only one outermost phase runs at a time."""
 
         def __init__(self) -> None:
-            tensorrt.IProgressMonitor.__init__(self)
+            trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}
             self.outermost = ''
 
@@ -56,24 +57,23 @@ def set_progress(config: Any, listener: PhaseListener) -> bool:
     return True
 
 
-def make_logger(sink: Callable[[str, str], None]) -> Any:
+def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
     """
     Return a logger for TensorRT that passes everything on.
 
     :param sink: called, from any thread, with ``error``, ``warning``, ``info`` or ``verbose`` and
         the message
     """
-    import tensorrt
-
+    trt = trt or TENSORRT.load()
     names = {
-        tensorrt.ILogger.INTERNAL_ERROR: 'error', tensorrt.ILogger.ERROR: 'error',
-        tensorrt.ILogger.WARNING: 'warning', tensorrt.ILogger.INFO: 'info'}
+        trt.ILogger.INTERNAL_ERROR: 'error', trt.ILogger.ERROR: 'error',
+        trt.ILogger.WARNING: 'warning', trt.ILogger.INFO: 'info'}
 
-    class Logger(tensorrt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         """Hands messages to the sink."""
 
         def __init__(self) -> None:
-            tensorrt.ILogger.__init__(self)
+            trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             sink(names.get(severity, 'verbose'), msg)

@@ -113,22 +113,21 @@ def select_profile(context: Any, stream: int) -> bool:
                 or context.set_optimization_profile_async(0, stream))
 
 
-def ports_of(engine: Any, model: str) -> Ports:
+def ports_of(engine: Any, model: str, trt: Any) -> Ports:
     """
     Ask an engine for its inputs and outputs.
 
+    :param trt: the Python module that the engine is of
     :raises BackendError: it has some that cannot be served
     """
-    import tensorrt
-
     inputs: list[Port] = []
     outputs: list[Port] = []
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        goes_in = engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT
+        goes_in = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         shape = tuple(engine.get_tensor_shape(name))
         kind, layout = engine.get_tensor_dtype(name).name, engine.get_tensor_format(name).name
-        if engine.get_tensor_location(name) != tensorrt.TensorLocation.DEVICE:
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise BackendError(f"{model}: '{name}' is a shape, not an image or a result; "
                                'export the model without it')
         if kind not in _DTYPES:

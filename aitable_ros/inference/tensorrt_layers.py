@@ -21,6 +21,8 @@ _TYPES = (
     ('fp32|float', 'fp32'), ('int32', 'int32'), ('int64', 'int64'))
 _OF_TACTIC = re.compile(r'_(i8|bf16|f16|f32)(?=[a-z_])')
 """``sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize...``"""
+_TOLD = re.compile(r'Name: (.*?), LayerType: (\w+), Inputs: ')
+_TOLD_TYPE = re.compile(r'Datatype: (\w+)')
 _SHORT = {'i8': 'int8', 'bf16': 'bf16', 'f16': 'fp16', 'f32': 'fp32'}
 
 
@@ -50,6 +52,23 @@ def layers_in(text: str) -> list[InspectedLayer]:
         for layer in listed if isinstance(layer, dict)]
 
 
+def layers_told(texts: Iterable[str]) -> list[InspectedLayer]:
+    """
+    Find the layers in a builder's log, where it was told to be detailed; an engine need not load.
+
+    Lines are ``Name: conv, LayerType: correlation, Inputs: [ { Name: image, ..., Datatype: Half,
+    ...`` (TensorRT for RTX 1.7).
+    """
+    found = []
+    for text in texts:
+        for line in text.splitlines():
+            told = _TOLD.match(line)
+            if told:
+                types = _TOLD_TYPE.findall(line)
+                found.append(InspectedLayer(told[1], told[2], _named(types[0]) if types else ''))
+    return found
+
+
 def precision_of(layers: Iterable[InspectedLayer]) -> str:
     """Return an engine's precision: int8 where some layer is, else that of most of them."""
     found = [layer.precision for layer in layers if layer.precision in ('fp32', 'fp16', 'int8')]
@@ -58,14 +77,17 @@ def precision_of(layers: Iterable[InspectedLayer]) -> str:
     return max(sorted(set(found)), key=found.count, default='unknown')
 
 
+def _named(word: str) -> str:
+    return next((name for pattern, name in _TYPES if re.search(pattern, word, re.I)), '')
+
+
 def _precision(layer: dict[str, Any]) -> str:
     ends = layer.get('Inputs') or layer.get('Outputs') or [{}]
     weights = layer.get('Weights')
     words = (ends[0].get('Format/Datatype', ''),
              weights.get('Type', '') if isinstance(weights, dict) else '')
     for word in words:
-        short = next((name for pattern, name in _TYPES if re.search(pattern, str(word), re.I)), '')
-        if short:
+        if short := _named(str(word)):
             return short
     tactic = _OF_TACTIC.search(str(layer.get('TacticName', '')))
     return _SHORT[tactic[1]] if tactic else ''

@@ -62,9 +62,9 @@ def _note(level: str, text: str) -> None:
 
 
 @cache
-def logger() -> Any:
-    """One for ever: TensorRT keeps the first that it is given, and calls it to the end."""
-    return make_logger(_note)
+def logger(trt: Any = None) -> Any:
+    """One a library for ever: it keeps the first that it is given, and calls it to the end."""
+    return make_logger(_note, trt)
 
 
 _KNOWN = (

@@ -4,7 +4,11 @@
 What differs between the TensorRT versions, all of it: nobody else asks for a version.
 
 Checked against the sources of NVIDIA's Python bindings and trtexec, tags 8.5.3, 8.6.1, 9.3.0,
-10.0.1, 10.3.0, 10.13.0, 11.0 and 11.1. JetPack 5 has 8.5, 6.0 has 8.6, 6.1 and 6.2 have 10.3.
+10.0.1, 10.3.0, 10.13.0, 11.0 and 11.1, and against the bindings themselves
+(test_inference_tensorrt_names.py). JetPack 5 has 8.5, 6.0 has 8.6, 6.1 and 6.2 have 10.3, 7 has
+10.13. TensorRT for RTX counts its own versions, and has the names of TensorRT 11.
+
+``trt`` is the Python module, TensorRT's where none is given.
 """
 
 from __future__ import annotations
@@ -17,10 +21,14 @@ import re
 from typing import Any
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_library import is_rtx
+from aitable_ros.inference.tensorrt_library import TENSORRT
 
 OLDEST = (8, 5)
 """The first with name-based I/O and GridSample."""
 Version = tuple[int, int]
+RTX_IS_LIKE = (11, 0)
+"""TensorRT for RTX 1.4 to 1.7: strongly typed only, no calibrator, memory sizes as ``..._v2``."""
 
 
 def parse_version(text: str) -> Version:
@@ -31,15 +39,14 @@ def parse_version(text: str) -> Version:
     return int(numbers[1]), int(numbers[2])
 
 
-def trt_version() -> Version:
+def trt_version(trt: Any = None) -> Version:
     """
-    Return TensorRT's major and minor version.
+    Return the major and minor version of TensorRT whose names a module has.
 
     :raises InputError: it is older than what this package runs on
     """
-    import tensorrt
-
-    return check_version(parse_version(tensorrt.__version__))
+    trt = trt or TENSORRT.load()
+    return RTX_IS_LIKE if is_rtx(trt) else check_version(parse_version(trt.__version__))
 
 
 def check_version(version: Version) -> Version:
@@ -68,23 +75,24 @@ def calibrates(version: Version) -> bool:
     return version < (11, 0)
 
 
-def network_flags(typed: bool) -> int:
+def network_flags(typed: bool, trt: Any = None) -> int:
     """
     Return the flags for ``create_network``.
 
     ``EXPLICIT_BATCH`` must be set up to 9, is without meaning in 10 and gone in 11, where
     ``STRONGLY_TYPED`` is always on.
     """
-    import tensorrt
-
-    flags = tensorrt.NetworkDefinitionCreationFlag
-    version = trt_version()
+    trt = trt or TENSORRT.load()
+    flags = trt.NetworkDefinitionCreationFlag
+    version = trt_version(trt)
     if version < (10, 0):
         return 1 << int(flags.EXPLICIT_BATCH)
     return 1 << int(flags.STRONGLY_TYPED) if typed and version < (11, 0) else 0
 
 
-def set_precision(config: Any, precision: str, *, typed: bool, tf32: bool) -> None:
+def set_precision(
+    config: Any, precision: str, *, typed: bool, tf32: bool, trt: Any = None,
+) -> None:
     """
     Say what a builder may compute in.
 
@@ -92,9 +100,7 @@ def set_precision(config: Any, precision: str, *, typed: bool, tf32: bool) -> No
 
     :param typed: the ONNX file says it; flags are then an error
     """
-    import tensorrt
-
-    flags = tensorrt.BuilderFlag
+    flags = (trt or TENSORRT.load()).BuilderFlag
     (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
     if typed:
         return
@@ -149,48 +155,43 @@ def _onnx_node(layer: Any) -> str:
 
 # What else a builder is told.
 
-def set_workspace(config: Any, mib: int) -> None:
+def set_workspace(config: Any, mib: int, trt: Any = None) -> None:
     """Limit the scratch memory that a layer may take; 0 leaves it to TensorRT (all there is)."""
-    import tensorrt
-
     if mib:
-        config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, mib << 20)
+        pools = (trt or TENSORRT.load()).MemoryPoolType
+        config.set_memory_pool_limit(pools.WORKSPACE, mib << 20)
 
 
-def set_builder_level(config: Any, level: int | None) -> None:
+def set_builder_level(config: Any, level: int | None, trt: Any = None) -> None:
     """
     Set how long the builder looks for faster kernels, 0 ... 5; None: its default, 3.
 
     :raises InputError: 8.5 has no levels
     """
     if level is not None:
-        _since((8, 6), '--builder-level')
+        _since((8, 6), '--builder-level', trt_version(trt))
         config.builder_optimization_level = level
 
 
-def set_aux_streams(config: Any, streams: int | None) -> None:
+def set_aux_streams(config: Any, streams: int | None, trt: Any = None) -> None:
     """
     Set how many further streams an engine may use; None: TensorRT decides.
 
     :raises InputError: 8.5 has none
     """
     if streams is not None:
-        _since((8, 6), '--aux-streams')
+        _since((8, 6), '--aux-streams', trt_version(trt))
         config.max_aux_streams = streams
 
 
-def set_sparse(config: Any) -> None:
+def set_sparse(config: Any, trt: Any = None) -> None:
     """Let it use weights that are sparse 2:4."""
-    import tensorrt
-
-    config.set_flag(tensorrt.BuilderFlag.SPARSE_WEIGHTS)
+    config.set_flag((trt or TENSORRT.load()).BuilderFlag.SPARSE_WEIGHTS)
 
 
-def set_detailed(config: Any) -> None:
+def set_detailed(config: Any, trt: Any = None) -> None:
     """Keep layer names and precisions in the engine, for ``aitable models profile``."""
-    import tensorrt
-
-    config.profiling_verbosity = tensorrt.ProfilingVerbosity.DETAILED
+    config.profiling_verbosity = (trt or TENSORRT.load()).ProfilingVerbosity.DETAILED
 
 
 def set_dla(builder: Any, config: Any, core: int) -> None:
@@ -274,38 +275,35 @@ def timing_cache(config: Any) -> bytes:
 
 # What runs.
 
-def share_profile(config: Any) -> None:
+def share_profile(config: Any, trt: Any = None) -> None:
     """
     Let several execution contexts have one optimisation profile, each with a CUDA graph.
 
     8.5 cannot: its engines keep the graph of one batch size at a time. From 10 on it is always so.
     """
-    if (8, 6) <= trt_version() < (10, 0):
-        import tensorrt
+    trt = trt or TENSORRT.load()
+    if (8, 6) <= trt_version(trt) < (10, 0):
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
 
-        config.set_preview_feature(tensorrt.PreviewFeature.PROFILE_SHARING_0806, True)
 
-
-def activation_bytes(engine: Any) -> int:
+def activation_bytes(engine: Any, trt: Any = None) -> int:
     """Return the scratch memory that a context of an engine needs, for its largest batch."""
-    if trt_version() < (11, 0):
+    if trt_version(trt) < (11, 0):
         return int(engine.device_memory_size)
     return int(engine.device_memory_size_v2)
 
 
-def create_context(engine: Any) -> Any:
+def create_context(engine: Any, trt: Any = None) -> Any:
     """Return an execution context that waits for its scratch memory, or None."""
-    if trt_version() < (10, 0):
+    trt = trt or TENSORRT.load()
+    if trt_version(trt) < (10, 0):
         return engine.create_execution_context_without_device_memory()
-    import tensorrt
-
-    return engine.create_execution_context(
-        tensorrt.ExecutionContextAllocationStrategy.USER_MANAGED)
+    return engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
 
 
-def give_memory(context: Any, address: int, nbytes: int) -> None:
+def give_memory(context: Any, address: int, nbytes: int, trt: Any = None) -> None:
     """Give a context the scratch memory, which others may use when it does not run."""
-    if trt_version() < (10, 1):
+    if trt_version(trt) < (10, 1):
         context.device_memory = address
     else:
         context.set_device_memory(address, nbytes)
@@ -313,13 +311,15 @@ def give_memory(context: Any, address: int, nbytes: int) -> None:
 
 # What a parser says.
 
-def parser_errors(parser: Any, nodes: list[tuple[str, str]]) -> Iterator[str]:
+def parser_errors(
+    parser: Any, nodes: list[tuple[str, str]], trt: Any = None,
+) -> Iterator[str]:
     """
     Yield a line for each thing that an ONNX parser did not understand: node, operator, reason.
 
     :param nodes: name and operator of the graph's nodes, in order; up to 8.6 errors only count them
     """
-    named = trt_version() >= (9, 0)
+    named = trt_version(trt) >= (9, 0)
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         if named:

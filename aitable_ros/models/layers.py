@@ -169,4 +169,5 @@ def _openvino(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
 
 
 _READERS: dict[str, Callable[[Any, Path, Tensors, int, int], _Read]] = {
-    'tensorrt': _tensorrt, 'onnxruntime': _onnxruntime, 'openvino': _openvino}
+    'tensorrt': _tensorrt, 'tensorrt_rtx': _tensorrt, 'onnxruntime': _onnxruntime,
+    'openvino': _openvino}
