@@ -17,6 +17,7 @@ import shlex
 from tempfile import TemporaryDirectory
 import time
 from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.inference.tensorrt_library import RTX
 from aitable_ros.models.build_options import better
 from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import preparation
@@ -34,6 +36,9 @@ from aitable_ros.models.store import put_in_place
 from aitable_ros.models.store import unwritable
 from aitable_ros.models.toolchain import Toolchain
 from aitable_ros.models.toolchain import toolchain
+
+if TYPE_CHECKING:
+    from aitable_ros.inference.tensorrt import TensorRTBackend
 
 
 def build(
@@ -61,17 +66,19 @@ def build(
         engine.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix='.build-', dir=engine.parent) as folder:
             part = Path(folder) / engine.name
-            tools.build(prepared, part, options, progress)
+            layers = tools.build(prepared, part, options, progress)
             digest, size = sidecars.fingerprint(part)
             sidecar = Sidecar(
                 engine_sha256=digest, engine_bytes=size, model=model or onnx.name,
                 model_sha256=prepared.sha256, source_sha256=prepared.source_sha256,
                 **asdict(tools.machine), precision=options.precision,
                 min_batch=prepared.batches[0], opt_batch=prepared.batches[1],
-                max_batch=prepared.batches[2], strongly_typed=prepared.typed,
+                max_batch=prepared.batches[2], runtime=tools.runtime,
+                compute_capabilities=list(tools.compute_capabilities), layers=layers,
+                strongly_typed=prepared.typed,
                 options=_asked(options), calibration=prepared.calibration,
                 built_with=tools.name, seconds=round(time.monotonic() - began, 1),
-                rebuild=_rebuild(model or str(onnx), engine, options))
+                rebuild=_rebuild(model or str(onnx), engine, options, tools))
             sidecar = _proved(sidecar, part, onnx, model, options, tools, progress)
             sidecars.write(part, sidecar)
             put_in_place(sidecars.sidecar_path(part), sidecars.sidecar_path(engine))
@@ -107,8 +114,9 @@ def _asked(options: BuildOptions) -> dict[str, Any]:
     return {**options.shaping(), 'graph': preparation()}
 
 
-def _rebuild(source: str, engine: Path, options: BuildOptions) -> str:
-    return shlex.join(['aitable', 'models', 'build', source, *options.arguments(),
+def _rebuild(source: str, engine: Path, options: BuildOptions, tools: Toolchain) -> str:
+    runtime = ['--runtime', 'rtx'] if tools.runtime == RTX.name else []
+    return shlex.join(['aitable', 'models', 'build', source, *runtime, *options.arguments(),
                        '--output', str(engine)])
 
 
@@ -131,7 +139,7 @@ def _proved(
         if source:
             report = _verify(part, onnx, model, source, options)
         else:
-            _must_be_finite(part, options)
+            _must_be_finite(part, options, tools)
     passed = report is not None and report.get('passed') is True
     if (gate or report is not None) and not passed and not options.force:
         assert report is not None  # int8 without one was refused before it was built
@@ -154,17 +162,15 @@ def _verify(
         precision=options.precision, device_id=options.device_id).to_dict()
 
 
-def _must_be_finite(engine: Path, options: BuildOptions) -> None:
+def _must_be_finite(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
     """
     Run the engine on noise, as proof that it runs at all.
 
     :raises InputError: it does not, or its outputs are no numbers: fp16 ends at 65504
     """
-    from aitable_ros.inference.tensorrt import TensorRTBackend
-
     noise = np.random.default_rng(0)
     try:
-        with TensorRTBackend(engine, device_id=options.device_id) as backend:
+        with _backend(tools)(engine, device_id=options.device_id) as backend:
             outputs = backend.infer({
                 spec.name: noise.uniform(0, 1, [size or 1 for size in spec.shape]).astype(
                     spec.dtype) for spec in backend.inputs})
@@ -175,6 +181,16 @@ def _must_be_finite(engine: Path, options: BuildOptions) -> None:
         raise InputError(
             f"{engine.name} is not written: its output '{broken[0]}' is no number in "
             f'{options.precision}; name what overflows with --exclude-from-fp16, or use fp32')
+
+
+def _backend(tools: Toolchain) -> type[TensorRTBackend]:
+    if tools.runtime == RTX.name:
+        from aitable_ros.inference.tensorrt_rtx import TensorRTRtxBackend
+
+        return TensorRTRtxBackend
+    from aitable_ros.inference.tensorrt import TensorRTBackend
+
+    return TensorRTBackend
 
 
 def _must_be_provable(engine: Path, options: BuildOptions, tools: Toolchain) -> None:

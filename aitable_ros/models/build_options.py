@@ -38,6 +38,8 @@ class BuildOptions:
         few as pass on the CPU. A number makes ``auto`` mean ``qdq``
     :param calibration_dir: images, videos or a bag
     :param verify: such a folder to compare with the fp32 ONNX on, after the build
+    :param compute_capabilities: what an engine of TensorRT for RTX is to run on, ``sm86``; empty:
+        all from 8.0 on
     :param force: name an engine that is not as accurate as it should be all the same
     """
 
@@ -61,6 +63,7 @@ class BuildOptions:
     calibration_samples: int = 256
     calibration_cache: Path | None = None
     verify: Path | None = None
+    compute_capabilities: tuple[str, ...] = ()
     device_id: int = 0
     verbose: bool = False
     force: bool = False
@@ -91,7 +94,8 @@ class BuildOptions:
 
     def shaping(self) -> dict[str, Any]:
         """Return what decides how the engine comes out, as JSON has it."""
-        found = {name: value for name, value in asdict(self).items() if name not in _PASSING}
+        found = {name: value for name, value in asdict(self).items()
+                 if name not in _PASSING and not (name == 'compute_capabilities' and not value)}
         return {name: list(value) if isinstance(value, tuple) else
                 str(value) if isinstance(value, Path) else value
                 for name, value in found.items()}
@@ -108,6 +112,8 @@ class BuildOptions:
                 words += [] if value else ['--no-external-tactics']
             elif item.name == 'exclude_from_fp16':
                 words += [option, *value] if value else []
+            elif item.name == 'compute_capabilities':
+                words += ['--for', ','.join(value)] if value else []
             elif value is True:
                 words.append(option)
             elif value != item.default and value is not False:

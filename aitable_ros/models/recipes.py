@@ -26,6 +26,8 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.inference.tensorrt_library import RTX
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.models.build import build
 from aitable_ros.models.build import kept
 from aitable_ros.models.build_options import BuildOptions
@@ -80,15 +82,20 @@ class Outcome:
     sidecar: Sidecar | None = None
 
 
-def engine_path(source: str, precision: str) -> Path:
+def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Path:
     """
     Return where an engine goes if nobody says otherwise: ``NAME_PRECISION.engine`` in the models'
     folder, for ``emonet_8`` ``emonet_PRECISION.engine``; a file of the user's keeps its name.
+
+    TensorRT for RTX: ``NAME_rtx.engine`` in fp16, ``NAME_PRECISION_rtx.engine`` in another.
     """
-    if source in CATALOGUE and source != YOLO:
-        return model_home() / f'{_STEMS.get(source, source)}_{precision}.engine'
-    stem = 'yolov8n-face' if source == YOLO else Path(source).stem
-    return model_home() / f'{stem}.engine'
+    rtx = runtime == RTX.name
+    own = source not in CATALOGUE or source == YOLO
+    stem = _STEMS.get(source, source)
+    if own:
+        stem = 'yolov8n-face' if source == YOLO else Path(source).stem
+    kind = '' if own or (rtx and precision == 'fp16') else f'_{precision}'
+    return model_home() / f"{stem}{kind}{'_rtx' if rtx else ''}.engine"
 
 
 def onnx_of(source: str) -> tuple[Path, str]:
@@ -187,16 +194,18 @@ def _of_yolo(path: Path) -> Path:
     return output
 
 
-def of_catalogue(options: BuildOptions, precisions: Sequence[str]) -> list[Recipe]:
+def of_catalogue(
+    options: BuildOptions, precisions: Sequence[str], runtime: str = TENSORRT.name,
+) -> list[Recipe]:
     """Return an engine of each model and precision."""
     found = [
-        Recipe(name, engine_path(name, precision), replace(options, precision=precision),
+        Recipe(name, engine_path(name, precision, runtime), replace(options, precision=precision),
                optional=True)
         for name in CATALOGUE for precision in precisions]
     return list({recipe.engine: recipe for recipe in found}.values())
 
 
-def of_yaml(path: Path, options: BuildOptions) -> list[Recipe]:
+def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> list[Recipe]:
     """
     Read a list of engines.
 
@@ -227,7 +236,8 @@ def of_yaml(path: Path, options: BuildOptions) -> list[Recipe]:
         output = values.get('output')
         if output is not None and not str(output).endswith(('.engine', '.plan')):
             raise InputError(f'{path}: output {output} must end in .engine')
-        engine = engine_path(source, own.precision) if output is None else _placed(str(output))
+        engine = (engine_path(source, own.precision, runtime) if output is None else
+                  _placed(str(output)))
         recipes.append(Recipe(source, engine, own))
     return recipes
 
@@ -239,7 +249,8 @@ def _placed(output: str) -> Path:
 
 
 def _with(options: BuildOptions, values: dict[str, Any], path: Path) -> BuildOptions:
-    known = {item.name: item for item in fields(BuildOptions)}
+    known = {item.name: item for item in fields(BuildOptions)
+             if item.name != 'compute_capabilities'}  # of the whole run: --for
     changes: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace('-', '_')

@@ -15,6 +15,7 @@ from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_callbacks import set_calibrator
 from aitable_ros.inference.tensorrt_callbacks import set_progress
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.inference.tensorrt_log import heard_by
 from aitable_ros.inference.tensorrt_log import logger
 from aitable_ros.inference.tensorrt_log import why
@@ -48,6 +49,8 @@ class PythonToolchain:
     """
 
     name = 'tensorrt-python'
+    runtime = TENSORRT.name
+    compute_capabilities: tuple[str, ...] = ()
     runs = True
 
     def __init__(self, device_id: int = 0) -> None:
@@ -60,7 +63,7 @@ class PythonToolchain:
 
     def build(
         self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
-    ) -> None:
+    ) -> dict[str, int]:
         """:raises InputError: it cannot be built; the reason is TensorRT's own."""
         import tensorrt
 
@@ -73,7 +76,7 @@ class PythonToolchain:
             with primary_context(self._device_id) as device, heard_by(
                     lambda level, text: _note(progress, level, text, stoppable)):
                 builder = tensorrt.Builder(logger())
-                network = _parsed(tensorrt, builder, prepared, engine)
+                network = parsed(tensorrt, builder, prepared, engine)
                 config = builder.create_builder_config()
                 feed = Feed(
                     prepared.calibrator, device, progress) if prepared.calibrator else None
@@ -97,13 +100,20 @@ class PythonToolchain:
                 return bytes(plan)
 
         engine.write_bytes(interruptible(work, progress, stoppable))
+        return {}
 
 
-def _parsed(trt: Any, builder: Any, prepared: Prepared, engine: Path) -> Any:
-    network = builder.create_network(versions.network_flags(prepared.typed))
-    parser = trt.OnnxParser(network, logger())
+def parsed(trt: Any, builder: Any, prepared: Prepared, engine: Path) -> Any:
+    """
+    Return the network of an ONNX file, with whose parser it stays bound.
+
+    :param trt: TensorRT's Python module
+    :raises InputError: what the parser does not understand, node by node
+    """
+    network = builder.create_network(versions.network_flags(prepared.typed, trt))
+    parser = trt.OnnxParser(network, logger(trt))
     if not parser.parse(prepared.content):
-        errors = list(versions.parser_errors(parser, prepared.nodes))
+        errors = list(versions.parser_errors(parser, prepared.nodes, trt))
         raise InputError(f'TensorRT does not understand the ONNX of {engine.name}: '
                          + ('; '.join(errors) or 'it does not say why'))
     return network
@@ -130,11 +140,11 @@ def _configure(
         versions.keep_fp32(
             network, config, prepared.fp32_nodes, strict=prepared.strict)
     if prepared.dynamic:
-        config.add_optimization_profile(_profile(builder, prepared, prepared.batches))
+        config.add_optimization_profile(profile_of(builder, prepared, prepared.batches))
     if feed is None:
         return None
     size = feed.batch_size
-    return set_calibrator(config, feed, _profile(builder, prepared, (size, size, size)))
+    return set_calibrator(config, feed, profile_of(builder, prepared, (size, size, size)))
 
 
 class Feed:
@@ -187,7 +197,8 @@ class Feed:
         self._device.free(self._stream)
 
 
-def _profile(builder: Any, prepared: Prepared, batches: tuple[int, int, int]) -> Any:
+def profile_of(builder: Any, prepared: Prepared, batches: tuple[int, int, int]) -> Any:
+    """Return the optimisation profile of an open batch: its least, best and most."""
     profile = builder.create_optimization_profile()
     least, best, most = (prepared.shapes(batch) for batch in batches)
     for name in prepared.inputs:

@@ -14,6 +14,7 @@ from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import driver_version
 from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import Prepared
 from aitable_ros.models.progress import Progress
@@ -45,6 +46,8 @@ class TrtexecToolchain:
     """
 
     name = 'trtexec'
+    runtime = TENSORRT.name
+    compute_capabilities: tuple[str, ...] = ()
     runs = False
 
     def __init__(self, program: Path, device_id: int = 0) -> None:
@@ -55,7 +58,7 @@ class TrtexecToolchain:
 
     def build(
         self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
-    ) -> None:
+    ) -> dict[str, int]:
         """:raises InputError: it cannot be built; the reason is trtexec's own."""
         onnx = engine.with_suffix('.onnx')
         onnx.write_bytes(prepared.content)
@@ -79,6 +82,7 @@ class TrtexecToolchain:
             onnx.unlink(missing_ok=True)
         if status or not engine.is_file():
             raise InputError(f'trtexec cannot build {engine.name}: {_why(lines, status)}')
+        return {}
 
 
 def arguments(

@@ -24,6 +24,8 @@ from aitable_ros.models.recipes import of_catalogue
 from aitable_ros.models.recipes import of_yaml
 from aitable_ros.models.recipes import onnx_of
 from aitable_ros.models.recipes import Outcome
+from aitable_ros.models.toolchain import RUNTIMES
+from aitable_ros.models.toolchain import Toolchain
 from aitable_ros.models.toolchain import toolchain
 
 Actions = Any
@@ -34,8 +36,9 @@ def add_build(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``build``."""
     parser: argparse.ArgumentParser = actions.add_parser(
         'build', help='make a TensorRT engine',
-        description='Build an engine for this GPU and TensorRT, with its record (NAME.engine.json) '
-        'beside it. An engine runs only where it was built: run this on the robot.')
+        description='Build an engine, with its record (NAME.engine.json) beside it. An engine of '
+        'TensorRT runs only on the GPU it was built on: run this on the robot. One of TensorRT for '
+        'RTX is built anywhere, and runs on the RTX cards that --for names.')
     parser.add_argument(
         'source', metavar='NAME|FILE',
         help='catalogue name, .onnx, .tflite, .pth (EmoNet, needs PyTorch) or .pt (YOLOv8-face, '
@@ -43,7 +46,7 @@ def add_build(actions: Actions) -> argparse.ArgumentParser:
     parser.add_argument(
         '--output', type=Path, metavar='ENGINE',
         help="where to write (default: NAME_PRECISION.engine in the models' folder, FILE.engine "
-        'for a file)')
+        'for a file; TensorRT for RTX: NAME_rtx.engine)')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16', help='(default: fp16)')
     add_options(parser)
     parser.set_defaults(act=run_build)
@@ -76,6 +79,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shapes.add_argument('--max-batch', type=int, metavar='N',
                         help='faces of one frame that run together (default: 4)')
     builder = parser.add_argument_group('builder')
+    builder.add_argument('--runtime', choices=('auto', *RUNTIMES), default='auto',
+                         help='TensorRT, or TensorRT for RTX (default: the first where it is '
+                         'installed; the second for --for)')
+    builder.add_argument('--for', dest='compute_capabilities', metavar='SM[,SM...]',
+                         help='compute capabilities that an engine of TensorRT for RTX is to run '
+                         'on, as sm86,sm89,sm120 (default: all from sm80 on)')
     builder.add_argument('--workspace-mib', type=int, metavar='MIB',
                          help='scratch memory a layer may take (default: all)')
     builder.add_argument('--timing-cache', type=Path, metavar='FILE',
@@ -130,15 +139,23 @@ def options_from(args: argparse.Namespace, precision: str) -> BuildOptions:
     given['precision'] = precision
     if given['exclude_from_fp16'] is not None:
         given['exclude_from_fp16'] = tuple(given['exclude_from_fp16'])
+    if given['compute_capabilities'] is not None:
+        given['compute_capabilities'] = tuple(
+            filter(None, given['compute_capabilities'].replace(',', ' ').split()))
     return BuildOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def _tools(args: argparse.Namespace, options: BuildOptions) -> Toolchain:
+    return toolchain(
+        options.device_id, args.trtexec, args.runtime, options.compute_capabilities)
 
 
 def run_build(args: argparse.Namespace) -> int:
     """Build one engine."""
     options = options_from(args, args.precision)
-    tools = toolchain(options.device_id, args.trtexec)
+    tools = _tools(args, options)
     onnx, model = onnx_of(args.source)
-    engine = args.output or engine_path(args.source, options.precision)
+    engine = args.output or engine_path(args.source, options.precision, tools.runtime)
     if engine.suffix not in ('.engine', '.plan'):
         raise InputError(f'{engine}: an engine must end in .engine')
     with shown(engine.name, options.verbose) as progress:
@@ -154,8 +171,9 @@ def run_all(args: argparse.Namespace) -> int:
     """Build many."""
     precisions = args.precision or ['fp16']
     options = options_from(args, precisions[0])
-    tools = toolchain(options.device_id, args.trtexec)
-    recipes = of_yaml(args.yaml, options) if args.yaml else of_catalogue(options, precisions)
+    tools = _tools(args, options)
+    recipes = (of_yaml(args.yaml, options, tools.runtime) if args.yaml else
+               of_catalogue(options, precisions, tools.runtime))
     outcomes: list[Outcome] = []
     at = {recipe.engine: f'[{number}/{len(recipes)}] {recipe.engine.name}'
           for number, recipe in enumerate(recipes, 1)}
@@ -175,9 +193,15 @@ def described(sidecar: Sidecar) -> str:
     batch = (f'batch {sidecar.min_batch} to {sidecar.max_batch}'
              if sidecar.max_batch > sidecar.min_batch else f'batch {sidecar.max_batch}')
     parts = [sidecar.precision, batch, f'{sidecar.engine_bytes / 1e6:.1f} MB',
-             f'TensorRT {sidecar.tensorrt}', sidecar.gpu, f'{sidecar.seconds:.0f} s',
-             _accuracy(sidecar)]
+             f'{sidecar.library.spoken} {sidecar.tensorrt}', sidecar.fits, _layers(sidecar),
+             f'{sidecar.seconds:.0f} s', _accuracy(sidecar)]
     return ', '.join(part for part in parts if part)
+
+
+def _layers(sidecar: Sidecar) -> str:
+    """Return ``layers: 12 fp16, 2 fp32``; empty where the builder did not tell."""
+    told = ', '.join(f'{count} {precision}' for precision, count in sorted(sidecar.layers.items()))
+    return f'layers: {told}' if told else ''
 
 
 def _accuracy(sidecar: Sidecar) -> str:
