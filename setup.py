@@ -29,7 +29,12 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: [
         'py.typed', '**/*.html', '**/*.json', '**/*.npz', '**/*.css', '**/*.js', '**/*.svg']},
-    extras_require={'monitor': ['aiohttp>=3.8']},
+    extras_require={
+        'monitor': ['aiohttp>=3.8'],
+        # Under NVIDIA's own licence; the two must be of one version.
+        'rtx': ['tensorrt-rtx-cu13-bindings==1.7.1.116', 'tensorrt-rtx-cu13-libs==1.7.1.116',
+                'cuda-python>=13', 'onnx>=1.16'],
+    },
     data_files=[
         (f'{SHARE}/packages', [f'resource/{NAME}']),
         (f'{SHARE}/rclcpp_components', [f'resource/rclcpp_components/{NAME}']),

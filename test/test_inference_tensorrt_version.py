@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from tensorrt_standin import builder as standin
 from tensorrt_standin.surface import StandInError
+from tensorrt_standin.surface import SURFACES
 from tensorrt_standin.surface import VERSIONS
 
 from aitable_ros.errors import InputError
@@ -26,7 +27,7 @@ from aitable_ros.inference.tensorrt_callbacks import set_calibrator
 from aitable_ros.inference.tensorrt_callbacks import set_progress
 from aitable_ros.inference.tensorrt_log import logger
 
-every_version = pytest.mark.parametrize('tensorrt', VERSIONS, indirect=True)
+every_version = pytest.mark.parametrize('tensorrt', SURFACES, indirect=True)
 
 
 @pytest.fixture

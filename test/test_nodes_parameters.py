@@ -40,7 +40,8 @@ def test_pipeline_yaml_is_what_the_code_writes():
         'run: python -m aitable_ros.nodes.parameter_file > config/pipeline.yaml')
 
 
-@pytest.mark.parametrize('preset', ['cpu.yaml', 'jetson.yaml', 'origin.yaml', 'pipeline.yaml'])
+@pytest.mark.parametrize('preset', [
+    'cpu.yaml', 'desktop.yaml', 'jetson.yaml', 'origin.yaml', 'pipeline.yaml'])
 def test_presets_name_only_parameters_that_exist(preset):
     for node, values in read_parameter_file(CONFIG / preset).items():
         options_for(values, *KINDS[node], source=preset)

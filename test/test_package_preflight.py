@@ -135,7 +135,7 @@ def test_an_engine_is_held_against_this_machine(
 
     monkeypatch.setenv('AITABLE_MODELS', str(tmp_path))
     here = Machine('8.6.1', '12.4', '550.1', 'NVIDIA H200', '9.0')
-    monkeypatch.setattr(check_models, '_machine', lambda: (here, ''))
+    monkeypatch.setattr(check_models, '_machine', lambda library: (here, ''))
     for name, tensorrt, size in (('fits', '8.6.1', 4), ('old', '8.5.2', 4), ('short', '8.6.1', 9)):
         engine = tmp_path / f'{name}.engine'
         engine.write_bytes(b'1234')
@@ -145,14 +145,46 @@ def test_an_engine_is_held_against_this_machine(
             compute_capability='9.0', precision='fp16', min_batch=1, opt_batch=1, max_batch=4,
             rebuild=f'aitable models build facemesh --output {name}.engine'))
     (tmp_path / 'bare.engine').write_bytes(b'1234')
+    (tmp_path / 'fer_rtx.engine').write_bytes(b'1234')
+    sidecar.write(tmp_path / 'fer_rtx.engine', Sidecar(
+        engine_sha256='0', engine_bytes=4, model='fer', model_sha256='0', tensorrt='8.6.1', cuda='',
+        driver='', gpu='', compute_capability='', precision='fp16', min_batch=1, opt_batch=1,
+        max_batch=4, runtime='tensorrt_rtx', compute_capabilities=['8.6', '8.9']))
     found = {check.name: check for check in check_models.check_engines(PipelineOptions())}
     assert {name: check.status.value for name, check in found.items()} == {
         'engine bare.engine': 'WARN', 'engine fits.engine': 'OK', 'engine old.engine': 'WARN',
-        'engine short.engine': 'WARN'}
+        'engine short.engine': 'WARN', 'engine fer_rtx.engine': 'WARN'}
+    assert found['engine fer_rtx.engine'].detail == (
+        'fer fp16, for compute capability 8.6, 8.9, TensorRT for RTX 8.6.1; built for compute '
+        'capability 8.6, 8.9, here is 9.0 (NVIDIA H200); build it with --for 9.0, or with '
+        '--runtime tensorrt for a GPU that TensorRT for RTX does not know')
     assert 'TensorRT 8.5.2, here is 8.6.1' in found['engine old.engine'].detail
     assert found['engine old.engine'].remedy == (
         'aitable models build facemesh --output old.engine')
     assert 'damaged' in found['engine short.engine'].detail
+
+
+@pytest.mark.parametrize(('gpu', 'capability', 'status', 'says'), [
+    ('', '', 'OK', '; runs none here: no driver'),
+    ('NVIDIA GeForce RTX 4060', '8.9', 'OK', ''),
+    ('NVIDIA H200', '9.0', 'WARN', ', and NVIDIA H200 has 9.0')])
+def test_tensorrt_for_rtx_is_held_against_the_gpu(
+    gpu: str, capability: str, status: str, says: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from aitable_ros.inference.sidecar import Machine
+    from aitable_ros.inference.tensorrt_library import RTX
+    from aitable_ros.tools import check_models
+
+    if not RTX.package:
+        pytest.skip('TensorRT for RTX is not installed here')
+    here = Machine(gpu=gpu, compute_capability=capability) if gpu else None
+    monkeypatch.setattr(
+        check_models, '_machine', lambda library: (here, '' if gpu else 'no driver'))
+    (check,) = (check for check in check_models.check_backends(bool(gpu))
+                if check.name == 'TensorRT for RTX')
+    assert check.status.value == status
+    assert check.detail.startswith(RTX.load().__version__)
+    assert check.detail.endswith(says)
 
 
 @pytest.mark.parametrize('seconds', ['0', 'soon', '-1', '1000'])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import ctypes
 from threading import Lock
 
 from aitable_ros.inference.cuda_device import CudaError
@@ -25,6 +26,7 @@ from aitable_ros.inference.loaded import one_line
 
 _NO_BINDING = ('neither PyCUDA nor cuda-python can be used ({}); install one: '
                '`sudo apt install python3-pycuda` or `pip install cuda-python`')
+_DRIVER = 'libcuda.so.1'
 _DEVICES: dict[int, Device] = {}
 _OPENING = Lock()
 
@@ -51,7 +53,17 @@ def _opened(device_id: int) -> Device:
             return kind(device_id)
         except (ImportError, OSError) as error:
             reasons.append(one_line(error))
+    if not _has_driver():
+        raise CudaError(f'no NVIDIA driver here ({_DRIVER})')
     raise CudaError(_NO_BINDING.format('; '.join(reasons)))
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def gpu(device_id: int = 0) -> Gpu:

@@ -243,11 +243,12 @@ def mismatch(sidecar: Sidecar, machine: Machine) -> str:
     if _differ(built.compute_capability, machine.compute_capability):
         parts.append(f'compute capability {built.compute_capability}, '
                      f'here is {machine.compute_capability}')
-    able = sidecar.compute_capabilities
-    if able and machine.compute_capability and machine.compute_capability not in able:
-        parts.append(f"compute capability {', '.join(able)}, here is {machine.compute_capability} "
-                     f'({machine.gpu})')
-    return f"built for {'; for '.join(parts)}; {sidecar.remedy}" if parts else ''
+    able, has, remedy = sidecar.compute_capabilities, machine.compute_capability, sidecar.remedy
+    if able and has and has not in able:
+        parts.append(f"compute capability {', '.join(able)}, here is {has} ({machine.gpu})")
+        remedy = (f'build it with --for {has}, or with --runtime tensorrt for a GPU that '
+                  f'{sidecar.library.spoken} does not know')
+    return f"built for {'; for '.join(parts)}; {remedy}" if parts else ''
 
 
 def remarks(sidecar: Sidecar, machine: Machine) -> str:

@@ -29,6 +29,7 @@ from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.tensorrt_library import RTX
 from aitable_ros.models.crops import Crops
 from aitable_ros.models.layers import Layer
 from aitable_ros.models.layers import layers_of
@@ -178,6 +179,8 @@ def hints(path: Path, backend: Backend, batch: int = 1) -> tuple[str, ...]:
     listed = ' '.join(
         shlex.quote(f'{spec.name}:[{",".join(str(size or batch) for size in spec.shape)}]')
         for spec in backend.inputs)
+    if backend.name == RTX.name:
+        return (f'tensorrt_rtx --loadEngine={file} --shapes={shapes.replace(" ", ",")}',)
     if path.suffix.lower() in ('.engine', '.plan'):
         return (
             f'trtexec --loadEngine={file} --shapes={shapes.replace(" ", ",")} --useCudaGraph '

@@ -117,13 +117,22 @@ def dotted(target: str) -> str:
     return f'{target[2:-1]}.{target[-1]}'
 
 
+def capabilities(trt: Any) -> list[str]:
+    """Return every compute capability that the library knows, ``7.5`` first."""
+    return [dotted(name) for name in _known(trt)]
+
+
+def _known(trt: Any) -> list[str]:
+    return [name for name in trt.ComputeCapability.__members__ if re.fullmatch(r'SM\d+', name)]
+
+
 def _targets(trt: Any, asked: Sequence[str]) -> tuple[str, ...]:
     """
     Return the library's names of compute capabilities.
 
     :raises InputError: it has no such one
     """
-    known = [name for name in trt.ComputeCapability.__members__ if re.fullmatch(r'SM\d+', name)]
+    known = _known(trt)
     if not asked:
         return tuple(name for name in known if int(name[2:]) >= _UNASKED)
     found = []

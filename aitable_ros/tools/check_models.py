@@ -10,9 +10,12 @@ from importlib import import_module
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.tensorrt_library import Library
+from aitable_ros.inference.tensorrt_library import RTX
 from aitable_ros.nodes.start_check import Check
 from aitable_ros.nodes.start_check import Status
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from aitable_ros.inference.sidecar import Machine
     from aitable_ros.pipeline import PipelineOptions
 
+RTX_REMEDY = 'pip install "aitable_ros[rtx]"'
 OLDEST_TENSORRT = (8, 5)
 """JetPack 5.1; the first with the calls by tensor name."""
 FETCH = 'aitable models fetch; aitable models list tells what else there is'
@@ -57,6 +61,7 @@ def check_backends(gpu: bool) -> Iterator[Check]:
     usable, bindings = [], []
     for name, module, needs_gpu, remedy in (
         ('TensorRT', 'tensorrt', True, 'install python3-libnvinfer (JetPack, apt) or pip tensorrt'),
+        ('TensorRT for RTX', RTX.package or RTX.packages[-1], True, RTX_REMEDY),
         ('PyCUDA', 'pycuda.driver', True, 'install python3-pycuda (apt) or pip pycuda'),
         ('cuda-python', 'cuda.bindings', True, 'pip install cuda-python: it replays CUDA graphs'),
         ('OpenVINO', 'openvino', False, 'pip install openvino: the quickest on an x86 CPU'),
@@ -65,7 +70,8 @@ def check_backends(gpu: bool) -> Iterator[Check]:
     ):
         package = module.partition('.')[0]
         if find_spec(package) is None:
-            if gpu or not needs_gpu:
+            # TensorRT for RTX is the other way to the same end, and not for every GPU
+            if (gpu or not needs_gpu) and package not in RTX.packages:
                 yield Check(name, Status.WARN, 'not installed', remedy)
             continue
         if package == 'torch':  # importing it takes seconds, and nothing here uses it
@@ -81,6 +87,9 @@ def check_backends(gpu: bool) -> Iterator[Check]:
             kinds = (kind.removesuffix('ExecutionProvider')
                      for kind in loaded.get_available_providers())
             detail = f'{detail} ({", ".join(kinds)})'
+        if package in RTX.packages:
+            yield _rtx(loaded, detail, gpu)
+            continue
         if package in ('pycuda', 'cuda'):
             bindings.append(name)
         elif gpu or not needs_gpu:
@@ -93,6 +102,22 @@ def check_backends(gpu: bool) -> Iterator[Check]:
     if not usable:
         yield Check('backends', Status.FAIL, 'nothing here can run a model',
                     'pip install onnxruntime openvino')
+
+
+def _rtx(trt: Any, version: str, gpu: bool) -> Check:
+    """Tell whether its engines run on the GPU here; they are built anywhere."""
+    from aitable_ros.models.tensorrt_rtx import capabilities
+
+    able = capabilities(trt)
+    here, lacking = _machine(RTX)
+    if not gpu or here is None:
+        return Check(RTX.spoken, Status.OK, f'{version}: builds engines for compute capability '
+                     f"{', '.join(able)}; runs none here: {lacking or 'there is no GPU'}")
+    if here.compute_capability not in able:
+        return Check(RTX.spoken, Status.WARN, f'{version}: runs on compute capability '
+                     f"{', '.join(able)}, and {here.gpu} has {here.compute_capability}",
+                     'use TensorRT here: aitable models build --runtime tensorrt')
+    return Check(RTX.spoken, Status.OK, version)
 
 
 def _old_tensorrt(version: str) -> Check:
@@ -125,7 +150,6 @@ def check_engines(options: PipelineOptions) -> Iterator[Check]:
     home = model_home()
     paths = {home / entry if '/' not in entry else Path(entry).expanduser() for entry in named}
     paths |= set(home.glob('*.engine'))
-    here, lacking = _machine()
     for path in sorted(paths):
         if not path.is_file():
             continue  # the chain says so
@@ -139,7 +163,9 @@ def check_engines(options: PipelineOptions) -> Iterator[Check]:
             yield Check(name, Status.WARN, 'no .json beside it: nobody knows what it was built for',
                         'build it with `aitable models build`')
             continue
-        what = f'{known.model} {known.precision}, for {known.gpu}, TensorRT {known.tensorrt}'
+        here, lacking = _machine(known.library)
+        what = (f'{known.model} {known.precision}, for {known.fits}, '
+                f'{known.library.spoken} {known.tensorrt}')
         wrong = sidecar.unproven(known)
         if here is not None:
             wrong = sidecar.mismatch(known, here) or wrong
@@ -148,19 +174,20 @@ def check_engines(options: PipelineOptions) -> Iterator[Check]:
         if not wrong and path.stat().st_size != known.engine_bytes:
             wrong = f'damaged: {path.stat().st_size} bytes of {known.engine_bytes}'
         if wrong:
-            yield Check(name, Status.WARN, f'{what}; {wrong}', known.rebuild or known.remedy)
+            remedy = known.rebuild or known.remedy if here is not None else ''
+            yield Check(name, Status.WARN, f'{what}; {wrong}', remedy)
             continue
         remarks = sidecar.remarks(known, here) if here is not None else ''
         yield Check(name, Status.OK, '; '.join(filter(None, (what, remarks))))
 
 
-def _machine() -> tuple[Machine | None, str]:
-    """Return what engines are held against, or why there is nothing."""
+def _machine(library: Library) -> tuple[Machine | None, str]:
+    """Return what a library's engines are held against, or why there is nothing."""
     from aitable_ros.inference.protocol import BackendError
     from aitable_ros.inference.sidecar import Machine
 
     try:
-        return Machine.here(), ''
+        return Machine.here(library=library), ''
     except (ImportError, OSError, BackendError) as error:
         return None, first_line(error)
 

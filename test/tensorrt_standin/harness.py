@@ -25,6 +25,7 @@ from aitable_ros.inference.sidecar import Sidecar
 from . import cuda as gpus
 from .plan import Plan
 from .surface import make_module
+from .surface import RTX_VERSION
 
 BINDINGS = {
     'pycuda': (gpus.pycuda,),
@@ -33,6 +34,12 @@ BINDINGS = {
     'both': (gpus.pycuda, gpus.cuda_python),
     'none': ()}
 _HIDDEN = ('pycuda', 'pycuda.driver', 'cuda', 'cuda.cuda', 'cuda.bindings', 'cuda.bindings.driver')
+
+
+OF_RTX = {
+    'runtime': 'tensorrt_rtx', 'compute_capabilities': ['8.6', '8.9'], 'compute_capability': '',
+    'gpu': '', 'cuda': '', 'driver': ''}
+"""What the sidecar of an RTX engine says otherwise."""
 
 
 def forget() -> None:
@@ -53,7 +60,8 @@ def install(
     for name in ('builder', 'runtime'):
         importlib.import_module(f'{__package__}.{name}')
     gpu = gpus.reset(count)
-    patch.setitem(sys.modules, 'tensorrt', _spec(make_module(version)))
+    name = 'tensorrt_rtx_bindings' if version == RTX_VERSION else 'tensorrt'
+    patch.setitem(sys.modules, name, _spec(make_module(version, name)))
     for name in _HIDDEN:
         patch.setitem(sys.modules, name, None)  # type: ignore[arg-type]
     for modules in BINDINGS[binding]:
@@ -61,6 +69,7 @@ def install(
             patch.setitem(sys.modules, name, module)
     # what is remembered of a real GPU and TensorRT must live on: TensorRT calls its first logger
     patch.setattr(cuda, '_DEVICES', {})
+    patch.setattr(cuda, '_has_driver', lambda: True)
     patch.setattr(backend, 'logger', cache(tensorrt_log.logger.__wrapped__))
     return gpu
 
@@ -96,7 +105,8 @@ class TensorRTHere:
         :param types: stand-in only: type of an input or output where it is not the ONNX file's
         :param formats: stand-in only: likewise its layout
         """
-        path = to / f'{onnx.stem}_{precision}.engine'
+        rtx = '_rtx' if self.version == RTX_VERSION else ''
+        path = to / f'{onnx.stem}_{precision}{rtx}.engine'
         if self.gpu is not None:
             self._pack(onnx, path, precision, batches, types or {}, formats or {})
             return path
@@ -127,6 +137,8 @@ class TensorRTHere:
             item.name: [[batch, *item.shape[1:]] for batch in batches]
             for item in session.get_inputs() if not isinstance(item.shape[0], int)}
         capability = '.'.join(map(str, self.gpu.compute_capability))
+        if self.version == RTX_VERSION:
+            capability = ', '.join(OF_RTX['compute_capabilities'])
         path.write_bytes(Plan(
             version=self.version, onnx=content, profiles=[profile] if profile else [],
             types=types, formats=formats, compute_capability=capability, verbosity='DETAILED',
@@ -134,12 +146,15 @@ class TensorRTHere:
             shares_profile=not self.version.startswith('8.5')).pack())
         digest, size = sidecars.fingerprint(path)
         low, best, high = batches
-        sidecars.write(path, Sidecar(
+        known = Sidecar(
             engine_sha256=digest, engine_bytes=size, model=onnx.name,
             model_sha256=sha256(content).hexdigest(), tensorrt=self.version, cuda='12.4',
             driver=sidecars.driver_version(), gpu=self.gpu.name, compute_capability=capability,
             precision=precision, min_batch=low, opt_batch=best, max_batch=high,
-            rebuild=f'aitable models build {onnx.name} --precision {precision}'))
+            rebuild=f'aitable models build {onnx.name} --precision {precision}')
+        if self.version == RTX_VERSION:
+            known = replace(known, **OF_RTX)  # type: ignore[arg-type]
+        sidecars.write(path, known)
 
 
 def rewrite(engine: Path, **changes: object) -> None:

@@ -84,7 +84,7 @@ class Runtime(Constructible):
                         'please rebuild.')
             return None
         here = '.'.join(map(str, GPU.compute_capability))
-        if plan.compute_capability != here:
+        if here not in plan.compute_capability.split(', '):
             self._error('6: The engine plan file is generated on an incompatible device, expecting '
                         f'compute {here} got compute {plan.compute_capability}, please rebuild.')
             return None
@@ -166,7 +166,14 @@ class CudaEngine:
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
         return [Dims(shape) for shape in self._plan.profiles[profile_index][name]]
 
+    def create_runtime_config(self) -> Any:
+        return new(self._trt, 'IRuntimeConfig')
+
     def create_execution_context(self, strategy: Any = None) -> Any:
+        if isinstance(strategy, RuntimeConfig):
+            context = new(self._trt, 'IExecutionContext', self, strategy._strategy.name == 'STATIC')
+            context._config = strategy
+            return context
         owned = strategy is None or strategy.name == 'STATIC'
         return new(self._trt, 'IExecutionContext', self, owned)
 
@@ -181,6 +188,47 @@ class CudaEngine:
 
     def _shared(self) -> bool:
         return self._version >= (10, 0) or self._plan.shares_profile
+
+
+@stands_for('IRuntimeCache')
+class RuntimeCache:
+    """Kernels made for a GPU: here, the shapes that have run on it."""
+
+    def __init__(self) -> None:
+        self._kernels: set[str] = set()
+
+    def deserialize(self, blob: Any) -> bool:
+        head, _, rest = bytes(blob).decode(errors='replace').partition('|')
+        if head != f'KERNELS {GPU.name}':
+            return False
+        self._kernels |= set(filter(None, rest.split('|')))
+        return True
+
+    def serialize(self) -> Any:
+        return new(self._trt, 'IHostMemory',
+                   '|'.join([f'KERNELS {GPU.name}', *sorted(self._kernels)]).encode())
+
+
+@stands_for('IRuntimeConfig')
+class RuntimeConfig:
+    """How contexts of TensorRT for RTX are made."""
+
+    cuda_graph_strategy: Any = None
+    dynamic_shapes_kernel_specialization_strategy: Any = None
+
+    def __init__(self) -> None:
+        self._strategy = self._trt.ExecutionContextAllocationStrategy.STATIC
+        self._cache: RuntimeCache | None = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> Any:
+        return new(self._trt, 'IRuntimeCache')
+
+    def set_runtime_cache(self, cache: Any) -> bool:
+        self._cache = cache
+        return True
 
 
 @stands_for('EngineInspector')
@@ -231,6 +279,8 @@ class ExecutionContext:
         """Counts changes of the shapes."""
         self._ran_at = -1
         self._profiler: Any = None
+        self._config: Any = None
+        """How it was made, by TensorRT for RTX."""
 
     def __del__(self) -> None:
         if not hasattr(self, '_engine'):
@@ -331,8 +381,17 @@ class ExecutionContext:
         self._addresses[name] = int(memory)
         return True
 
+    def is_stream_capturable(self, stream_handle: int) -> bool:
+        """Tell whether its kernels are made: no compiler runs in a capture."""
+        return self._config is None or self._kernel() in self._config._cache._kernels
+
+    def _kernel(self) -> str:
+        return str(sorted(self._shapes.items()))
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         _here()
+        if self._config is not None:
+            self._config._cache._kernels.add(self._kernel())
         stream = GPU.streams[stream_handle]
         if self._missing():
             return self._error('3: [executionContext.cpp::enqueueInternal::1] Error Code 3: API '

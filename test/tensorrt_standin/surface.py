@@ -3,10 +3,11 @@
 """
 The names that each TensorRT version has: a stand-in shows those and fails on any other.
 
-``names.json`` was read out of the real Python bindings of 8.5.3.1, 8.6.0, 10.3.0 and 11.4.0 by
-``dump_names.py``: every public name of the classes that are stood in for, of the module, and every
-member of every enumeration with its value. What is in it and not written here fails as "not stood
-in for", so a hole in the stand-in never passes for a hole in TensorRT.
+``names.json`` was read out of the real Python bindings of 8.5.3.1, 8.6.0, 10.3.0, 10.13.3, 11.4.0
+and TensorRT for RTX 1.7.1 by ``dump_names.py``: every public name of the classes that are stood in
+for, of the module, and every member of every enumeration with its value. What is in it and not
+written here fails as "not stood in for", so a hole in the stand-in never passes for a hole in
+TensorRT.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from typing import Any
 import numpy as np
 
 VERSIONS = ('8.5.3.1', '8.6.0', '10.3.0', '11.4.0.106')
+SURFACES = ('8.5.3.1', '8.6.0', '10.3.0', '10.13.3.9', '11.4.0.106')
+"""All whose names are known; 10.13 (JetPack 7) differs from 10.3 in nothing that is used."""
+RTX_VERSION, RTX_LIKE = '1.7.1.116', (11, 4)
+"""TensorRT for RTX, and the version that its names are a part of."""
 
 
 class StandInError(AssertionError):
@@ -104,8 +109,9 @@ def _restricted(name: str, base: type, trt: ModuleType, version: str) -> type:
     """Return the class with one version's names."""
     allowed = frozenset(names(version)['classes'][name])
     label = f"'tensorrt.tensorrt.{name}' object has no attribute"
+    counted = tuple(int(part) for part in version.split('.')[:2])
     body: dict[str, Any] = {
-        '_trt': trt, '_version': tuple(int(part) for part in version.split('.')[:2]),
+        '_trt': trt, '_version': RTX_LIKE if version == RTX_VERSION else counted,
         '__module__': 'tensorrt.tensorrt'}
     if not issubclass(base, Overridable):
         def read(self: Any, key: str) -> Any:
