@@ -100,7 +100,7 @@ def test_a_folder_that_takes_no_cache_costs_only_time(
 
 
 @pytest.mark.parametrize(('change', 'capability', 'says'), [
-    ({}, (9, 0), 'built for compute capability 8.6, 8.9, here is 9.0 (Stand-in GPU); build it with '),
+    ({}, (9, 0), 'built for compute capability 8.6, 8.9, here is 9.0 (Stand-in GPU); build it '),
     ({'tensorrt': '1.6.1.120'}, (8, 9),
      f'built for TensorRT for RTX 1.6.1.120, here is {RTX_VERSION}; rebuild it: '),
 ])

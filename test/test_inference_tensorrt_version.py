@@ -225,7 +225,7 @@ def test_another_version_s_timing_cache_is_left(tensorrt, graph):
         assert versions.set_timing_cache(shop.config, versions.timing_cache(shop.config))
 
 
-@every_version
+@pytest.mark.parametrize('tensorrt', VERSIONS[:2], indirect=True)
 def test_errors_name_node_and_operator(tensorrt):
     onnx = pytest.importorskip('onnx')
     import tensorrt as module

@@ -45,6 +45,8 @@ from aitable_ros.models.recipes import of_yaml
 from aitable_ros.models.recipes import onnx_of
 
 every_version = pytest.mark.parametrize('tensorrt', VERSIONS, indirect=True)
+up_to_8 = pytest.mark.parametrize('tensorrt', VERSIONS[:2], indirect=True)
+"""For what the real parser and builder of test_models_rtx.py show of later ones."""
 UNREADABLE = 'is not written: TensorRT cannot read its own cache of this model'
 TOLERANCE = {'fp32': 1e-4, 'fp16': 2e-2}
 
@@ -246,7 +248,7 @@ def test_a_dla_that_is_not_there_is_told(tensorrt, home, capsys, monkeypatch):
     assert 'GPU_FALLBACK' in told.flags
 
 
-@every_version
+@up_to_8
 def test_what_the_parser_does_not_know_is_named(tensorrt, home, tmp_path, capsys):
     onnx = pytest.importorskip('onnx')
     make = onnx.helper.make_tensor_value_info
@@ -479,26 +481,6 @@ def test_a_calibration_is_kept_unasked_and_fed_in_batches_whatever_the_engine_ta
     np.savez(tmp_path / 'faces.npz', image=noise / 2)
     assert main(command) == 0
     assert standin.BUILDS[-1].calibration['cached'] is False
-
-
-@pytest.mark.parametrize('tensorrt', ['10.3.0', '11.4.0.106'], indirect=True)
-def test_what_int8_does_not_cover_is_half_where_the_graph_says_the_precision(
-        tensorrt, home, tmp_path, capsys):
-    from tensorrt_standin.plan import unpack
-
-    onnx = pytest.importorskip('onnx')
-    if tensorrt.real:
-        pytest.skip('reads what the stand-in was given')
-    noise = np.random.default_rng(0).uniform(-1, 1, (40, 1, 64, 64)).astype(np.float32)
-    np.savez(tmp_path / 'faces.npz', image=noise)
-    assert main(['models', 'build', 'fer', '--precision', 'int8', '--calibration-samples', '8',
-                 '--force', '--calibration-dir', str(tmp_path / 'faces.npz')]) == 0, (
-        capsys.readouterr().err)
-    graph = onnx.load_model_from_string(
-        unpack((home / 'fer_int8.engine').read_bytes()).onnx).graph
-    kinds = {item.name: item.data_type for item in graph.initializer}
-    scales = [kinds[node.input[1]] for node in graph.node if node.op_type == 'QuantizeLinear']
-    assert scales.count(onnx.TensorProto.FLOAT16) > 0.8 * len(scales) > 0
 
 
 @pytest.mark.parametrize('tensorrt', ['8.5.3.1', '8.6.0'], indirect=True)

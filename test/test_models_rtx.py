@@ -207,6 +207,16 @@ def test_what_it_cannot_is_a_line(
     assert not list(home.glob('*.engine'))
 
 
+def test_what_a_build_may_be_told_is_taken(home: Path) -> None:
+    made = home / 'made_rtx.engine'
+    build(home / 'fer.onnx', made, BuildOptions(
+        precision='fp32', min_batch=2, opt_batch=2, max_batch=8, workspace_mib=64, builder_level=1,
+        aux_streams=0, sparse=True, tf32=True), tools=RtxToolchain())
+    record = sidecars.read(made)
+    assert record is not None
+    assert (record.min_batch, record.opt_batch, record.max_batch) == (2, 2, 8)
+
+
 def test_all_from_ampere_on_unless_asked() -> None:
     assert RtxToolchain().compute_capabilities == ('8.0', '8.6', '8.9', '12.0', '12.1')
     assert RtxToolchain(targets=['7.5']).compute_capabilities == ('7.5',)
