@@ -228,8 +228,8 @@ class ScriptedClip:
         return Frame(np.asarray(image, np.uint8), stamp_ns, 'camera')
 
     @cached_property
-    def _scene(self) -> _Scene:
-        return _Scene(self.size)
+    def _scene(self) -> Scene:
+        return Scene(self.size)
 
     @cached_property
     def _noise(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -255,8 +255,12 @@ class ScriptedClip:
         return np.column_stack([turn, offset])
 
 
-class _Scene:
-    """The still picture, and its eyes at every level of closure."""
+class Scene:
+    """
+    The still picture, and its eyes at every level of closure.
+
+    :param size: ``(width, height)`` of the frames; the picture has a margin for movement round it
+    """
 
     def __init__(self, size: tuple[int, int]) -> None:
         width, height = size
