@@ -108,10 +108,12 @@ class FaceLandmarks:
     :param points: ``(n, 3)`` float32; x, y in pixels of the whole image, z in the same scale
         relative to the head's centre, smaller = nearer
     :param presence: probability that the crop shows a face, 0 ... 1
+    :param eyes_covered: neither eye can be seen: the lids of the mesh are guesses
     """
 
     points: NDArray[np.float32]
     presence: float
+    eyes_covered: bool = False
     _box: NDArray[np.float32] | None = field(default=None, init=False, repr=False)
 
     @property

@@ -1,13 +1,14 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure the fatigue stage on the labelled clips, on made nods and on the demo clip.
+Measure the fatigue stage on the labelled clips and on the demo clip.
 
 Run ``.venv/bin/python docs/fatigue_plots.py`` from the repository root. The script rewrites the
-measured part of ``docs/fatigue.md`` and the plots ``docs/fatigue_*.svg``. The labelled clips are not
-part of the repository (``../shared/data``); without them only the demo clip is measured. The first
-run reads every clip under every condition and takes some ten minutes. Later runs take the meshes
-that the first run kept.
+measured part of ``docs/fatigue.md`` and the plots ``docs/fatigue_*.svg``. The labelled clips are
+not part of the repository (``../shared/data``); without them only the demo clip is measured.
+
+The first run reads every clip under every condition and takes some ten minutes. Later runs take
+the meshes that the first run kept.
 """
 
 from __future__ import annotations

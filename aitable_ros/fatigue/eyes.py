@@ -58,7 +58,7 @@ def read_eyes(
     far = min(1.0, max(-1.0, yaw / ONE_EYE_YAW))
     nearer = right_px if far > 0 else left_px
     cut = any(not (0 <= x < width and 0 <= y < height) for x, y in chosen[:12])
-    if cut or nearer < options.min_eye_px:
+    if cut or landmarks.eyes_covered or nearer < options.min_eye_px:
         return EyeReading(
             stamp_ns, Validity.OCCLUDED, mar=mar, head_roll=roll, head_pitch=pitch, head_yaw=yaw)
     ear = ((1 - far) * left + (1 + far) * right) / 2

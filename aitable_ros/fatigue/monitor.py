@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import logging
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
+from aitable_ros.face.covered_eyes import eyes_covered
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_detection
 from aitable_ros.face.mesh import roi_from_landmarks
@@ -43,6 +45,9 @@ JUMP_NS = 1_000_000_000
 """Stamps that fall back further than this are a recording that began anew, not late images."""
 PROOF_PAUSE_NS = 200_000_000
 """A mesh whose presence falls is proved again at once, but no more often than this."""
+COVERED_LOOKS = 2
+EYES_EVERY_NS = 250_000_000
+"""Time between two looks at whether the eyes are covered; two in a row must say so, one acquits."""
 SURE_PRESENCE = 1 - 1 / 22_000
 """Presence (a logit of 10) below which a mesh is proved again at once: 0.7 % of the meshes on faces
 of 31 clips and 99 % of those on hair lie below."""
@@ -81,10 +86,14 @@ class _Followed:
 
     :param landmarks: the last mesh; None where the next one begins at the detector's box
     :param proved_ns: when the mesh was last borne out by the detector
+    :param looked_ns: when the eyes were last looked at
+    :param covered: looks in a row that found both eyes covered
     """
 
     landmarks: FaceLandmarks | None = None
     proved_ns: int = 0
+    looked_ns: int = -EYES_EVERY_NS
+    covered: int = 0
 
 
 class FatigueMonitor(Closing):
@@ -281,7 +290,7 @@ class FatigueMonitor(Closing):
         for face, mesh in zip(faces, self._mesh.read(frame.image, np.stack(rois))):
             item = followed[face.track_id]
             if self._accept(frame, mesh, item):
-                found[face.track_id] = mesh
+                found[face.track_id] = _look_at_eyes(frame, mesh, item)
             elif item.landmarks is not None and face.detected:
                 again.append(face)
             item.landmarks = found.get(face.track_id)
@@ -290,7 +299,7 @@ class FatigueMonitor(Closing):
             for face, mesh in zip(again, self._mesh.read(frame.image, np.stack(rois))):
                 item = followed[face.track_id]
                 if self._accept(frame, mesh, item):
-                    found[face.track_id] = item.landmarks = mesh
+                    found[face.track_id] = item.landmarks = _look_at_eyes(frame, mesh, item)
         return found
 
     def _accept(self, frame: Frame, mesh: FaceLandmarks, item: _Followed) -> bool:
@@ -308,6 +317,14 @@ class FatigueMonitor(Closing):
         if due:
             item.proved_ns = frame.stamp_ns
         return True
+
+
+def _look_at_eyes(frame: Frame, mesh: FaceLandmarks, item: _Followed) -> FaceLandmarks:
+    """Mark a mesh whose eyes are covered."""
+    if frame.stamp_ns - item.looked_ns >= EYES_EVERY_NS:
+        item.looked_ns = frame.stamp_ns
+        item.covered = item.covered + 1 if eyes_covered(frame.image, mesh) else 0
+    return replace(mesh, eyes_covered=True) if item.covered >= COVERED_LOOKS else mesh
 
 
 def _agree(mesh: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
