@@ -82,7 +82,7 @@ def main() -> int:
     lines = [
         '# Copyright 2026 aitable_ros maintainers',
         '# SPDX-License-Identifier: Apache-2.0',
-        '"""The mean of drawn eyes and how they differ; written by ``docs/fatigue_eyes.py``."""', '',
+        '"""The mean of drawn eyes and how they differ; from ``docs/fatigue_eyes.py``."""', '',
         f'# From {len(eyes)} eyes, 16 x 8 pixels, int8 in base 85; SCALES: worth of a step.',
         'SCALES = (', f"    {', '.join(f'{step:.4g}' for _, step in rows)})"]
     for name, values in (('MEAN', rows[:1]), ('EYES', rows[1:])):

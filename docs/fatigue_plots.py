@@ -1,11 +1,11 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure the fatigue stage on the labelled clips and on the demo clip.
+Measure the fatigue stage on the labelled clips, on made nods and on the demo clip.
 
 Run ``.venv/bin/python docs/fatigue_plots.py`` from the repository root. The script rewrites the
 measured part of ``docs/fatigue.md`` and the plots ``docs/fatigue_*.svg``. The labelled clips are
-not part of the repository (``../shared/data``); without them only the demo clip is measured.
+not part of the repository (``../shared/data``); without them only made films are measured.
 
 The first run reads every clip under every condition and takes some ten minutes. Later runs take
 the meshes that the first run kept.
@@ -45,11 +45,16 @@ from numpy.typing import NDArray
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import Detections
 from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.fatigue.eyes import LEFT_EYE
 from aitable_ros.fatigue.eyes import RIGHT_EYE
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
+from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.head_films import Camera
+from aitable_ros.tools.head_films import nod_films
+from aitable_ros.tools.head_films import other_films
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent
 from aitable_ros.types import FatigueEventType
@@ -388,6 +393,33 @@ def demo_table() -> list[str]:
     return rows
 
 
+def nod_table() -> list[str]:
+    """Return what is told of films of a head that was turned in 3D; the script is the truth."""
+    kept = CACHE / 'head_films.pkl'
+    films_ = (*nod_films(), *other_films())
+    if not kept.is_file():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        backend = resolve(FatigueOptions()).backend
+        assert backend is not None
+        with backend:
+            camera = Camera(FaceMesh(backend))
+            kept.write_bytes(pickle.dumps({
+                film.name: watch(shot.frame for shot in camera.film(film)) for film in films_}))
+    seen = pickle.loads(kept.read_bytes())  # noqa: S301 - written by this script
+    counts: dict[str, list[int]] = {}
+    for script in films_:
+        told = judge(Film(script.name, '', script.fps, seen[script.name], _NO_TRUTH))
+        nods = [(event.start_ns * 1e-9, event.start_ns * 1e-9 + event.duration_s)
+                for event in told.events if event.type is EVENT.NOD]
+        real = [any(first <= end and start <= last for first, last in script.nods)
+                for start, end in nods]
+        row = counts.setdefault(script.kind, [0, 0, 0, 0])
+        for place, number in enumerate((1, len(script.nods), sum(real), len(nods) - sum(real))):
+            row[place] += number
+    return ['| made films | films | nods in them | found | invented |', '|---|---|---|---|---|', *(
+        f"| {kind} | {' | '.join(map(str, row))} |" for kind, row in counts.items())]
+
+
 # --- plots ---------------------------------------------------------------------------------------
 
 
@@ -501,7 +533,7 @@ def main() -> int:
             read_film('posed_expressions'), 'posed_expressions: eyes lowered with the head, twice'))
     else:
         sys.stdout.write(f'skipped the labelled clips: no folder {DATA}\n')
-    lines += ['### The demo clip', '', *demo_table(), '']
+    lines += ['### Made nods', '', *nod_table(), '', '### The demo clip', '', *demo_table(), '']
     sys.stdout.write('\n'.join(lines))
     page = HERE / 'fatigue.md'
     if page.is_file() and there:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The mean of drawn eyes and how they differ; written by ``docs/fatigue_eyes.py``."""
+"""The mean of drawn eyes and how they differ; from ``docs/fatigue_eyes.py``."""
 
 # From 560 eyes, 16 x 8 pixels, int8 in base 85; SCALES: worth of a step.
 SCALES = (
