@@ -23,11 +23,9 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import interval
 from aitable_ros.evaluation.pooling import Metric
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.pooling import weights
 from aitable_ros.evaluation.pooling import who
 from aitable_ros.evaluation.report import Cell
 from aitable_ros.evaluation.report import Link
@@ -36,6 +34,8 @@ from aitable_ros.evaluation.report import Report
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Verdict
 from aitable_ros.evaluation.report_page import write_report
+from aitable_ros.evaluation.resampling import interval
+from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json

@@ -26,13 +26,10 @@ from aitable_ros.evaluation import replay
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import interval
-from aitable_ros.evaluation.pooling import LEVEL
 from aitable_ros.evaluation.pooling import Metric
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.pooling import weights
 from aitable_ros.evaluation.pooling import who
 from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.report import Cell
@@ -41,6 +38,9 @@ from aitable_ros.evaluation.report import Report
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Verdict
 from aitable_ros.evaluation.report_page import write_report
+from aitable_ros.evaluation.resampling import interval
+from aitable_ros.evaluation.resampling import LEVEL
+from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.summary import rounded
