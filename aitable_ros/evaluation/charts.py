@@ -196,11 +196,9 @@ def _shaded(report: Report, low: float, high: float) -> list[Trace]:
 def _lanes(report: Report) -> _Panel | None:
     """Draw events as marks in lanes: labelled above found."""
     truth = report.truth
-    lanes: list[tuple[str, str, list[Span]]] = []
-    if truth and truth.blinks:
-        lanes.append(('labelled blinks', AMBER, list(truth.blinks)))
-    if truth and truth.closures:
-        lanes.append(('labelled closures', AMBER, list(truth.closures)))
+    lanes: list[tuple[str, str, list[Span]]] = [
+        (f'labelled {name}', AMBER, list(getattr(truth, name)))
+        for name in ('blinks', 'closures', 'yawns', 'nods') if truth and getattr(truth, name)]
     for name, (types, colour) in EVENTS.items():
         spans = [
             Span(m.start_s, m.start_s + m.duration_s, m.type.name.replace('_', ' ').lower())

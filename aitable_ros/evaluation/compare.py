@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.classes import contrasts
+from aitable_ros.evaluation.classes import ranks
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.pooling import FAMILIES
@@ -36,6 +38,7 @@ from aitable_ros.evaluation.report import Verdict
 from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.evaluation.resampling import interval
 from aitable_ros.evaluation.resampling import weights
+from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
@@ -201,6 +204,26 @@ def _score_differences(
             found.append(_difference(
                 f'{family.name}.{metric.name}', f'{family.title}: {metric.label}', of_a, of_b, ends,
                 metric.better, metric.form, len(people)))
+    return found + _class_differences(left, right)
+
+
+def _class_differences(
+    left: Sequence[tuple[str, Score]], right: Sequence[tuple[str, Score]],
+) -> list[Score]:
+    """Compare how well each figure tells the labelled classes of recordings apart."""
+    found = []
+    for contrast in contrasts(left):
+        both = [index for index, parts in enumerate(zip(left, right, strict=True)) if all(
+            score.get('video_class', {}).get(contrast.figure) is not None for _, score in parts)]
+        a = ranks([left[index] for index in both], contrast)
+        b = ranks([right[index] for index in both], contrast)
+        if a is None or b is None:
+            continue
+        drawn = weights(len(a.people))
+        ends = None if drawn is None else interval(b.auc(drawn) - a.auc(drawn))
+        found.append(_difference(
+            contrast.name, contrast.label, float(a.auc()[0]), float(b.auc()[0]), ends, 1, '.3f',
+            len(a.people)))
     return found
 
 
@@ -276,9 +299,7 @@ def _events(ran: Ran) -> dict[str, list[FrameSpan]]:
 
 def _labelled(kind: str, span: FrameSpan, ran: Ran) -> bool | None:
     """Whether the labels have it; None where they say nothing of the kind."""
-    kinds = {'BLINK': 'blink', 'LONG_CLOSURE': 'closures', 'MICROSLEEP': 'closures',
-             'SLEEP': 'closures'}
-    score = ran.summary['scores'].get(kinds.get(kind, ''))
+    score = ran.summary['scores'].get(SCORED_AS.get(kind, ''))
     return None if score is None else [span.start, span.end] not in score['invented']
 
 

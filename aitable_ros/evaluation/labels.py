@@ -10,17 +10,23 @@ from collections.abc import Sequence
 import csv
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.types import Expression
 from aitable_ros.types import NAN
 
-KEYS = ('blinks', 'closures', 'ignore', 'expression', 'faces', 'perclos')
+SPANS = ('blinks', 'closures', 'yawns', 'nods', 'drowsy')
+"""Kinds of spans that a JSON of labels may list."""
+KEYS = (*SPANS, 'ignore', 'expression', 'faces', 'perclos', 'class')
 """What a JSON of labels may hold that is scored; other keys are left alone, and named."""
-COMMENTS = ('fps', 'note', 'source', 'subject', 'tolerance_frames')
+COMMENTS = ('classes', 'fps', 'note', 'source', 'subject', 'tolerance_frames')
 """Keys that describe the labels."""
 ENTRY_COMMENTS = ('confidence', 'note', 'source')
 """Keys of an entry that describe it."""
@@ -38,6 +44,9 @@ NAMES = {
     'angry': Expression.ANGER, 'happiness': Expression.HAPPY, 'sadness': Expression.SAD,
     'surprised': Expression.SURPRISE, 'fearful': Expression.FEAR, 'disgusted': Expression.DISGUST,
 }
+FRAMES_SLACK = 0.05
+"""Labels given frame by frame that differ in number from the input's frames by more than this share
+are of another recording. Decoders differ by some frames at the end, NTHU-DDD's labels do, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,14 @@ class FrameSpan:
     expression: Expression | None = None
     valence: float = NAN
     arousal: float = NAN
+
+
+def marked(spans: Iterable[FrameSpan], frames: int) -> NDArray[np.bool_]:
+    """Return ``(frames,)``: whether a frame is in one of the spans."""
+    flags = np.zeros(frames, bool)
+    for span in spans:
+        flags[span.start:span.end + 1] = True
+    return flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +92,14 @@ class PictureLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """Everything labelled in one recording; None or empty where nothing is."""
+    """
+    Everything labelled in one recording; None or empty where nothing is.
+
+    A list of spans, even an empty one, says that these are all.
+    """
 
     path: Path
+    """Of the labels; of the recording where its name is the label."""
     subject: str = ''
     """Who it is, where several recordings may be of one person."""
     fps: float | None = None
@@ -85,21 +107,49 @@ class Labels:
     tolerance_frames: int | None = None
     """What the labeller thinks of as near enough; told, not used."""
     blinks: tuple[FrameSpan, ...] | None = None
+    blinks_any_length: bool = False
+    """The blinks are closures of any length: the labels do not tell blinks from longer ones."""
     closures: tuple[FrameSpan, ...] | None = None
+    yawns: tuple[FrameSpan, ...] | None = None
+    nods: tuple[FrameSpan, ...] | None = None
+    periods: bool = False
+    """A span of yawns or nods may hold several of them."""
+    shut: tuple[FrameSpan, ...] | None = None
+    """Frames with shut eyes, labelled frame by frame."""
+    drowsy: tuple[FrameSpan, ...] | None = None
+    """Frames in which the person is drowsy, labelled frame by frame."""
     ignore: tuple[FrameSpan, ...] = ()
     expressions: tuple[FrameSpan, ...] = ()
     faces: int | None = None
     perclos: float | None = None
+    frames: int | None = None
+    """How many frames are labelled, where the labels list them one by one."""
+    video_class: str = ''
+    """What the whole recording shows: ``drowsy``, ``yawning``, ..."""
+    classes: tuple[str, ...] = ()
+    """The classes that the data set has, the most rested first."""
     pictures: Mapping[str, PictureLabel] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    """The pictures to read, relative to the input and in this order; empty: all that it has."""
+    stamps_ns: tuple[int, ...] = ()
+    """When each of ``files`` was taken; empty: they have nothing to do with each other."""
     unread: tuple[str, ...] = ()
     """Keys that were found and not used."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the scores must know about these labels: one line each."""
+
+    def spans(self) -> dict[str, tuple[FrameSpan, ...]]:
+        """Return all labelled spans of frames, by the kind that a message about them names."""
+        found = {kind: getattr(self, kind) or () for kind in SPANS}
+        return found | {'shut': self.shut or (), 'ignore': self.ignore,
+                        'expression': self.expressions}
 
     def told(self) -> list[str]:
         """Return what was not used of the labels, and what to do about it: one line each."""
         if not self.unread:
-            return []
+            return list(self.notes)
         names = [f'{name} ({HINTS[name]})' if name in HINTS else name for name in self.unread]
-        return [f"not used of the labels: {', '.join(names)}"]
+        return [f"not used of the labels: {', '.join(names)}", *self.notes]
 
     def check(self, frames: int | None, names: Sequence[str]) -> None:
         """
@@ -111,22 +161,44 @@ class Labels:
         """
         # One picture may be scored by the labels of the folder that it is from.
         alone = len(names) == 1 and names[0] in self.pictures
+        known = set(names)
         for name in () if alone else self.pictures:
             if not names:
                 raise InputError(f'{self.path}: labels of image files, but the input is no folder '
                                  'of images')
-            if name not in names:
+            if name not in known:
                 raise InputError(f"{self.path}: labels '{name}', which the input does not have")
         if frames is None:
             return
-        kinds = {'blinks': self.blinks or (), 'closures': self.closures or (),
-                 'ignore': self.ignore, 'expression': self.expressions}
-        for kind, spans in kinds.items():
+        if self.frames is not None:
+            if abs(frames - self.frames) > FRAMES_SLACK * max(frames, self.frames):
+                raise InputError(f'{self.path}: labels {self.frames} frames, but the input has '
+                                 f'{frames}: are they of this recording?')
+            return
+        for kind, spans in self.spans().items():
             for number, span in enumerate(spans):
                 if span.end >= frames:
                     raise InputError(
                         f'{self.path}: {kind}[{number}] ends at frame {span.end}, but the input '
                         f'has {frames} frames (0 ... {frames - 1})')
+
+    def within(self, frames: int) -> Labels:
+        """
+        Return the labels of a recording of which so many frames were read.
+
+        Spans end with the last frame read, and frames after the last one labelled are ignored.
+        """
+        if self.frames is None:
+            return self
+
+        def cut(spans: tuple[FrameSpan, ...] | None) -> Any:
+            return None if spans is None else tuple(
+                replace(span, end=min(span.end, frames - 1)) for span in spans
+                if span.start < frames)
+
+        tail = (FrameSpan(self.frames, frames - 1),) if self.frames < frames else ()
+        kept: dict[str, Any] = {kind: cut(getattr(self, kind)) for kind in (*SPANS, 'shut')}
+        return replace(self, frames=None, ignore=(*cut(self.ignore), *tail), **kept)
 
 
 def read_labels(path: str | Path) -> Labels:
@@ -161,20 +233,33 @@ def read_labels(path: str | Path) -> Labels:
         return _spans(document[name], f'{path}: {name}', name, unread,
                       with_expression=with_expression)
 
+    listed: dict[str, Any] = {kind: spans(kind) for kind in SPANS if kind in document}
     return Labels(
         path=path,
         subject=str(document.get('subject', '')),
         fps=_rate(document['fps'], f'{path}: fps') if 'fps' in document else None,
         tolerance_frames=_frames(document['tolerance_frames'], f'{path}: tolerance_frames')
         if 'tolerance_frames' in document else None,
-        blinks=spans('blinks') if 'blinks' in document else None,
-        closures=spans('closures') if 'closures' in document else None,
+        **listed,
         ignore=_pairs(document.get('ignore', ()), f'{path}: ignore'),
         expressions=spans('expression', with_expression=True) if 'expression' in document else (),
         faces=_count(document['faces'], f'{path}: faces') if 'faces' in document else None,
         perclos=_share(document['perclos'], f'{path}: perclos') if 'perclos' in document else None,
+        **_class(document, str(path)),
         unread=tuple(sorted(unread)),
     )
+
+
+def _class(document: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Read the class of the whole recording, and the order of the classes."""
+    name, order = document.get('class', ''), document.get('classes', [])
+    if not isinstance(name, str):
+        raise InputError(f'{where}: class: expected a name, not {name!r}')
+    if not isinstance(order, list) or not all(isinstance(entry, str) for entry in order):
+        raise InputError(f'{where}: classes: expected a list of names, the most rested first')
+    if order and name and name not in order:
+        raise InputError(f"{where}: class: '{name}' is none of the classes {', '.join(order)}")
+    return {'video_class': name, 'classes': tuple(order)}
 
 
 def _from_csv(path: Path, text: str) -> Labels:

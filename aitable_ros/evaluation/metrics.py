@@ -19,6 +19,7 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.types import Expression
 
 Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 A = TypeVar('A')
 B = TypeVar('B')
 
@@ -108,13 +109,15 @@ class Matching:
 
 def match_spans(
     found: Sequence[FrameSpan], labelled: Sequence[FrameSpan], ignore: Sequence[FrameSpan] = (),
-    tolerance: int = TOLERANCE_FRAMES,
+    tolerance: int = TOLERANCE_FRAMES, *, periods: bool = False,
 ) -> Matching:
     """
     Match blinks or closures that overlap within the tolerance, one to one, as many as possible.
 
     A labelled one that touches an ignored span is not asked for, a found one that touches one
     (within the tolerance) and matches nothing is not held against anybody.
+
+    :param periods: a labelled span may hold several events: more of them in it are not invented
     """
     def near(a: FrameSpan, b: FrameSpan) -> bool:
         return a.start - tolerance <= b.end and b.start <= a.end + tolerance
@@ -130,7 +133,8 @@ def match_spans(
         missed=tuple(span for index, span in enumerate(asked) if index not in hit),
         invented=tuple(
             span for index, span in enumerate(found)
-            if index not in taken and not any(near(span, part) for part in ignore)))
+            if index not in taken and not any(
+                near(span, part) for part in (*ignore, *(asked if periods else ())))))
 
 
 def blink_score(
@@ -188,6 +192,26 @@ def expression_score(pairs: Iterable[tuple[Expression, Expression]]) -> dict[str
     return {'n': n, 'accuracy': right / n if n else None,
             'macro_f1': sum(f1s) / len(f1s) if f1s else None, 'per_class': per_class,
             'confusion': confusion}
+
+
+def frame_score(truth: Flags, said: Flags, known: Flags) -> dict[str, float | int]:
+    """
+    Score a state that is labelled in every frame.
+
+    :param truth: ``(n,)``, whether it is labelled
+    :param said: ``(n,)``, whether it was said
+    :param known: ``(n,)``, whether anything was said; where nothing was, it counts as not said
+    :return: ``n``, ``tp``, ``fp``, ``fn``, ``tn``, ``unknown``, ``accuracy``, ``precision``,
+        ``recall``, ``f1``
+    """
+    said = said & known
+    counts = Detections(int((truth & said).sum()), int((~truth & said).sum()),
+                        int((truth & ~said).sum()))
+    right = int((truth == said).sum())
+    return {'n': len(truth), 'tp': counts.tp, 'fp': counts.fp, 'fn': counts.fn,
+            'tn': right - counts.tp, 'unknown': int((~known).sum()),
+            'accuracy': right / len(truth), 'precision': counts.precision,
+            'recall': counts.recall, 'f1': counts.f1}
 
 
 def majority(answers: Sequence[Expression]) -> Expression:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aitable_ros.evaluation.classes import FIGURES
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
 from aitable_ros.evaluation.pooling import Metric
@@ -23,9 +24,11 @@ from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Verdict
 from aitable_ros.evaluation.report_page import write_report
 from aitable_ros.evaluation.summary import Summary
+from aitable_ros.evaluation.tally import SEVERITY
 from aitable_ros.types import Expression
 
-HEADLINES = ('blink.f1', 'closures.f1', 'perclos.absolute_error', 'expression.accuracy',
+HEADLINES = ('blink.f1', 'closures.f1', 'yawns.f1', 'nods.f1', 'eyes_shut.f1', 'drowsy.accuracy',
+             'perclos.absolute_error', 'expression.accuracy',
              'valence.ccc', 'arousal.ccc', 'faces.boxes.f1', 'faces.exact')
 SHOWN = 60
 """Inputs in the chart."""
@@ -217,12 +220,46 @@ def _of_input(family: Family, metric: Metric, scores: Score) -> str:
     return _written(value if np.isfinite(value) else None, metric)
 
 
+def class_tables(classes: Score) -> list[Table]:
+    """Say what the recordings of each labelled class show, and how well it tells them apart."""
+    if not classes:
+        return []
+    levels = [level.name for level in SEVERITY if any(
+        level.name in entry['level_max'] for entry in classes['classes'].values())]
+    rows: list[list[Cell]] = [
+        [name, entry['inputs'], entry['people'],
+         *(entry['level_max'].get(level, 0) for level in levels),
+         *(_figure(entry[figure][key], form) for figure, key, form in (
+             ('tired_share', 'mean', '.1%'), ('perclos', 'mean', '.3f'),
+             ('perclos', 'median', '.3f'), ('yawns_per_minute', 'mean', '.2f')))]
+        for name, entry in classes['classes'].items()]
+    auc: list[list[Cell]] = [
+        [FIGURES[entry['figure']], f'{entry["of"]} against {entry["against"]}',
+         f'{entry["n"]}, {entry["n_against"]}', f'{entry["auc"]:.3f}',
+         '' if entry['interval'] is None else '{:.3f} … {:.3f}'.format(*entry['interval'])]
+        for entry in classes['auc']]
+    return [
+        Table(title='Levels and figures by labelled class', rows=rows, wide=True,
+              columns=('class', 'recordings', 'people', *(f'highest {name}' for name in levels),
+                       'at MILD or above', 'PERCLOS, mean', 'PERCLOS, median', 'yawns a minute'),
+              caption='Means are over the recordings in which the figure is known.'),
+        Table(title='How well each figure tells two classes apart', rows=auc, wide=True,
+              columns=('figure', 'classes', 'recordings', 'AUC', '95 %'),
+              caption='AUC: the probability that the figure is higher in a recording of the first '
+                      'class than in one of the second; 0.5 is chance.')]
+
+
+def _figure(value: float | None, form: str) -> str:
+    return '–' if value is None else format(value, form)
+
+
 def _scores(pooled: Score) -> list[Table]:
     rows: list[list[Cell]] = [list(row) for row in rows_of(pooled)]
-    if not rows:
-        return []
-    tables = [Table(title='All inputs together', columns=('', '', '95 %'), rows=rows,
-                    caption='Pooled by counts and sums, not by means of scores.')]
+    tables = class_tables(pooled.get('video_class', {}))
+    if rows:
+        tables.append(Table(
+            title='All inputs together', columns=('', '', '95 %'), rows=rows,
+            caption='Pooled by counts and sums, not by means of scores.'))
     expression = pooled.get('expression', {})
     if 'confusion' in expression:
         confusion = expression['confusion']

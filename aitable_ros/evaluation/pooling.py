@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.evaluation.alarms import ALARMS
+from aitable_ros.evaluation.classes import pool_classes
 from aitable_ros.evaluation.resampling import interval
 from aitable_ros.evaluation.resampling import weights
 from aitable_ros.types import Expression
@@ -98,6 +100,18 @@ def _false_per_hour(s: Floats) -> Floats:
     return _over(s[..., 1] * 3600, s[..., 3])
 
 
+def _alarms(score: Score) -> list[float]:
+    return [score['scored_s'], *(score[name]['false'] for name in ALARMS)]
+
+
+def _alarm_rate(index: int) -> Callable[[Floats], Floats]:
+    return lambda s: _over(s[..., index] * 3600, s[..., 0])
+
+
+def _frames(score: Score) -> list[float]:
+    return [score['tp'], score['fp'], score['fn'], score['tn']]
+
+
 def _counts(score: Score) -> list[float]:
     return [score['tp'], score['fp'], score['fn'], score.get('scored_s') or 0.0]
 
@@ -170,6 +184,11 @@ _DETECTION = (
     Metric('f1', 'F1', 1, _f1))
 _SPANS = (
     *_DETECTION, Metric('false_per_hour', 'false alarms per hour', -1, _false_per_hour, '.1f'))
+_FRAMES = (*_DETECTION, Metric('accuracy', 'accuracy', 1, lambda s: _over(
+    s[..., 0] + s[..., 3], s.sum(-1))))
+_ALARMS = tuple(
+    Metric(name, f'{what} an hour', -1, _alarm_rate(index + 1), '.2f')
+    for index, (name, what) in enumerate(zip(ALARMS, ('microsleeps', 'sleeps', 'SEVERE'))))
 _EXPRESSION = (
     Metric('accuracy', 'accuracy', 1, _accuracy), Metric('macro_f1', 'macro F1', 1, _macro_f1))
 _AFFECT = (
@@ -178,6 +197,11 @@ _AFFECT = (
 FAMILIES = (
     Family(('blink',), 'Blinks', _counts, _SPANS, 'tp'),
     Family(('closures',), 'Closures', _counts, _SPANS, 'tp'),
+    Family(('yawns',), 'Yawns', _counts, _SPANS, 'tp'),
+    Family(('nods',), 'Nods', _counts, _SPANS, 'tp'),
+    Family(('false_alarms',), 'False alarms', _alarms, _ALARMS, 'scored_s'),
+    Family(('eyes_shut',), 'Frames with shut eyes', _frames, _FRAMES, 'tp'),
+    Family(('drowsy',), 'Drowsy frames', _frames, _FRAMES, 'tp'),
     Family(('perclos',), 'PERCLOS', lambda score: [
         1, score['error'], abs(score['error']), score['error']**2], (
         Metric('error', 'mean error', 0, _mean(1), '+.3f'),
@@ -220,7 +244,8 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
 
     :param scored: (who, scores) of each input; one person's inputs are resampled together
     :return: by family: its figures, ``inputs``, ``people``, and ``interval``: 95 %, by figure, None
-        where there are too few people; counts and confusion beside them. ``{}`` without scores
+        where there are too few people; counts and confusion beside them. ``video_class`` as
+        :func:`.classes.pool_classes` makes it. ``{}`` without scores
     """
     found: Score = {}
     for family in FAMILIES:
@@ -238,13 +263,19 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
         score |= {metric.name: float(metric.of(total)) for metric in family.metrics}
         if family.sums is _confusion:
             score |= _classes(total, replicates)
+        elif family.sums is _frames:
+            score |= dict(zip(('tp', 'fp', 'fn', 'tn'), map(int, total.tolist()), strict=True))
+        elif family.sums is _alarms:
+            score |= {'scored_s': float(total[0]), 'false': dict(zip(
+                ALARMS, map(int, total[1:].tolist()), strict=True))}
         elif family.sums is _moments or family.path == ('faces',):
             score['n'] = int(total[0])
         score['interval'] = {
             metric.name: None if replicates is None else interval(metric.of(replicates))
             for metric in family.metrics}
         _place(found, family.path, score)
-    return found
+    classes = pool_classes(scored)
+    return found | ({'video_class': classes} if classes else {})
 
 
 def _classes(total: Floats, replicates: Floats | None) -> Score:

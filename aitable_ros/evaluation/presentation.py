@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from aitable_ros.evaluation.alarms import ALARMS
+from aitable_ros.evaluation.alarms import LEAST_S
+from aitable_ros.evaluation.alarms import MEMORY_S
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.recorded import Replay
@@ -26,7 +29,7 @@ from aitable_ros.evaluation.report import State
 from aitable_ros.evaluation.report import Table
 from aitable_ros.evaluation.report import Truth
 from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.scores import CLOSURES
+from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.table import CLASSES
@@ -85,11 +88,12 @@ def present(
 
 def _remark(event: FoundEvent, summary: Summary) -> str:
     """Say which frames, and where the labels do not have it."""
-    name = 'blink' if event.event.type is FatigueEventType.BLINK else 'closures'
-    invented = summary['scores'].get(name, {}).get('invented', ())
+    name = SCORED_AS.get(event.event.type.name, '')
+    scores = summary['scores']
+    if name == 'closures' and name not in scores:
+        name = 'blink'  # labels that do not tell blinks from longer closures
     span = [event.start_frame, event.end_frame]
-    known = event.event.type in (*CLOSURES, FatigueEventType.BLINK)
-    wrong = '; not labelled' if known and span in invented else ''
+    wrong = '; not labelled' if span in scores.get(name, {}).get('invented', ()) else ''
     return f'frames {event.start_frame} … {event.end_frame}{wrong}'
 
 
@@ -129,7 +133,9 @@ def _truth(tally: Tally, labels: Labels) -> Truth:
             Span(tally.time_s(s.start), tally.time_s(s.end + 1),
                  s.expression.name.lower() if s.expression is not None else '') for s in found]
 
+    labels = labels.within(len(tally.stamps))
     return Truth(blinks=spans(labels.blinks or ()), closures=spans(labels.closures or ()),
+                 yawns=spans(labels.yawns or ()), nods=spans(labels.nods or ()),
                  ignore=spans(labels.ignore), expressions=spans(labels.expressions),
                  series=_labelled_affect(tally, labels))
 
@@ -165,12 +171,15 @@ def _verdicts(summary: Summary, *, stills: bool) -> list[Verdict]:
         cards.append(Verdict(
             label='Blinks, F1', value=f'{blink["f1"]:.3f}', state=_grade(blink['f1'], 0.95, 0.8),
             note=f'{blink["tp"]} found, {blink["fn"]} missed, {blink["fp"]} invented'))
-    if 'closures' in scores:
-        closures = scores['closures']
-        cards.append(Verdict(
-            label='Closures, F1', value=f'{closures["f1"]:.3f}',
-            state=_grade(closures['f1'], 0.95, 0.8), note=f'{closures["tp"]} found, '
-            f'{closures["fn"]} missed, {closures["fp"]} invented'))
+    for name in ('closures', 'yawns', 'nods'):
+        if name in scores:
+            score = scores[name]
+            cards.append(Verdict(
+                label=f'{name.capitalize()}, F1', value=f'{score["f1"]:.3f}',
+                state=_grade(score['f1'], 0.95, 0.8), note=f'{score["tp"]} found, '
+                f'{score["fn"]} missed, {score["fp"]} invented'))
+    if 'false_alarms' in scores:
+        cards.append(_alarms_card(scores['false_alarms']))
     if 'expression' in scores:
         expression = scores['expression']
         cards.append(Verdict(
@@ -212,6 +221,14 @@ def _verdicts(summary: Summary, *, stills: bool) -> list[Verdict]:
     return cards
 
 
+def _alarms_card(score: Summary) -> Verdict:
+    false = sum(score[name]['false'] for name in ALARMS)
+    told = sum(score[name]['told'] for name in ALARMS)
+    return Verdict(
+        label='False alarms', value=f'{false} of {told}', state='bad' if false else 'good',
+        note=f'microsleep, sleep, SEVERE; in {score["scored_s"] / 60:.1f} usable minutes')
+
+
 def _perclos_card(summary: Summary) -> Verdict:
     perclos, usable = summary['perclos'], summary['usable_s']
     return Verdict(
@@ -251,6 +268,7 @@ def _tables(summary: Summary) -> list[Table]:
     tables = []
     rows: list[list[Cell]] = []
     for name, score in (('blinks', scores.get('blink')), ('closures', scores.get('closures')),
+                        ('yawns', scores.get('yawns')), ('nods', scores.get('nods')),
                         ('face boxes', scores.get('faces', {}).get('boxes'))):
         if score:
             rows.append([name, *(_cell(score.get(key)) for key in (
@@ -260,8 +278,9 @@ def _tables(summary: Summary) -> list[Table]:
             title='Detections', rows=rows, wide=True, columns=(
                 '', 'found', 'missed', 'invented', 'precision', 'sensitivity', 'F1',
                 'false per hour'),
-            caption='A blink or closure matches a labelled one that it overlaps within ±2 frames, '
-                    'one to one; a box from an IoU of 0.4 on.'))
+            caption='An event matches a labelled one that it overlaps within ±2 frames, one to '
+                    'one; a box from an IoU of 0.4 on.'))
+    tables += _alarm_tables(scores) + _frame_tables(scores)
     tables += [_misses(scores)] if _misses(scores).rows else []
     affect: list[list[Cell]] = [
         [name, *(_cell(scores[name][key]) for key in ('n', 'ccc', 'pcc', 'rmse', 'sagr'))]
@@ -272,6 +291,36 @@ def _tables(summary: Summary) -> list[Table]:
     if 'expression' in scores:
         tables += _expression_tables(scores['expression'])
     return tables
+
+
+def _alarm_tables(scores: Summary) -> list[Table]:
+    score = scores.get('false_alarms')
+    if not score:
+        return []
+    rows: list[list[Cell]] = [
+        [name if name != 'severe' else 'level SEVERE or ASLEEP', score[name]['told'],
+         score[name]['false'], _cell(score[name]['false_per_hour']),
+         ', '.join(f'{first} … {last}' for first, last in score[name]['spans'][:20])]
+        for name in ALARMS]
+    return [Table(
+        title='False alarms', rows=rows, wide=True,
+        columns=('', 'told', 'false', 'false per usable hour', 'frames of the false ones'),
+        caption='False: no labelled closure that is long enough overlaps it (microsleep and SEVERE '
+                f'{LEAST_S["microsleep"]:g} s, sleep {LEAST_S["sleep"]:g} s; SEVERE may rest on '
+                f'one up to {MEMORY_S["severe"]:g} s earlier).')]
+
+
+def _frame_tables(scores: Summary) -> list[Table]:
+    rows: list[list[Cell]] = [
+        [what, *(score[key] for key in (
+            'n', 'unknown', 'tp', 'fp', 'fn', 'accuracy', 'precision', 'recall', 'f1'))]
+        for name, what in (('eyes_shut', 'shut eyes'), ('drowsy', 'MILD or above'))
+        if (score := scores.get(name))]
+    return [Table(
+        title='Frames', rows=rows, wide=True, columns=(
+            '', 'labelled', 'nothing said', 'right', 'said in vain', 'missed', 'accuracy',
+            'precision', 'sensitivity', 'F1'),
+        caption='Where nothing was said the frame counts as not said.')] if rows else []
 
 
 def _read_otherwise(source: Source, tally: Tally, labels: Labels | None) -> list[Table]:
@@ -291,7 +340,8 @@ def _misses(scores: Summary) -> Table:
     """Name what was missed, so that one can look it up."""
     rows: list[list[Cell]] = [
         [name, kind, f'{first} … {last}'] for name, score in (
-            ('blink', scores.get('blink')), ('closure', scores.get('closures'))) if score
+            ('blink', scores.get('blink')), ('closure', scores.get('closures')),
+            ('yawn', scores.get('yawns')), ('nod', scores.get('nods'))) if score
         for kind in ('missed', 'invented') for first, last in score[kind]]
     return Table(title='Missed and invented', columns=('', '', 'frames'), rows=rows[:100],
                  caption='' if len(rows) <= 100 else 'The first 100; summary.json has all.')
@@ -339,6 +389,8 @@ def _facts(source: Source, labels: Labels | None, command: str) -> dict[str, str
     facts = {'input': str(source.path.resolve())}
     if labels:
         facts['labels'] = str(labels.path.resolve())
+        if labels.video_class:
+            facts['labelled class'] = labels.video_class
     if command:
         facts['command'] = command
     facts['machine'] = (f'{platform.machine()}, {os.cpu_count()} CPUs, Python '

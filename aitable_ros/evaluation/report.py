@@ -104,6 +104,8 @@ class Truth:
     blinks: Sequence[Span] = ()
     closures: Sequence[Span] = ()
     """Long closures, microsleeps, sleeps; the label says which."""
+    yawns: Sequence[Span] = ()
+    nods: Sequence[Span] = ()
     expressions: Sequence[Span] = ()
     """The label is a lower-case name of :class:`aitable_ros.types.Expression`."""
     ignore: Sequence[Span] = ()

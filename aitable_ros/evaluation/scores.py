@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from aitable_ros.evaluation.alarms import false_alarms
+from aitable_ros.evaluation.classes import of_video
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.labels import marked
 from aitable_ros.evaluation.metrics import affect_score
 from aitable_ros.evaluation.metrics import box_score
 from aitable_ros.evaluation.metrics import Detections
 from aitable_ros.evaluation.metrics import expression_score
+from aitable_ros.evaluation.metrics import frame_score
 from aitable_ros.evaluation.metrics import majority
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
@@ -23,27 +27,24 @@ from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
 
 Score = dict[str, Any]
+SCORED_AS = {'BLINK': 'blink', 'LONG_CLOSURE': 'closures', 'MICROSLEEP': 'closures',
+             'SLEEP': 'closures', 'YAWN': 'yawns', 'NOD': 'nods'}
+"""Which score each event counts in."""
 CLOSURES = (FatigueEventType.LONG_CLOSURE, FatigueEventType.MICROSLEEP, FatigueEventType.SLEEP)
+TIRED = (FatigueLevel.MILD, FatigueLevel.SEVERE, FatigueLevel.ASLEEP)
+"""Levels that say that somebody is drowsy."""
 FPS_SLACK = 0.1
 """Labels counted at a frame rate further off than this share are of another copy."""
 
 
 def scores(source: Source, tally: Tally, labels: Labels) -> Score:
     """Score everything that is labelled, as far as the input was read."""
-    found: Score = {}
     done = len(tally.stamps)
-    hours = scored_s(tally, labels) / 3600
-    for name, spans, labelled in (
-            ('blink', tally.blinks(), labels.blinks),
-            ('closures', closures(tally), labels.closures)):
-        if labelled is not None and not source.stills:
-            matching = match_spans(
-                spans, [span for span in labelled if span.start < done], labels.ignore)
-            found[name] = of_spans(matching, hours)
-            if name == 'closures':
-                found[name]['start_error_s'] = _start_error_s(matching, tally)
+    labels = labels.within(done)
+    found: Score = {} if source.stills else _event_scores(tally, labels)
     found |= _emotion_scores(source, tally, labels)
     if labels.perclos is not None:
         measured = tally.perclos
@@ -52,6 +53,40 @@ def scores(source: Source, tally: Tally, labels: Labels) -> Score:
     faces = face_scores(source, tally, labels)
     if faces:
         found['faces'] = faces
+    return found
+
+
+def _event_scores(tally: Tally, labels: Labels) -> Score:
+    """Score what happens in time: events, states of frames, alarms, the class of the recording."""
+    found: Score = {}
+    done = len(tally.stamps)
+    hours = scored_s(tally, labels) / 3600
+    blinks = tally.blinks() + (closures(tally) if labels.blinks_any_length else [])
+    for name, spans, labelled in (
+            ('blink', blinks, labels.blinks),
+            ('closures', closures(tally), labels.closures),
+            ('yawns', _spans_of(tally, FatigueEventType.YAWN), labels.yawns),
+            ('nods', _spans_of(tally, FatigueEventType.NOD), labels.nods)):
+        if labelled is not None:
+            matching = match_spans(
+                spans, [span for span in labelled if span.start < done], labels.ignore,
+                periods=labels.periods and name in ('yawns', 'nods'))
+            found[name] = of_spans(matching, hours)
+            if name == 'closures':
+                found[name]['start_error_s'] = _start_error_s(matching, tally)
+    if labels.closures is not None:
+        found['false_alarms'] = false_alarms(tally, labels)
+    eyes, levels = np.asarray(tally.eyes), np.asarray(tally.levels)
+    for name, labelled, said, known in (
+            ('eyes_shut', labels.shut, eyes == 1, eyes >= 0),
+            ('drowsy', labels.drowsy, np.isin(levels, TIRED),
+             levels != FatigueLevel.UNKNOWN)):
+        scored = ~marked(labels.ignore, done)
+        if labelled is not None and scored.any():
+            found[name] = frame_score(
+                marked(labelled, done)[scored], said[scored], known[scored])
+    if labels.video_class:
+        found['video_class'] = of_video(tally, labels)
     return found
 
 
@@ -69,15 +104,17 @@ def doubts(source: Source, labels: Labels) -> list[str]:
 
 def scored_s(tally: Tally, labels: Labels) -> float:
     """Seconds of the recording that are not ignored."""
-    ignored = np.zeros(len(tally.stamps), bool)
-    for part in labels.ignore:
-        ignored[part.start:part.end + 1] = True
+    ignored = marked(labels.ignore, len(tally.stamps))
     return tally.duration_s * float((~ignored).mean()) if len(ignored) else 0.0
 
 
 def closures(tally: Tally) -> list[FrameSpan]:
     """Return the primary person's closures that are longer than a blink, in frames."""
-    return [FrameSpan(e.start_frame, e.end_frame) for e in tally.of_primary(*CLOSURES)]
+    return _spans_of(tally, *CLOSURES)
+
+
+def _spans_of(tally: Tally, *types: FatigueEventType) -> list[FrameSpan]:
+    return [FrameSpan(e.start_frame, e.end_frame) for e in tally.of_primary(*types)]
 
 
 def of_detections(score: Detections) -> Score:

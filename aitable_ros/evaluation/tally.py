@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+import math
 
 import numpy as np
 
@@ -63,6 +64,12 @@ class Tally:
         """The primary person's :class:`Expression` in each frame; UNKNOWN without a face too."""
         self.valence = array('f')
         self.arousal = array('f')
+        self.levels = array('B')
+        """The primary person's :class:`FatigueLevel` in each frame; UNKNOWN without a face too."""
+        self.eyes = array('b')
+        """The primary person's eyes in each frame: 1 closed, 0 open, -1 not to be measured."""
+        self.usable_by_frame = array('d')
+        """``usable_s`` as it was after each frame."""
         self.boxes: list[tuple[tuple[float, float, float, float], ...]] = []
         """Of stills only."""
         self.events: list[FoundEvent] = []
@@ -93,12 +100,17 @@ class Tally:
         self.expressions.append(emotion.expression if emotion else Expression.UNKNOWN)
         self.valence.append(emotion.valence if emotion else NAN)
         self.arousal.append(emotion.arousal if emotion else NAN)
+        state = primary.fatigue if primary else None
+        self.levels.append(state.level if state else FatigueLevel.UNKNOWN)
+        self.eyes.append(
+            -1 if state is None or math.isnan(state.openness) else int(state.eyes_closed))
         if self.stills:
             self.boxes.append(tuple(_box(face) for face in result.faces))
             return []
         for face in result.faces:
             if face.fatigue is not None:
                 self._count_eyes(face.fatigue, face is primary)
+        self.usable_by_frame.append(self.usable_s)
         found = [self._place(event) for event in result.events]
         self.events += found
         return found
