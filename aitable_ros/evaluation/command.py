@@ -17,9 +17,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.datasets import formats
 from aitable_ros.evaluation.item import Item
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_labels
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import pooled
 from aitable_ros.evaluation.summary import Summary
@@ -27,8 +26,6 @@ from aitable_ros.evaluation.summary import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-LABEL_SUFFIXES = ('.json', '.csv')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,7 +35,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         'folder of images; several, or quoted globs, are evaluated one after the other')
     parser.add_argument(
         '--labels', metavar='L', help='JSON, or for a folder of images CSV (file,expression), to '
-        'score against; for several inputs a folder with a NAME.json or NAME.csv each')
+        'score against, or the labels of a public data set as they come; for several inputs a '
+        'folder with a file each, or the folder of the whole data set')
+    parser.add_argument(
+        '--labels-format', metavar='F', default=formats.AUTO,
+        choices=(formats.AUTO, *formats.FORMATS), help='whose form the labels have: ' + '; '.join(
+            f'{name} ({form.of})' for name, form in formats.FORMATS.items()) + '; or auto, which '
+        'looks at the file (default). Labels that are in the names of videos or folders need no '
+        '--labels')
     parser.add_argument(
         '--topic', metavar='T', action='append', help='camera topic of a bag; not needed where it '
         "has one; several times, or as a quoted pattern ('*' is all), for a result of each; with "
@@ -175,7 +179,9 @@ def _compare_or_sweep(args: Namespace) -> int:
         paths = _expanded(args.input)
         several = len(paths) > 1
         return sweep.run(
-            args.sweep, [(path, _labels_for(path, args.labels, several=several)) for path in paths],
+            args.sweep, [(path, formats.read(labels_file(
+                path, args.labels, args.labels_format, several=several), path, args.labels_format))
+                for path in paths],
             args.output, topic=args.topic[0] if args.topic else None,
             params=args.params[0] if args.params else None,
             objective=args.objective, as_json=args.json)
@@ -244,33 +250,44 @@ def _items(args: Namespace) -> list[Item]:
                 bag /= place.relative_to(args.output)
             items.append(Item(
                 path=path, topic=topic, output=place, command=command, write_bag=bag,
-                labels=labels_file(path, args.labels, several=len(paths) > 1),
+                labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
+                labels_format=args.labels_format,
                 params=Path(args.params) if args.params else None,
                 from_topics=args.from_topics, thumbnails=args.thumbnails))
     return items
 
 
-def labels_file(path: Path, given: str | None, *, several: bool) -> Path | None:
-    """Find an input's labels; in a folder of labels those named as it is, if there are any."""
+def labels_file(
+    path: Path, given: str | None, form: str = formats.AUTO, *, several: bool,
+) -> Path | None:
+    """
+    Find an input's labels; in a folder of labels those named as it is, if there are any.
+
+    :raises InputError: no such labels, or one file for several inputs
+    """
     if given is None:
+        if form != formats.AUTO and formats.FORMATS[form].by_name is None:
+            raise InputError(f'--labels-format {form}: needs --labels, the file or the folder that '
+                             'they are in')
         return None
+    if form != formats.AUTO and formats.FORMATS[form].read is None:
+        raise InputError(f'--labels-format {form}: the labels are in the names of the recordings; '
+                         'leave --labels out')
     place = Path(given)
     if not place.is_dir():
         if several:
             raise InputError(f'{place}: one file cannot label several inputs; give a folder with a '
-                             'NAME.json or NAME.csv for each')
+                             'file for each, such as NAME.json or NAME.csv')
         return place
-    names = [place / f'{path.stem if path.is_file() else path.resolve().name}{suffix}'
-             for suffix in LABEL_SUFFIXES]
-    found = next((name for name in names if name.is_file()), None)
+    found = formats.find(path, place, form)
     if found is None and not several:
-        raise InputError(f'{names[0]}: no such labels')
+        wanted = formats.own_names(path)[:1] if form == formats.AUTO \
+            else formats.FORMATS[form].names(path)
+        if not wanted:
+            raise InputError(f'--labels-format {form}: --labels takes a file, not the folder '
+                             f'{place}')
+        raise InputError(f'{place / wanted[0]}: no such labels')
     return found
-
-
-def _labels_for(path: Path, given: str | None, *, several: bool) -> Labels | None:
-    file = labels_file(path, given, several=several)
-    return read_labels(file) if file else None
 
 
 def _show(summaries: Sequence[Summary], together: Summary, output: Path) -> None:
@@ -307,8 +324,19 @@ def _show_together(console: Console, together: Summary) -> None:
     """Print the pooled scores with their intervals."""
     from rich.table import Table
 
+    from aitable_ros.evaluation.overview import class_tables
     from aitable_ros.evaluation.overview import rows_of
 
+    for part in class_tables(together.get('video_class', {})):
+        classes = Table(box=None, pad_edge=False, header_style='bold', title=part.title,
+                        title_justify='left')
+        for head in part.columns:
+            classes.add_column(head)
+        for cells in part.rows:
+            classes.add_row(*map(str, cells))
+        console.print(classes)
+    if not rows_of(together):
+        return
     table = Table(box=None, pad_edge=False, header_style='bold')
     table.add_column('all together')
     for name in ('score', '95 % over people'):

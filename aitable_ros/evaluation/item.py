@@ -37,6 +37,7 @@ class Item:
 
     :param topic: camera topic of a bag or, with ``from_topics``, a namespace
     :param labels: file
+    :param labels_format: ``auto`` or one of ``datasets.formats.FORMATS``
     :param output: folder of the result
     :param command: shown in the report
     :param from_topics: read what the nodes recorded instead of running models
@@ -48,6 +49,7 @@ class Item:
     output: Path
     topic: str | None = None
     labels: Path | None = None
+    labels_format: str = 'auto'
     params: Path | None = None
     command: str = ''
     from_topics: bool = False
@@ -95,8 +97,8 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     :raises InputError: it, its labels or its output cannot be used at all
     """
     from aitable_ros.config import read_parameter_file
-    from aitable_ros.evaluation.labels import read_labels
-    from aitable_ros.evaluation.readers import open_source
+    from aitable_ros.evaluation.datasets import formats
+    from aitable_ros.evaluation.listed import open_labelled
     from aitable_ros.evaluation.recorded import RecordedTopics
     from aitable_ros.evaluation.recorded import Replay
     from aitable_ros.evaluation.run import evaluate
@@ -109,9 +111,9 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     number_from_one()
     options = PipelineOptions.from_file(item.params) if item.params else PipelineOptions()
     stated = read_parameter_file(item.params)['face_detector'] if item.params else {}
-    labels = read_labels(item.labels) if item.labels else None
+    labels = formats.read(item.labels, item.path, item.labels_format)
     source = RecordedTopics(item.path, item.topic) if item.from_topics \
-        else open_source(item.path, item.topic)
+        else open_labelled(item.path, item.topic, labels)
     (item.output / MARK).unlink(missing_ok=True)
     copy = BagCopy(source, item.write_bag) if item.write_bag else None
     watch.begin(source.frames, source.fps)
@@ -142,6 +144,7 @@ def fingerprint(item: Item) -> str:
 
     Of the input, the models and this package's own files it takes names, sizes and times.
     """
+    from aitable_ros.evaluation.datasets.formats import files_of
     from aitable_ros.models.catalogue import model_home
 
     def state(path: Path) -> list[Any]:
@@ -151,7 +154,8 @@ def fingerprint(item: Item) -> str:
 
     options = {key: str(value) for key, value in asdict(item).items()
                if key not in ('output', 'command', 'path')}
-    read = [file.read_bytes().hex() if file else '' for file in (item.labels, item.params)]
+    read = [file.read_bytes().hex() for file in (
+        *(files_of(item.labels) if item.labels else ()), *([item.params] if item.params else ()))]
     models = [] if item.from_topics else state(model_home())
     whole = [str(item.path.resolve()), state(item.path), options, read, models,
              state(Path(__file__).resolve().parents[1])]

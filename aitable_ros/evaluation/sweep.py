@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.listed import open_labelled
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
 from aitable_ros.evaluation.pooling import Metric
@@ -31,7 +32,6 @@ from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import sums_of
 from aitable_ros.evaluation.pooling import who
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.report import Cell
 from aitable_ros.evaluation.report import Plot
 from aitable_ros.evaluation.report import Report
@@ -159,7 +159,7 @@ def run(
     with Pipeline(base) as pipeline:
         for path, labels in inputs:
             assert labels is not None
-            source = open_source(path, topic)
+            source = open_labelled(path, topic, labels)
             labels.check(source.frames, source.names)
             person = who({'input': path, 'subject': labels.subject, 'topic': source.topic})
             with _progress(source, quiet=as_json) as told:
