@@ -9,6 +9,7 @@ import json
 import math
 
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as some
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from aitable_ros.evaluation.metrics import iou
 from aitable_ros.evaluation.metrics import majority
 from aitable_ros.evaluation.metrics import match
 from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.pooling import over_images
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.scores import doubts
 from aitable_ros.evaluation.scores import scores
@@ -69,6 +71,7 @@ def test_precision_recall_and_f1(score, precision, recall, f1):
     assert (score.precision, score.recall, score.f1) == (precision, recall, f1)
 
 
+@settings(deadline=None)  # they take as long as the machine is loaded
 @given(some.lists(some.integers(0, 12), max_size=6), some.lists(some.integers(0, 12), max_size=6))
 def test_as_many_are_paired_as_can_be(left, right):
     """The greatest matching, found by trying every order."""
@@ -252,6 +255,7 @@ def test_several_inputs_are_pooled_by_counts_not_by_means():
     json.dumps(together, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(some.lists(some.lists(some.tuples(some.sampled_from(range(8)), some.sampled_from(
     [*range(8), 255])), min_size=1, max_size=20), min_size=1, max_size=5))
 def test_pooled_expressions_are_those_of_all_frames_at_once(parts):
@@ -292,6 +296,19 @@ def test_intervals_are_over_people_and_the_same_every_time():
     assert pool(often)['blink']['people'] == 12
     alone = [(f'{who}{i}', part) for i, (who, part) in enumerate(often)]
     assert np.ptp(pool(alone)['blink']['interval']['f1']) < 0.5 * (high - low)
+
+
+def test_an_interval_over_images_is_that_of_as_many_people():
+    """To draw cells of the confusion is to draw images, up to the chance of the draws."""
+    rng = np.random.default_rng(2)
+    pairs = [(Expression(int(rng.integers(3))), Expression(int(rng.choice([0, 1, 2, 255]))))
+             for _ in range(400)]
+    ends = over_images(expression_score(pairs))
+    people = pool([(str(i), {'expression': expression_score([pair])})
+                   for i, pair in enumerate(pairs)])['expression']['interval']
+    for name in ('accuracy', 'macro_f1'):
+        assert ends[name] == pytest.approx(people[name], abs=0.008)
+    assert over_images(expression_score(pairs[:2])) == {'accuracy': None, 'macro_f1': None}
 
 
 def test_an_interval_holds_the_truth_about_as_often_as_it_says():

@@ -38,8 +38,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         'score against, or the labels of a public data set as they come; for several inputs a '
         'folder with a file each, or the folder of the whole data set')
     parser.add_argument(
-        '--labels-format', metavar='F', default=formats.AUTO,
-        choices=(formats.AUTO, *formats.FORMATS), help='whose form the labels have: ' + '; '.join(
+        '--labels-format', metavar='F', choices=(formats.AUTO, *formats.FORMATS),
+        help='whose form the labels have: ' + '; '.join(
             f'{name} ({form.of})' for name, form in formats.FORMATS.items()) + '; or auto, which '
         'looks at the file (default). Labels that are in the names of videos or folders need no '
         '--labels')
@@ -102,6 +102,7 @@ def run(args: Namespace) -> int:
         raise InputError('--objective: goes with --sweep')
     if args.from_topics:
         _refuse(args, '--from-topics', 'thumbnails')
+    args.labels_format = args.labels_format or formats.AUTO
     args.params = args.params[0] if args.params else None
     if args.workers < 1:
         raise InputError(f'--workers takes a number from 1, not {args.workers}')
@@ -166,8 +167,9 @@ def _compare_or_sweep(args: Namespace) -> int:
     from aitable_ros.evaluation import sweep
 
     if args.compare:
-        _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'topic',
-                'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep', 'objective')
+        _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'labels_format',
+                'topic', 'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep',
+                'objective')
         return compare.run(args.compare[0], args.compare[1], args.output, as_json=args.json)
     if not args.input:
         raise InputError('nothing to evaluate: name a rosbag2, a video or a folder of images '
@@ -177,10 +179,10 @@ def _compare_or_sweep(args: Namespace) -> int:
         if len(args.params or ()) > 1 or len(args.topic or ()) > 1 or args.workers > 1:
             raise InputError('--sweep takes one --params, one --topic and one worker')
         paths = _expanded(args.input)
-        several = len(paths) > 1
+        several, form = len(paths) > 1, args.labels_format or formats.AUTO
         return sweep.run(
-            args.sweep, [(path, formats.read(labels_file(
-                path, args.labels, args.labels_format, several=several), path, args.labels_format))
+            args.sweep, [(path, formats.read(
+                labels_file(path, args.labels, form, several=several), path, form))
                 for path in paths],
             args.output, topic=args.topic[0] if args.topic else None,
             params=args.params[0] if args.params else None,

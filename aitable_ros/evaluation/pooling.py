@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from aitable_ros.evaluation.alarms import ALARMS
 from aitable_ros.evaluation.classes import pool_classes
 from aitable_ros.evaluation.resampling import interval
+from aitable_ros.evaluation.resampling import LEAST
+from aitable_ros.evaluation.resampling import REPLICATES
+from aitable_ros.evaluation.resampling import SEED
 from aitable_ros.evaluation.resampling import weights
 from aitable_ros.types import Expression
 
@@ -296,6 +299,23 @@ def _classes(total: Floats, replicates: Floats | None) -> Score:
         'confusion': {
             truth: {read: int(count) for read, count in zip(READS, row, strict=True) if count}
             for truth, row in zip(CLASSES, table, strict=True) if row.sum()}}
+
+
+def over_images(score: Score) -> dict[str, list[float] | None]:
+    """
+    Return the 95 % intervals of an expression score over its images.
+
+    Each image is a person of its own, and all that counts of it is its cell of the confusion: to
+    draw images is to draw cells, which costs the same for any number of images.
+
+    :return: by figure of the family ``expression``; None for fewer than :data:`.resampling.LEAST`
+    """
+    cells = np.asarray(_confusion(score), np.float64)
+    images = int(cells.sum())
+    drawn = np.random.default_rng(SEED).multinomial(
+        images, cells / images, REPLICATES).astype(np.float64) if images >= LEAST else None
+    return {metric.name: None if drawn is None else interval(metric.of(drawn))
+            for metric in _EXPRESSION}
 
 
 def _place(found: Score, path: tuple[str, ...], score: Score) -> None:

@@ -22,7 +22,7 @@ from aitable_ros.evaluation.metrics import frame_score
 from aitable_ros.evaluation.metrics import majority
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
-from aitable_ros.evaluation.pooling import pool
+from aitable_ros.evaluation.pooling import over_images
 from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.types import Expression
@@ -154,10 +154,8 @@ def _emotion_scores(source: Source, tally: Tally, labels: Labels) -> Score:
              for frame, span in frames if span.expression is not None]
     if pairs:
         found['expression'] = expression_score(pairs)
-        if source.stills:  # each image is a person of its own
-            alone = [(str(frame), {'expression': expression_score([pair])})
-                     for frame, pair in enumerate(pairs)]
-            found['expression']['interval'] = pool(alone)['expression']['interval']
+        if source.stills:
+            found['expression']['interval'] = over_images(found['expression'])
         else:
             found['expression']['by_span'] = expression_score(spans)
     for name, values in (('valence', tally.valence), ('arousal', tally.arousal)):

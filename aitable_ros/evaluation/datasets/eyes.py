@@ -70,7 +70,6 @@ def read_tag(path: Path, recording: Path) -> Labels:
             spans.setdefault(blink, []).append(frame)
     return Labels(
         path=path, frames=frames, blinks_any_length=True,
-        subject=recording.parent.name if recording.parent.name.isdecimal() else '',
         blinks=tuple(sorted((FrameSpan(min(of), max(of)) for of in spans.values()),
                             key=lambda span: span.start)),
         ignore=runs(frame not in blinks for frame in range(frames)))
