@@ -41,13 +41,14 @@ def test_a_tag_file_gives_blinks_of_any_length(tmp_path):
     film = write(tmp_path / '3' / '26122013_223310_cam.avi')
     file = write(film.with_suffix('.tag'), tag(
         *((frame, -1) for frame in range(5)), (5, 1), (6, 1), (7, 1), (8, -1), (9, 2), (10, 3),
-        (11, 3), (13, -1)))
+        (11, 3), (13, 3), (14, -1), (15, 1), (16, -1)))
     labels = read(file, film)
-    assert labels.blinks == (FrameSpan(5, 7), FrameSpan(9, 9), FrameSpan(10, 11))
+    assert labels.blinks == (FrameSpan(5, 7), FrameSpan(9, 9), FrameSpan(10, 13),
+                             FrameSpan(15, 15))  # a number used again is another blink
     assert labels.blinks_any_length
     assert labels.closures is None
     assert labels.ignore == (FrameSpan(12, 12),)  # frame 12 has no line
-    assert labels.frames == 14
+    assert labels.frames == 17
     assert labels.subject == ''  # folders of Eyeblink8 are videos: it has four people in eight
 
 

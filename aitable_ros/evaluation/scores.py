@@ -96,6 +96,9 @@ def doubts(source: Source, labels: Labels) -> list[str]:
     if labels.fps and source.fps and abs(labels.fps / source.fps - 1) > FPS_SLACK:
         told.append(f'the labels count frames at {labels.fps:g} a second, the input has '
                     f'{source.fps:.4g}: are they of this copy of it?')
+    if labels.frames and source.frames and labels.frames != source.frames:
+        told.append(f'the labels list {labels.frames} frames, the input has {source.frames}: '
+                    'frames that only one of them has are not scored')
     if labels.tolerance_frames not in (None, 2):
         told.append(f'the labels ask for a tolerance of {labels.tolerance_frames} frames; scored '
                     'within 2, as always')

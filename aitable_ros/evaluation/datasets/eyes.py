@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import csv
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 import re
 
@@ -19,7 +21,7 @@ TAG_FIELDS = 19
 """Of a line of a .tag file; the first two are used: the frame and the blink it belongs to."""
 NO_BLINK = -1
 RT_BENE_FPS = 30.0
-"""Images a second of RT-GENE's Kinect v2; its pictures carry their number and no time."""
+"""Images a second of a Kinect v2, which RT-GENE used; its pictures have numbers and no times."""
 OPEN, SHUT, UNSURE = 0.0, 1.0, 0.5
 EYE_NAME = re.compile(r'(?:left|right)_(\d+)\D*\.\w+')
 NUMBER = re.compile(r'\d+')
@@ -64,14 +66,14 @@ def read_tag(path: Path, recording: Path) -> Labels:
     if not blinks:
         raise InputError(f'{path}: no frames between #start and #end')
     frames = max(blinks) + 1
-    spans: dict[int, list[int]] = {}
-    for frame, blink in blinks.items():
+    spans: list[FrameSpan] = []
+    for blink, run in groupby(sorted(blinks.items()), key=itemgetter(1)):
+        listed = [frame for frame, _ in run]
         if blink != NO_BLINK:
-            spans.setdefault(blink, []).append(frame)
+            spans.append(FrameSpan(listed[0], listed[-1]))
     return Labels(
         path=path, frames=frames, blinks_any_length=True,
-        blinks=tuple(sorted((FrameSpan(min(of), max(of)) for of in spans.values()),
-                            key=lambda span: span.start)),
+        blinks=tuple(spans),
         ignore=runs(frame not in blinks for frame in range(frames)))
 
 
@@ -124,8 +126,8 @@ def read_rt_bene(path: Path, recording: Path) -> Labels:
         ignore=runs(state == UNSURE for state in known),
         files=tuple(pictures[number] for number in order),
         stamps_ns=tuple(round((number - order[0]) * 1e9 / RT_BENE_FPS) for number in order),
-        notes=(f'read as a film at {RT_BENE_FPS:g} images a second, as RT-GENE recorded; the '
-               'stamps come from the numbers in the names',
+        notes=(f'read as a film: the numbers in the names are taken for {RT_BENE_FPS:g} images a '
+               "second, the rate of RT-GENE's camera",
                *([f'{unsure} of {len(order)} images are not scored: not labelled, or the '
                   'annotators disagree'] if unsure else [])))
 
