@@ -62,7 +62,7 @@ def summary_of(folder):
 def test_a_video_gives_the_four_files_of_the_contract(clip, tmp_path, capsys):
     labels = tmp_path / 'labels.json'
     labels.write_text(json.dumps({
-        'blinks': [], 'faces': 1, 'perclos': 0.0,
+        'blinks': [], 'closures': [], 'yawns': [], 'faces': 1, 'perclos': 0.0,
         'expression': [{'start_frame': 0, 'end_frame': 39, 'label': 'happy', 'valence': 0.8}]}))
     assert run(clip, '--labels', labels, '--output', tmp_path / 'out', '--json') == 0
     summary = summary_of(tmp_path / 'out')
@@ -84,6 +84,10 @@ def test_a_video_gives_the_four_files_of_the_contract(clip, tmp_path, capsys):
     assert scores['blink'] == {
         'tp': 0, 'fp': 0, 'fn': 0, 'precision': 1, 'recall': 1, 'f1': 1, 'scored_s': 2.4,
         'false_per_hour': 0, 'missed': [], 'invented': []}
+    assert scores['yawns']['f1'] == 1
+    assert scores['false_alarms']['severe'] == {
+        'told': 0, 'false': 0, 'false_per_hour': 0, 'spans': []}
+    assert scores['false_alarms']['scored_s'] == pytest.approx(summary['usable_s'], abs=1e-3)
     assert scores['expression']['n'] == 40
     assert scores['expression']['accuracy'] > 0.9
     assert scores['perclos']['error'] == 0.0
@@ -92,6 +96,7 @@ def test_a_video_gives_the_four_files_of_the_contract(clip, tmp_path, capsys):
     html = (tmp_path / 'out' / 'report.html').read_text()
     assert 'portrait.avi' in html
     assert 'facemesh on ' in html
+    assert 'no labelled closure that is long enough overlaps it' in html
     assert 'data:image/jpeg' not in html  # no picture of anybody, unless asked for
     assert (tmp_path / 'out' / 'events.csv').read_text().startswith('type,track_id,primary,start_s')
     assert not list((tmp_path / 'out').glob('.*'))

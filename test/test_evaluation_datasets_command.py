@@ -61,7 +61,7 @@ def test_rt_bene_is_scored_by_blinks_and_by_frames_in_one_command(clip, rt_bene,
     assert (blink['fp'], blink['fn']) == (0, 0)
     assert eyes['accuracy'] > 0.95
     assert eyes['tp'] > 0
-    assert any('read as a film at 30 images a second' in note for note in summary['notes'])
+    assert any('read as a film: the numbers in the names' in note for note in summary['notes'])
     assert 'numbered pictures' in (tmp_path / 'report.html').read_text()
 
 
@@ -127,6 +127,8 @@ def test_nthu_films_are_scored_by_frames_and_refused_where_the_labels_are_of_ano
     assert run(film, '--labels', tmp_path, '--output', tmp_path / 'out') == 0
     scores = summary_of(tmp_path / 'out')['scores']
     assert scores['drowsy']['n'] == 30
+    assert 'the labels list 31 frames, the input has 30: frames that only one of them has are ' \
+        'not scored' in summary_of(tmp_path / 'out')['notes']
     assert scores['drowsy']['accuracy'] == 1
     assert scores['yawns']['f1'] == 1
     assert scores['video_class']['class'] == 'not sleepy'
