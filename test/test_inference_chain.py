@@ -142,9 +142,12 @@ class TestOrder:
         resolution = walk(file, 'fer')
         assert resolution.attempts[0].reason == reason
         assert resolution.backend is not None
-        assert resolution.explain().splitlines() == [
-            f'{file} ({resolution.attempts[0].backend}): {reason}',
-            'fer: runs on openvino, fp32, cpu']
+        first, *between, last = resolution.explain().splitlines()
+        assert (first, last) == (f'{file} ({resolution.attempts[0].backend}): {reason}',
+                                 'fer: runs on openvino, fp32, cpu')
+        assert between == [
+            'fer (onnxruntime): no CUDA: its GPU build (onnxruntime-gpu) is not installed'
+        ] * file.endswith('.engine')
 
 
 class TestEnd:
@@ -173,3 +176,21 @@ class TestEnd:
         with pytest.raises(InputError, match='none is named'):
             resolve(ModelOptions())
         assert resolve(ModelOptions(required=False)).backend is None
+
+
+def test_a_chain_that_began_with_an_engine_says_why_onnx_is_not_on_cuda(
+    models: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For config/desktop.yaml and jetson.yaml; who asks for no engine asks for no GPU."""
+    def steps(*entries: str) -> list[tuple[str, str]]:
+        resolution = resolve(ModelOptions(engine_path=entries[0], fallbacks=entries[1:]))
+        assert resolution.backend is not None
+        resolution.backend.close()
+        return [(step.entry, step.reason) for step in resolution.attempts]
+
+    monkeypatch.setattr('aitable_ros.inference.chain._cuda_build_of_onnxruntime', lambda: False)
+    engine, cuda, last = steps('nowhere_rtx.engine', 'fer')
+    assert engine == ('nowhere_rtx.engine', f'{models}/nowhere_rtx.engine: no such file')
+    assert cuda == ('fer', 'no CUDA: its GPU build (onnxruntime-gpu) is not installed')
+    assert last == ('fer', '')
+    assert steps('fer') == [('fer', '')]

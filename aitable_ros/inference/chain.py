@@ -176,6 +176,7 @@ _RUNTIMES = {
     'torch': _Runtime('torch', 'TorchBackend', ('torch',), 'PyTorch'),
     'mediapipe': _Runtime('mediapipe', 'MediaPipeBackend', ('mediapipe',), 'MediaPipe'),
 }
+_ENGINES = ('.engine', '.plan')
 _BY_SUFFIX = {
     '.engine': (TENSORRT.name, RTX.name),  # one of them: see `library_of`
     '.plan': (TENSORRT.name, RTX.name),
@@ -229,6 +230,9 @@ def _try_entry(
     except BackendError as error:
         attempts.append(Attempt(entry, '', str(error)))
         return None
+    if path is not None and _misses_cuda(path, options.backend, attempts):
+        attempts.append(Attempt(
+            entry, 'onnxruntime', 'no CUDA: its GPU build (onnxruntime-gpu) is not installed'))
     rivals: list[tuple[str, Backend]] = []
     for name in names:
         runtime = _RUNTIMES[name]
@@ -374,6 +378,13 @@ def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
     if not forced:
         raise BackendError(f"backend '{wanted}' does not read {path.suffix} files")
     return forced
+
+
+def _misses_cuda(path: Path, wanted: str, attempts: list[Attempt]) -> bool:
+    """Tell whether a chain that began with engines goes on to the CPU for want of CUDA."""
+    gpu = any(Path(attempt.entry).suffix in _ENGINES for attempt in attempts)
+    return (gpu and _ORT_CUDA in _BY_SUFFIX[path.suffix.lower()]
+            and wanted in ('auto', FASTEST, 'onnxruntime') and not _cuda_build_of_onnxruntime())
 
 
 @cache
