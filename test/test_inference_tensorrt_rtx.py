@@ -79,9 +79,14 @@ def test_what_was_made_for_the_card_is_kept_beside_the_engine(
         backend.warm_up()
     first = kept.read_bytes()
     assert first.startswith(b'KERNELS Stand-in GPU|')
+    assert first.count(b'|') == 1
     with TensorRTRtxBackend(engine) as backend:
         backend.warm_up()
-    assert kept.read_bytes() == first
+        assert kept.read_bytes() == first
+        for _ in range(2):
+            backend.infer(images(3))  # two people come by
+    assert kept.read_bytes().count(b'|') == 2
+    kept.write_bytes(first)
     kept.write_bytes(b'KERNELS another GPU|x')
     with caplog.at_level(logging.INFO), TensorRTRtxBackend(engine) as backend:
         backend.warm_up()

@@ -126,8 +126,9 @@ class Sidecar:
 
     @property
     def fits(self) -> str:
-        """What it was built for, in words: the GPU, or the compute capabilities."""
-        return self.gpu or f"compute capability {', '.join(self.compute_capabilities)}"
+        """What it was built for, in words: the compute capabilities, or the GPU if it is known."""
+        able = ', '.join(self.compute_capabilities)
+        return f'compute capability {able}' if able else self.gpu
 
     @property
     def machine(self) -> Machine:

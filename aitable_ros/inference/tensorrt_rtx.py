@@ -68,7 +68,10 @@ class TensorRTRtxBackend(TensorRTBackend):
         return config
 
     def _capturable(self, execution: Execution) -> bool:
-        return bool(execution.context.is_stream_capturable(self._stream.handle))
+        ready = bool(execution.context.is_stream_capturable(self._stream.handle))
+        if ready:
+            self._keep_kernels()
+        return ready
 
     def warm_up(self) -> None:
         """Run on zeros as :meth:`TensorRTBackend.warm_up` does, and keep the kernels made."""
@@ -77,6 +80,7 @@ class TensorRTRtxBackend(TensorRTBackend):
             self._keep_kernels()
 
     def _keep_kernels(self) -> None:
+        """File the kernels if there are new ones: once a batch size, before it becomes a graph."""
         from aitable_ros.models.store import write_atomically
 
         content = bytes(self._cache.serialize())

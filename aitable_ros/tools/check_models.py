@@ -88,7 +88,9 @@ def check_backends(gpu: bool) -> Iterator[Check]:
                      for kind in loaded.get_available_providers())
             detail = f'{detail} ({", ".join(kinds)})'
         if package in RTX.packages:
-            yield _rtx(loaded, detail, gpu)
+            check, runs = _rtx(loaded, detail, gpu)
+            usable += [name] * runs
+            yield check
             continue
         if package in ('pycuda', 'cuda'):
             bindings.append(name)
@@ -104,20 +106,20 @@ def check_backends(gpu: bool) -> Iterator[Check]:
                     'pip install onnxruntime openvino')
 
 
-def _rtx(trt: Any, version: str, gpu: bool) -> Check:
-    """Tell whether its engines run on the GPU here; they are built anywhere."""
+def _rtx(trt: Any, version: str, gpu: bool) -> tuple[Check, bool]:
+    """Tell whether its engines run on the GPU here, in words and yes or no; it builds anywhere."""
     from aitable_ros.models.tensorrt_rtx import capabilities
 
     able = capabilities(trt)
     here, lacking = _machine(RTX)
     if not gpu or here is None:
         return Check(RTX.spoken, Status.OK, f'{version}: builds engines for compute capability '
-                     f"{', '.join(able)}; runs none here: {lacking or 'there is no GPU'}")
+                     f"{', '.join(able)}; runs none here: {lacking or 'there is no GPU'}"), False
     if here.compute_capability not in able:
         return Check(RTX.spoken, Status.WARN, f'{version}: runs on compute capability '
                      f"{', '.join(able)}, and {here.gpu} has {here.compute_capability}",
-                     'use TensorRT here: aitable models build --runtime tensorrt')
-    return Check(RTX.spoken, Status.OK, version)
+                     'use TensorRT here: aitable models build --runtime tensorrt'), False
+    return Check(RTX.spoken, Status.OK, version), True
 
 
 def _old_tensorrt(version: str) -> Check:
