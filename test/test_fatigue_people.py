@@ -99,3 +99,11 @@ def test_after_the_forget_time_everybody_begins() -> None:
     gone = room.show(1)[-1].absent
     assert [one.track_id for one in gone] == [0]
     assert not room.show(0.1, (2, box()))[-1].assessments[2].calibrated
+
+
+def test_who_comes_back_too_late_begins() -> None:
+    """No image in between: the camera stood still while the person was away."""
+    room = Room(forget_s=5.0)
+    room.show(10, (1, box()))
+    room.k += 6 * FPS
+    assert not room.show(0.1, (2, box()))[-1].assessments[2].calibrated

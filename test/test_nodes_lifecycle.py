@@ -88,7 +88,7 @@ def test_publishers_are_silent_after_an_activation_that_failed(graph, node, monk
 
 def test_shutdown_frees_the_model_and_says_goodbye(graph, node):
     assert all(_change(graph, CONFIGURE, ACTIVATE))
-    assert len(SHARED.keys) == 1
+    assert len(SHARED.keys) == 2  # the mesh and its proof
     assert all(_change(graph, SHUTDOWN))
     assert node.state == 'finalized'
     assert SHARED.keys == ()

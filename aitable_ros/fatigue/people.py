@@ -87,6 +87,9 @@ class People:
         """
         assessments: dict[int, FatigueAssessment] = {}
         events: list[FatigueEvent] = []
+        self._known = {
+            track_id: known for track_id, known in self._known.items() if track_id in boxes
+            or (stamp_ns - known.seen_ns) * 1e-9 <= self._options.forget_s}
         for track_id, box in boxes.items():
             known = self._known.get(track_id) or self._meet(track_id, box, boxes)
             known.box = box
@@ -98,15 +101,11 @@ class People:
             assessments[track_id], told = known.fatigue.update(reading)
             events += told
         absent: list[FatigueAssessment] = []
-        for track_id, known in list(self._known.items()):
-            if track_id in boxes:
-                continue
-            if (stamp_ns - known.seen_ns) * 1e-9 > self._options.forget_s:
-                del self._known[track_id]
-                continue
-            assessment, told = known.fatigue.update(no_face(stamp_ns))
-            absent.append(assessment)
-            events += told
+        for track_id, known in self._known.items():
+            if track_id not in boxes:
+                assessment, told = known.fatigue.update(no_face(stamp_ns))
+                absent.append(assessment)
+                events += told
         if not boxes and not absent:
             absent.append(nobody(stamp_ns))
         return Judgement(assessments, tuple(absent), tuple(events))
