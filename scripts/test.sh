@@ -11,6 +11,7 @@ fell=''
 "$VENV/bin/ruff" check . || fell='ruff'
 "$VENV/bin/mypy" || fell="$fell mypy"
 status=0
-"$VENV/bin/python" -m pytest "$@" || status=$?
+# Tests wait more than they compute, so there is one worker more than there are cores.
+"$VENV/bin/python" -m pytest -n "$(($(nproc) + 1))" --dist worksteal "$@" || status=$?
 [ -z "$fell" ] || { say "not clean: $fell (see above)"; [ $status != 0 ] || status=1; }
 exit $status

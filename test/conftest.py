@@ -5,17 +5,24 @@
 from __future__ import annotations
 
 import atexit
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 import ctypes
+import fcntl
 import importlib.util
 import os
 from pathlib import Path
 import signal
 from tempfile import TemporaryDirectory
 
+from hypothesis import HealthCheck
+from hypothesis import settings
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from ros_domain import base_domain
+from ros_domain import claim_domain
 from tensorrt_standin.harness import install
 from tensorrt_standin.harness import TensorRTHere
 from tensorrt_standin.surface import VERSIONS
@@ -26,8 +33,8 @@ FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'f
 
 def _isolate_ros() -> None:
     """Set the environment that rclpy and its children read; runs before anything imports them."""
-    # 1 ... 101: the domains whose ports stay below Linux's ephemeral range.
-    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
+    # ROS_DOMAIN_ID is the first to try: a worker of pytest-xdist inherits the controller's.
+    os.environ['ROS_DOMAIN_ID'] = str(claim_domain(base_domain()))
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
     else:  # from Iron on the older variable only brings a deprecation warning a node
@@ -46,6 +53,9 @@ def _isolate_ros() -> None:
 
 
 _isolate_ros()
+# How long an example takes is the machine's matter, not a test's.
+settings.register_profile('busy', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('busy')
 # A script's background job begins with SIGINT ignored, and would hand that on to what is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -64,14 +74,29 @@ def _no_gpu() -> str:
     return ''
 
 
-def pytest_report_header() -> str:
-    """Say what TensorRT tests run on."""
+def pytest_report_header() -> list[str]:
+    """Say what TensorRT tests run on, and in which ROS domain this process is."""
+    domain = f"ROS domain {os.environ['ROS_DOMAIN_ID']}; each worker takes one of its own"
     reason = _no_gpu()
     if reason:
-        return f"TensorRT: stand-ins of {', '.join(VERSIONS)}, computing on the CPU; {reason}"
-    import tensorrt
+        tensorrt_here = f"stand-ins of {', '.join(VERSIONS)}, computing on the CPU; {reason}"
+    else:
+        import tensorrt
 
-    return f'TensorRT: the real one, {tensorrt.__version__}, on a real GPU'
+        tensorrt_here = f'the real one, {tensorrt.__version__}, on a real GPU'
+    return [domain, f'TensorRT: {tensorrt_here}']
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was skipped, one line a reason."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix('Skipped: ')
+        for report in terminalreporter.stats.get('skipped', ())
+        if isinstance(report.longrepr, tuple))
+    if reasons:
+        terminalreporter.section('skipped')
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f'{count:5} {reason}')
 
 
 @pytest.fixture(scope='session')
@@ -112,6 +137,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture
+def environment_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what a program of ours would otherwise replace this process by a new one to get."""
+    from aitable_ros.nodes import environment
+
+    for name, value in environment.additions(os.environ).items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope='session')
 def models() -> Path:
     """Return the model home with the ONNX of every fetchable model in it."""
@@ -133,6 +167,34 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no labelled data at {folder}')
     return folder
+
+
+def _once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None],
+) -> Path:
+    """Return a folder that ``make`` fills once in a test run, whichever worker comes first."""
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if 'PYTEST_XDIST_WORKER' in os.environ else here) / name
+    with folder.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / 'made').exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / 'made').touch()
+    return folder
+
+
+@pytest.fixture(scope='session')
+def talking_woman(
+    models: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Return the result of ``aitable evaluate`` on that labelled clip, with thumbnails."""
+    from aitable_ros.cli import main
+
+    def evaluate(folder: Path) -> None:
+        assert main(['evaluate', str(shared_data / 'video' / 'talking_woman.mp4'), '--labels',
+                     str(shared_data / 'labels'), '--thumbnails', '--output', str(folder)]) == 0
+    return _once(tmp_path_factory, 'talking_woman', evaluate)
 
 
 @pytest.fixture(scope='session')
