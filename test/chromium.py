@@ -13,6 +13,8 @@ import subprocess
 import time
 from typing import Any
 
+from patience import PATIENT_S
+
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome')
 FLAGS = (
     '--headless=new', '--no-sandbox', '--disable-gpu', '--no-first-run', '--hide-scrollbars',
@@ -53,7 +55,7 @@ class Browser:
     async def _attach(self, port_file: Path) -> None:
         import aiohttp
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENT_S
         while not port_file.is_file() or not port_file.read_text().count('\n'):
             assert self._process.poll() is None, 'Chromium ended'
             assert time.monotonic() < deadline, 'Chromium does not answer'
@@ -135,7 +137,7 @@ class Browser:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(5)
+                self._process.wait(PATIENT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

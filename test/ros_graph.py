@@ -11,6 +11,7 @@ import time
 
 import cv2
 import numpy as np
+from patience import PATIENT_S
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -66,7 +67,7 @@ class Graph:
         self.stamp += round(period_s * 1e9)
         return self.stamp
 
-    def spin(self, until: Callable[[], bool], timeout_s=10.0) -> bool:
+    def spin(self, until: Callable[[], bool], timeout_s=PATIENT_S) -> bool:
         end = time.monotonic() + timeout_s
         while not until():
             if time.monotonic() > end:
@@ -74,7 +75,11 @@ class Graph:
             self.executor.spin_once(timeout_sec=0.02)
         return True
 
-    def lines(self, capfd, words, count=1, timeout_s=3.0):
+    def rest(self, seconds):
+        """Let the nodes work for so long."""
+        self.spin(lambda: False, seconds)
+
+    def lines(self, capfd, words, count=1, timeout_s=PATIENT_S):
         """
         Return the log's lines with these words so far; wait for ``count`` of them.
 
@@ -89,7 +94,7 @@ class Graph:
     def matched(self, publisher, count=1):
         return self.spin(lambda: publisher.get_subscription_count() >= count)
 
-    def call(self, kind, name, request, timeout_s=10.0):
+    def call(self, kind, name, request, timeout_s=PATIENT_S):
         client = self.tester.create_client(kind, name)
         assert client.wait_for_service(timeout_s)
         future = client.call_async(request)
@@ -97,7 +102,7 @@ class Graph:
         self.tester.destroy_client(client)
         return future.result()
 
-    def answers(self, publisher, message, topic, timeout_s=5.0):
+    def answers(self, publisher, message, topic, timeout_s=PATIENT_S):
         """Publish until an answer with that stamp comes: best effort may lose one."""
         stamp = stamp_ns(message.header.stamp)
 

@@ -19,6 +19,7 @@ import sys
 import time
 
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
@@ -52,7 +53,9 @@ VALUED = COMMON - {'noTF32', 'allowGPUFallback', 'verbose', 'help'} | {
     'calib', 'precisionConstraints', 'layerPrecisions', 'layerOutputTypes', 'workspace',
     'builderOptimizationLevel', 'maxAuxStreams'}
 
-FAKE = """#!{python}
+# A "#!" line holds no path with a blank: sh reads the second line as a command, Python as a string.
+FAKE = """#!/bin/sh
+'''exec' "{python}" "$0" "$@" #'''
 import json, os, sys, time
 print('&&&& RUNNING TensorRT.trtexec [TensorRT {banner}] # ' + ' '.join(sys.argv))
 known, valued = set({known!r}), set({valued!r})
@@ -223,13 +226,13 @@ def test_ctrl_c_ends_it_and_leaves_nothing(fake, small, tmp_path, monkeypatch):
         [sys.executable, '-m', 'aitable_ros', 'models', 'build', str(small), '--output',
          str(out / 'x.engine'), '--trtexec', str(fake('10.3'))],
         cwd=ROOT, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENT_S
     while not list(out.glob('.build-*/x.engine')):
         assert child.poll() is None, child.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    assert child.wait(20) == 130
+    assert child.wait(PATIENT_S) == 130
     assert 'interrupted' in child.stderr.read()
     assert list(out.iterdir()) == []
 
