@@ -11,6 +11,9 @@ goes to ``benchmarks/results/``. Exit status 1 where something grew or an image 
 shows each recovered (``soak_faults_*.py`` have them, ``soak_trial.py`` judges).
 
 ``python benchmarks/soak.py fuzz`` gives it malformed images by the hundred thousand.
+
+``python benchmarks/soak.py rounds`` takes nodes through their lifecycle, loads and unloads them,
+and opens and closes models, again and again.
 """
 
 from __future__ import annotations
@@ -190,6 +193,23 @@ def fuzz(args: argparse.Namespace) -> int:
     return 0 if figures['passed'] else 1
 
 
+def rounds(args: argparse.Namespace) -> int:
+    """Go through lifecycle rounds; 0 where nothing was left behind."""
+    os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
+    from aitable_ros.tools.demo import check_models
+    from aitable_ros.tools.demo import prepare_ros
+
+    prepare_ros()
+    check_models(None)
+    from soak_rounds import run
+
+    load = os.getloadavg()
+    figures = run(args.rounds, args.loads, args.opens) | {'machine': machine(load)}
+    write(args.output or RESULTS / 'soak_rounds.json', figures)
+    print(json.dumps(figures, indent=1))
+    return 0 if figures['passed'] else 1
+
+
 def machine(load_before: tuple[float, float, float]) -> dict[str, Any]:
     """Describe what it ran on."""
     return {'cores': os.cpu_count(), 'processor': platform.processor(),
@@ -233,6 +253,12 @@ def main() -> int:
     fuzzing.add_argument('--seed', type=int, default=0, help='of the first message')
     fuzzing.add_argument('--output', type=Path, help='JSON file (default: benchmarks/results/)')
     fuzzing.set_defaults(act=fuzz)
+    again = kinds.add_parser('rounds', help='lifecycle transitions, loads, opened models')
+    again.add_argument('--rounds', type=int, default=300, help='of all four transitions')
+    again.add_argument('--loads', type=int, default=100, help='of loading and unloading')
+    again.add_argument('--opens', type=int, default=1000, help='of opening and closing a model')
+    again.add_argument('--output', type=Path, help='JSON file (default: benchmarks/results/)')
+    again.set_defaults(act=rounds)
     args = parser.parse_args()
     return int(args.act(args))
 

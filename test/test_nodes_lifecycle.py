@@ -1,24 +1,21 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Every transition's way to fail, and a hundred rounds that leave nothing behind."""
+"""Every transition's way to fail, and what unloading frees; test_soak.py has the rounds."""
 
 from ctypes import c_size_t
 from ctypes import CDLL
 from ctypes import Structure
 import gc
-from pathlib import Path
 import threading
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
+from rclpy.lifecycle import LifecyclePublisher
 from ros_graph import Graph
-from ros_graph import image
 from ros_graph import parameter
-from ros_graph import picture
 from ros_graph import PIPELINE
 
-from aitable_msgs.msg import FatigueState
 from aitable_ros.inference.shared import SHARED
 from aitable_ros.nodes.composition import Composition
 from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
@@ -83,7 +80,9 @@ def test_publishers_are_silent_after_an_activation_that_failed(graph, node, monk
     with monkeypatch.context() as broken:
         broken.setattr(node, '_subscribe', _boom)
         assert _change(graph, ACTIVATE) == [False]
-    assert not any(publisher.is_activated for publisher in node._outputs)
+    outputs = [one for one in node.publishers if isinstance(one, LifecyclePublisher)]
+    assert outputs
+    assert not any(publisher.is_activated for publisher in outputs)
 
 
 def test_shutdown_frees_the_model_and_says_goodbye(graph, node):
@@ -92,47 +91,6 @@ def test_shutdown_frees_the_model_and_says_goodbye(graph, node):
     assert all(_change(graph, SHUTDOWN))
     assert node.state == 'finalized'
     assert SHARED.keys == ()
-
-
-def _usage():
-    gc.collect()
-    getattr(CDLL(None), 'malloc_trim', lambda _: None)(0)  # what is free counts for nothing
-    resident = int(Path('/proc/self/statm').read_text().split()[1]) * 4096
-    return threading.active_count(), len(list(Path('/proc/self/fd').iterdir())), resident
-
-
-@pytest.mark.slow
-def test_a_hundred_rounds_leave_nothing_behind(graph, portrait):
-    """All four transitions of three nodes; images in every tenth round."""
-    nodes = [graph.load(name, backend='onnxruntime', autostart=False) for name in PIPELINE]
-    graph.listen(FatigueState, 'fatigue')
-    camera, usage = graph.camera(), []
-    clients = [
-        graph.tester.create_client(ChangeState, f'/{node.get_name()}/change_state')
-        for node in nodes]
-    assert all(client.wait_for_service(10.0) for client in clients)
-
-    def go(transition):
-        for client in clients:
-            future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
-            assert graph.spin(future.done, 10.0)
-            assert future.result().success
-    for number in range(100):
-        go(CONFIGURE)
-        go(ACTIVATE)
-        if number % 10 == 9:
-            assert graph.matched(camera)
-            message = image(picture(portrait), 'bgr8', graph.tick())
-            assert graph.answers(camera, message, 'fatigue') is not None
-        go(DEACTIVATE)
-        go(CLEANUP)
-        assert SHARED.keys == ()
-        usage.append(_usage())
-    (threads, files, resident), last = usage[29], usage[-1]
-    assert last[0] <= threads
-    assert last[1] <= files
-    assert last[2] < resident * 1.04, [round(one[2] / 1e6, 1) for one in usage[::10]]
-    assert camera.get_subscription_count() == 0
 
 
 class _Heap(Structure):
@@ -162,13 +120,13 @@ def test_unloading_frees_everything(graph):
                 if name.startswith(('/face_detector/', '/fatigue/', '/emotion/'))}
 
     heaps = []
-    for _ in range(20):
+    for _ in range(14):
         with Composition(graph.context) as nodes:
             nodes.load_all(
                 PIPELINE, parameter_overrides=[parameter('backend', 'onnxruntime')])
         heaps.append(_in_use())
-    assert graph.spin(lambda: not services(), 5.0), services()
-    assert (heaps[-1] - heaps[9]) / 10 < 60e3, [round(heap / 1e3) for heap in heaps]
+    assert graph.spin(lambda: not services()), services()
+    assert (heaps[-1] - heaps[5]) / 8 < 60e3, [round(heap / 1e3) for heap in heaps]
 
 
 def test_types_are_described_when_asked(graph):

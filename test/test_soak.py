@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import gc
 from itertools import pairwise
 import json
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from tensorrt_standin.harness import TensorRTHere
 from test_inference_backends import convolution
@@ -22,19 +24,21 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / 'benchmarks'
 sys.path.insert(0, str(BENCHMARKS))
 
 import gpu_soak  # noqa: E402
+from process import Holding  # noqa: E402
 import soak  # noqa: E402
 import soak_faults  # noqa: E402
 import soak_fuzz  # noqa: E402
 from soak_hook import Order  # noqa: E402
 from soak_hook import Orders  # noqa: E402
 from soak_rig import Heard  # noqa: E402
+import soak_rounds  # noqa: E402
 import soak_trial as trial  # noqa: E402
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(BENCHMARKS / 'soak.py'), *arguments], capture_output=True, text=True,
-        timeout=120, check=False)
+        timeout=PATIENT_S, check=False)
 
 
 # --- steady ---------------------------------------------------------------------------------------
@@ -145,6 +149,25 @@ def test_a_fault_is_injected_and_recovered(models: Path, tmp_path: Path) -> None
     lost = [text for text in fault['missed'] if 'had no answer' not in text]
     assert not lost, lost
     assert (done.returncode == 0) is figures['passed'], done.stderr
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+def test_rounds_of_a_lifecycle_leave_nothing_behind(models: Path) -> None:
+    figures = soak_rounds.run(12, 6, 12)
+    assert figures['passed'], figures
+
+
+@pytest.mark.parametrize(('change', 'passed'), [
+    ({}, True), ({'rss_mb': 0.1}, True), ({'rss_mb': 1.0}, False), ({'threads': 1}, False),
+    ({'descriptors': 1}, False)])
+def test_what_a_round_leaves_behind_is_told(change: dict[str, float], passed: bool) -> None:
+    first = Holding(rss_mb=200.0, anonymous_mb=100.0, threads=20, descriptors=30)
+    held = [
+        replace(first, **{name: getattr(first, name) + step * number
+                          for name, step in change.items()})
+        for number in range(20)]
+    assert soak_rounds.compare(held)['passed'] is passed
 
 
 # --- fuzz -----------------------------------------------------------------------------------------
