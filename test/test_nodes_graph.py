@@ -12,11 +12,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from lifecycle_msgs.srv import GetState
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from ros_graph import CAMERA
 from ros_graph import Graph
 from ros_graph import image
-from ros_graph import LOADED_S
 from ros_graph import picture
 from ros_graph import PIPELINE
 from sensor_msgs.msg import Image
@@ -30,6 +30,8 @@ from aitable_msgs.msg import FatigueState
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.nodes.composition import compose
 from aitable_ros.nodes.composition import Composition
 from aitable_ros.nodes.fatigue import WATCH_PERIOD_S
@@ -44,6 +46,10 @@ def graph(models):
 
 @pytest.fixture
 def pipeline(graph):
+    return _pipeline(graph)
+
+
+def _pipeline(graph):
     graph.face, graph.fatigue, graph.emotion = (
         graph.load(name, backend='onnxruntime') for name in PIPELINE)  # loads in 0.1 s
     for kind, topic in (
@@ -54,7 +60,7 @@ def pipeline(graph):
     return graph
 
 
-def _see(graph, portrait, topic='fatigue', timeout_s=5.0):
+def _see(graph, portrait, topic='fatigue', timeout_s=PATIENT_S):
     message = image(picture(portrait), 'bgr8', graph.tick())
     return graph.answers(graph.publisher, message, topic, timeout_s), message
 
@@ -84,11 +90,14 @@ def test_one_process_subscribes_to_the_camera_once(pipeline):
     assert pipeline.emotion.faces.by_reference
 
 
-def test_the_mesh_tells_the_tracker_where_the_face_is(pipeline, portrait):
-    told = []
-    stage = pipeline.face._worker.call(lambda stage: stage)
-    follow = stage.follow
-    stage.follow = lambda track_id, mesh: (told.append((track_id, mesh)), follow(track_id, mesh))
+def test_the_mesh_tells_the_tracker_where_the_face_is(graph, portrait, monkeypatch):
+    told, follow = [], FaceFinder.follow
+
+    def listening(self, track_id, mesh):
+        told.append((track_id, mesh))
+        follow(self, track_id, mesh)
+    monkeypatch.setattr(FaceFinder, 'follow', listening)
+    pipeline = _pipeline(graph)
     answer, _ = _see(pipeline, portrait)
     assert pipeline.spin(lambda: told)
     assert told[-1][0] == answer.track_id
@@ -105,22 +114,18 @@ def test_nobody_in_the_image_is_said_at_once(pipeline):
     assert pipeline.heard['faces'][-1].faces == []
 
 
-def test_a_dead_camera_is_told_within_a_second_and_recovers(pipeline, portrait, capfd):
+def test_a_dead_camera_is_told_once_a_second_and_recovers(pipeline, portrait, capfd):
+    begin = time.monotonic()
     answer, message = _see(pipeline, portrait)
     assert answer.validity != FatigueState.NO_FACE
     pipeline.heard['fatigue'].clear()
-    start = time.monotonic()
-
-    def gone():
-        return any(one.validity == FatigueState.NO_FACE for one in pipeline.heard['fatigue'])
-    assert pipeline.spin(gone, 3.0)
-    assert CameraOptions().stale_after_s + WATCH_PERIOD_S < 1.0
-    assert time.monotonic() - start < 1.0 + LOADED_S
-    last = pipeline.heard['fatigue'][-1]
-    assert last.header == message.header
-    assert last.track_id == answer.track_id
-    pipeline.spin(lambda: len(pipeline.heard['fatigue']) >= 3, 3.0)
-    assert 1.8 < time.monotonic() - start < 3.0 + LOADED_S, 'repeated once a second'
+    assert CameraOptions().stale_after_s + WATCH_PERIOD_S < 1.0, 'told within a second'
+    assert pipeline.spin(lambda: len(pipeline.heard['fatigue']) >= 3)
+    assert time.monotonic() - begin > 2.5, 'no oftener, on the busiest machine'
+    for last in pipeline.heard['fatigue']:
+        assert last.validity == FatigueState.NO_FACE
+        assert last.header == message.header
+        assert last.track_id == answer.track_id
     line, = pipeline.lines(capfd, 'no image on')
     assert CAMERA in line
     answer, message = _see(pipeline, portrait)
@@ -141,22 +146,18 @@ def _usage():
     return threading.active_count(), len(list(Path('/proc/self/fd').iterdir()))
 
 
-def test_twenty_times_through_the_lifecycle_leaves_nothing_behind(pipeline, portrait):
+def test_every_transition_and_its_way_back(pipeline, portrait):
+    """That rounds of them leave nothing behind, test_soak.py shows."""
     cycle = (
         (Transition.TRANSITION_DEACTIVATE, 'inactive'),
         (Transition.TRANSITION_CLEANUP, 'unconfigured'),
         (Transition.TRANSITION_CONFIGURE, 'inactive'),
         (Transition.TRANSITION_ACTIVATE, 'active'))
-    usage = []
-    for _ in range(20):
-        for node in ('face_detector', 'emotion'):
-            for transition, state in cycle:
-                assert _change(pipeline, node, transition)
-                assert _state(pipeline, node) == state
-        assert pipeline.matched(pipeline.publisher)
-        usage.append(_usage())
-    assert usage[-1][0] <= usage[3][0], 'threads grow'
-    assert usage[-1][1] <= usage[3][1] + 2, 'file descriptors grow'
+    for node in ('face_detector', 'emotion'):
+        for transition, state in cycle:
+            assert _change(pipeline, node, transition)
+            assert _state(pipeline, node) == state
+    assert pipeline.matched(pipeline.publisher)
     answer, _ = _see(pipeline, portrait, 'emotion')
     assert answer is not None
 
@@ -181,7 +182,7 @@ def test_an_inactive_node_is_silent_and_the_others_go_on(pipeline, portrait):
     assert _change(pipeline, 'fatigue', Transition.TRANSITION_DEACTIVATE)
     answer, _ = _see(pipeline, portrait, 'emotion')
     assert answer is not None
-    pipeline.spin(lambda: False, 1.2)
+    pipeline.rest(1.2)
     assert pipeline.heard['fatigue'] == []
 
 
@@ -211,7 +212,7 @@ def test_a_missing_model_stops_only_a_node_that_requires_it(graph, portrait, cap
     graph.publisher = graph.camera()
     assert graph.matched(graph.publisher)
     assert _see(graph, portrait, 'faces')[0] is not None
-    assert graph.spin(lambda: any(_status(graph, 'emotion')), 3.0)
+    assert graph.spin(lambda: any(_status(graph, 'emotion')))
     status = _status(graph, 'emotion')[-1]
     assert status.level == DiagnosticStatus.WARN
     assert 'off' in status.message
@@ -250,17 +251,15 @@ def test_a_model_is_swapped_or_the_old_one_stays(pipeline, portrait, path, succe
     assert _see(pipeline, portrait)[0].model == model
 
 
-def test_a_stage_that_throws_is_logged_once_and_the_node_lives(pipeline, portrait, capfd):
-    stage = pipeline.fatigue._worker.call(lambda stage: stage)
-    update = stage.update
-    stage.update = lambda frame, faces: 1 / 0
-    for _ in range(4):
-        assert _see(pipeline, portrait, 'faces')[0] is not None
-    pipeline.spin(lambda: False, 0.2)
-    stage.update = update
+def test_a_stage_that_throws_is_logged_once_and_the_node_lives(
+        pipeline, portrait, capfd, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(FatigueMonitor, 'update', lambda *_: 1 / 0)
+        for _ in range(4):
+            assert _see(pipeline, portrait, 'faces')[0] is not None
+        assert pipeline.spin(lambda: pipeline.fatigue.statistics.snapshot(0.0).failed >= 2)
     assert _see(pipeline, portrait)[0] is not None
     assert len(pipeline.lines(capfd, 'ZeroDivisionError')) == 1
-    assert pipeline.fatigue.statistics.snapshot(0.0).failed >= 1
 
 
 def _status(graph, node):
@@ -275,18 +274,24 @@ def _values(status):
 def test_diagnostics_tell_rate_latency_backend_and_people(pipeline, portrait):
     pipeline.listen(DiagnosticArray, '/diagnostics')
     message = image(picture(portrait), 'bgr8')
-    start = time.monotonic()
-    while time.monotonic() - start < 2.5:
+    models = {'face_detector': 'blazeface', 'fatigue': 'mesh', 'emotion': 'fer'}
+
+    def told(node):
+        """Whether a report counts answers: the first may be of before."""
+        newest = _status(pipeline, node)[-1:]
+        return bool(newest) and float(_values(newest[0])['fps']) > 1
+    end = time.monotonic() + PATIENT_S
+    while not all(map(told, models)) and time.monotonic() < end:
         message.header.stamp = pipeline.tester.get_clock().now().to_msg()
         pipeline.publisher.publish(message)
-        pipeline.spin(lambda: False, 0.03)
-    for node, model in (('face_detector', 'blazeface'), ('fatigue', 'mesh'), ('emotion', 'fer')):
+        pipeline.rest(0.03)
+    for node, model in models.items():
         status = _status(pipeline, node)[-1]
         values = _values(status)
         assert status.level == DiagnosticStatus.OK, status.message
-        assert 1 < float(values['fps']) < 60
+        assert float(values['fps']) > 1
         assert 0 < float(values['latency_p50_ms']) <= float(values['latency_p95_ms'])
-        assert 0 < float(values['stamp_latency_p50_ms']) < 1000
+        assert float(values['stamp_latency_p50_ms']) > 0
         assert model in values['model']
         assert values['precision'] == 'fp32'
         assert values['attempt_1'].endswith('runs')
@@ -301,8 +306,10 @@ def test_the_overlay_draws_only_for_someone(pipeline, portrait):
         _see(pipeline, portrait)
     assert overlay.statistics.snapshot(0.0).answered == 0
     pipeline.listen(Image, 'overlay')
-    assert pipeline.spin(lambda: overlay._watched, 3.0)
-    drawn, message = _see(pipeline, portrait, 'overlay')
+    for _ in range(60):  # it looks now and then who listens
+        drawn, message = _see(pipeline, portrait, 'overlay', 1.0)
+        if drawn is not None:
+            break
     assert drawn is not None
     assert drawn.header == message.header
     assert (drawn.encoding, drawn.width, drawn.height, drawn.step) == ('rgb8', 320, 240, 960)
@@ -329,7 +336,7 @@ def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph,
         before = len(graph.heard['fatigue'])
         for _ in range(10):  # best effort: an image may get lost
             publisher.publish(message)
-            if graph.spin(lambda: emotion.faces.matcher._left, 0.5):
+            if graph.spin(lambda: len(emotion.faces.matcher), 0.5):
                 break
         faces.publish(found)
         assert graph.spin(lambda: graph.heard['emotion'][-1:] and (
@@ -341,7 +348,7 @@ def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph,
     assert publisher.get_subscription_count() == 1, 'the emotion node carries it now'
     assert see(answers=False) == []
     graph.load('FaceDetectorNode')
-    assert graph.spin(lambda: emotion.faces.by_reference, 3.0), 'a detector came into the process'
+    assert graph.spin(lambda: emotion.faces.by_reference), 'a detector came into the process'
 
 
 def _face_message(message):

@@ -26,6 +26,7 @@ from aitable_ros.nodes.frame_source import Reader
 from aitable_ros.nodes.image_codec import frame_from_compressed
 from aitable_ros.nodes.image_codec import frame_from_image
 from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.nodes.qos import Disagreements
 from aitable_ros.picture_header import picture_size
 
 
@@ -96,34 +97,46 @@ def test_three_thousand_malformed_images():
     assert {'frame', 'size', 'data', 'layout', 'stamp', 'encoding'} == set(fared)
 
 
+@pytest.fixture
+def callback_of():
+    """Give what a subscription for a reader calls: arrived and malformed, what the reader does."""
+    graph = Graph()
+
+    def make(transport, arrived, malformed):
+        node = graph.tester
+        ImageSource('/camera', transport).join(
+            Reader(node, arrived, malformed, Disagreements(node)))
+        return next(one.callback for one in node.subscriptions if one.topic_name == '/camera')
+    yield make
+    graph.close()
+
+
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
-def test_nothing_leaves_the_callback(transport):
+def test_nothing_leaves_the_callback(callback_of, transport):
     frames, errors = [], []
-    source = ImageSource('/camera', transport)
-    source._readers = (Reader(None, frames.append, errors.append, None),)
+    received = callback_of(transport, frames.append, errors.append)
     kind = Image if transport == 'raw' else CompressedImage
     messages = [one for one in map(malformed.message, range(600)) if isinstance(one, kind)]
     for message in messages:
-        source._received(message)
-    source._received(object())  # nothing at all that we know
+        received(message)
+    received(object())  # nothing at all that we know
     assert len(frames) + len(errors) == len(messages) + 1
     assert errors[-1].cause == 'decoder'
 
 
-def test_a_message_that_is_refused_is_let_go_at_once():
+def test_a_message_that_is_refused_is_let_go_at_once(callback_of):
     """Not when somebody collects garbage: at 720p that was after 120 MB."""
     class Watched(Image):
         pass
 
     errors = []
-    source = ImageSource('/camera', 'raw')
-    source._readers = (Reader(None, None, errors.append, None),)
+    received = callback_of('raw', errors.append, errors.append)
     bad = Watched(height=48, width=64, encoding='rgb8', step=192, data=bytes(9))  # no stamp
     gone = weakref.ref(bad)
     gc.collect()
     gc.disable()
     try:
-        source._received(bad)
+        received(bad)
         errors.clear()
         del bad
         assert gone() is None
@@ -141,7 +154,7 @@ def test_a_node_lives_through_them_and_finds_the_next_face(models, portrait, cap
         raw = [one for one in map(malformed.message, range(200)) if isinstance(one, Image)]
         for message in raw:
             publisher.publish(message)
-            graph.spin(lambda: False, 0.005)
+            graph.rest(0.005)
         good = image(picture(portrait), 'rgb8', graph.tick())
         answer = graph.answers(publisher, good, 'faces')
         assert len(answer.faces) == 1
@@ -169,7 +182,7 @@ def test_one_corrupted_jpeg_in_five_costs_that_one(models, portrait, capfd):
             if number % 5 == 3:
                 message.data = message.data[:len(message.data) // 2]
                 publisher.publish(message)
-                graph.spin(lambda: False, 0.05)
+                graph.rest(0.05)
                 continue
             answer = graph.answers(publisher, message, 'faces')
             ids.add(answer.faces[0].track_id)

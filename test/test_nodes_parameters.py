@@ -17,6 +17,7 @@ import yaml
 from aitable_ros.config import options_for
 from aitable_ros.config import read_parameter_file
 from aitable_ros.errors import InputError
+from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.nodes.parameter_file import lines
 from aitable_ros.nodes.parameter_file import STAGES as KINDS
@@ -105,22 +106,34 @@ def test_refuses_with_a_reason(graph, name, value, words):
     assert graph.fatigue.parameters[FatigueOptions] == before
 
 
-def test_applies_what_only_fits_together(graph):
+@pytest.fixture
+def configured(monkeypatch):
+    """Return the options that the stage was given, in their order."""
+    given, configure = [], FatigueMonitor.configure
+
+    def listening(self, options):
+        given.append(options)
+        configure(self, options)
+    monkeypatch.setattr(FatigueMonitor, 'configure', listening)
+    return given
+
+
+def test_applies_what_only_fits_together(graph, configured):
     """0.6 and 0.7 fit each other; 0.6 alone would be above closed_exit."""
     answer = _set(graph, SetParametersAtomically, closed_enter=0.6, closed_exit=0.7)
     assert answer.result.successful, answer.result.reason
     options = graph.fatigue.parameters[FatigueOptions]
     assert (options.closed_enter, options.closed_exit) == (0.6, 0.7)
-    assert graph.fatigue._worker.call(lambda stage: stage.options) == options
+    assert configured == [options]
     assert _set(graph, SetParametersAtomically, closed_enter=0.3, closed_exit=0.5).result.successful
 
 
-def test_refuses_all_when_one_does_not_fit(graph):
+def test_refuses_all_when_one_does_not_fit(graph, configured):
     before = graph.fatigue.parameters[FatigueOptions]
     answer = _set(graph, SetParametersAtomically, sleep_s=4.0, closed_enter=0.8)
     assert not answer.result.successful
     assert graph.fatigue.parameters[FatigueOptions] == before
-    assert graph.fatigue._worker.call(lambda stage: stage.options) == before
+    assert configured == []
 
 
 @pytest.mark.parametrize(('values', 'words'), [

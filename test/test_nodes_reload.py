@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from ros_graph import Graph
 from ros_graph import image
@@ -20,6 +21,7 @@ from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueState
 from aitable_msgs.srv import ReloadModel
+from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.inference import shared
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
@@ -50,7 +52,7 @@ def _load(graph, **fatigue):
     assert graph.matched(graph.publisher)
 
 
-def _see(graph, portrait, topic='fatigue', timeout_s=5.0):
+def _see(graph, portrait, topic='fatigue', timeout_s=PATIENT_S):
     return graph.answers(
         graph.publisher, image(picture(portrait), 'bgr8', graph.tick()), topic, timeout_s)
 
@@ -85,17 +87,17 @@ def test_people_are_kept_when_the_model_is_exchanged(graph, portrait, node, path
     assert _see(graph, portrait, topic).model == model
 
 
-def test_the_old_model_answers_while_the_new_one_loads(graph, portrait):
+def test_the_old_model_answers_while_the_new_one_loads(graph, portrait, monkeypatch):
     _load(graph)
     _see(graph, portrait)
-    released, open_stage = threading.Event(), graph.fatigue.keeper._open
+    released, open_stage = threading.Event(), FatigueMonitor.open
 
-    def slowly(options, avoid):
-        assert released.wait(10)
-        return open_stage(options, avoid)
-    graph.fatigue.keeper._open = slowly
+    def slowly(*arguments):
+        assert released.wait(PATIENT_S)
+        return open_stage(*arguments)
+    monkeypatch.setattr(FatigueMonitor, 'open', slowly)
     client = graph.tester.create_client(ReloadModel, '/fatigue/reload_model')
-    assert client.wait_for_service(5)
+    assert client.wait_for_service(PATIENT_S)
     future = client.call_async(ReloadModel.Request(model_path='facemesh_468'))
     models = [_see(graph, portrait).model for _ in range(5)]
     assert models == ['facemesh'] * 5
@@ -137,14 +139,22 @@ def test_out_of_memory_on_load_takes_the_next_of_the_chain(
 
 
 def _failing(monkeypatch, backend, fails):
-    """Let a backend's runs fail while ``fails(it)``."""
-    run = backend._run
+    """Let a backend's runs of the mesh fail while ``fails(it)``."""
+    infer = backend.infer
 
     def perhaps(self, inputs):
         if 'facemesh' in self.model and fails(self):
             raise BackendError('facemesh: device lost')
-        return run(self, inputs)
-    monkeypatch.setattr(backend, '_run', perhaps)
+        return infer(self, inputs)
+    monkeypatch.setattr(backend, 'infer', perhaps)
+
+
+def _the_first(of, then):
+    """Return a condition on backends: ``then()`` for the first that asks, the one that runs now."""
+    def condition(backend):
+        of.append(backend)
+        return backend is of[0] and then()
+    return condition
 
 
 def test_a_model_that_fails_once_costs_one_image(graph, portrait, monkeypatch, capfd):
@@ -153,10 +163,10 @@ def test_a_model_that_fails_once_costs_one_image(graph, portrait, monkeypatch, c
     left = [1]
     _failing(monkeypatch, OnnxRuntimeBackend, lambda _: left and left.pop())
     graph.publisher.publish(image(picture(portrait), 'bgr8', graph.tick()))
-    assert graph.spin(lambda: graph.fatigue.statistics.snapshot(0.0).failed == 1, 5.0)
+    assert graph.spin(lambda: graph.fatigue.statistics.snapshot(0.0).failed == 1)
     after = _see(graph, portrait)
     assert (after.track_id, after.backend) == (before.track_id, 'onnxruntime')
-    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0)
     assert graph.fatigue.statistics.snapshot(0.0).failed == 1
     assert len(graph.lines(capfd, 'device lost')) == 1
 
@@ -172,41 +182,32 @@ def test_a_model_that_always_fails_gives_way_to_the_next(graph, portrait, monkey
     assert after.perclos_coverage > 0
     assert graph.lines(capfd, 'facemesh with openvino passed over: failed while it ran')
     assert graph.lines(capfd, 'answers images again')
-    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0)
 
 
 def test_a_model_that_is_all_there_is_is_loaded_anew(graph, portrait, monkeypatch, capfd):
     _load(graph)
     before = _see(graph, portrait)
-    broken = graph.fatigue._worker.call(lambda stage: stage._backend._backend)
-    _failing(monkeypatch, OnnxRuntimeBackend, lambda backend: backend is broken)
-    told = []
-    monkeypatch.setattr(graph.fatigue.keeper, '_log', _Log(told))
-    assert _go_on(graph, portrait, lambda: any('answers images again' in one for one in told))
+    _failing(monkeypatch, OnnxRuntimeBackend, _the_first([], lambda: True))
+    assert _go_on(graph, portrait, lambda: graph.lines(capfd, 'answers images again', 0))
     after = _see(graph, portrait)
     assert after.track_id == before.track_id
-    assert any('looking for another model' in line for line in told)
-    assert any('runs facemesh on onnxruntime' in line for line in told)
+    assert graph.lines(capfd, 'looking for another model')
+    assert len(graph.lines(capfd, 'runs facemesh on onnxruntime', 2)) == 2
 
 
-def _go_on(graph, portrait, until, timeout_s=20.0):
+def _go_on(graph, portrait, until, timeout_s=PATIENT_S):
     """Send images like a camera until something is so."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and not until():
         graph.publisher.publish(image(picture(portrait), 'bgr8', graph.tick()))
-        graph.spin(lambda: False, 0.05)
+        graph.rest(0.05)
     return until()
-
-
-class _Log:
-    def __init__(self, lines):
-        self.info = self.warning = self.error = lines.append
 
 
 def test_failure_is_an_error_in_diagnostics(graph, portrait, monkeypatch):
     _load(graph, fallbacks=['facemesh'])
     _see(graph, portrait)
-    monkeypatch.setattr(graph.fatigue.keeper, '_replace', lambda failure: None)
     _failing(monkeypatch, OnnxRuntimeBackend, lambda _: True)
     graph.heard['/diagnostics'].clear()
     assert _go_on(graph, portrait, lambda: any(
@@ -224,36 +225,41 @@ def impatient(monkeypatch):
 
 def _hang(graph, monkeypatch):
     """Let the model that runs now hang; return what ends that."""
-    free, stuck = threading.Event(), graph.fatigue._worker.call(
-        lambda stage: stage._backend._backend)
-    _failing(monkeypatch, type(stuck), lambda backend: backend is stuck and not free.wait(60))
+    free = threading.Event()
+    kinds = {'openvino': OpenVINOBackend, 'onnxruntime': OnnxRuntimeBackend}
+    _failing(monkeypatch, kinds[graph.fatigue.keeper.model.backend],
+             _the_first([], lambda: not free.wait(PATIENT_S)))
     return free
+
+
+def _workers():
+    """Return how many threads of the node's have a model of their own."""
+    return [thread.name for thread in threading.enumerate()].count('fatigue')
 
 
 def test_a_model_that_hangs_is_left_behind_and_the_chain_goes_on(
         graph, portrait, impatient, monkeypatch, capfd):
     _load(graph, backend='auto')
     assert _see(graph, portrait).backend == 'openvino'
-    old = graph.fatigue._worker
+    assert _workers() == 1
     free = _hang(graph, monkeypatch)
-    assert _go_on(graph, portrait, lambda: graph.fatigue._worker is not old)
+    assert _go_on(graph, portrait, lambda: graph.heard['fatigue'][-1].backend == 'onnxruntime')
     assert graph.fatigue.dropped >= 3, 'dropped, not queued'
     assert _see(graph, portrait).backend == 'onnxruntime'
     assert len(graph.lines(capfd, 'has not returned')) == 1
+    assert _workers() == 2, 'no thread can be ended from outside'
     free.set()
-    old._thread.join(10)
-    assert not old._thread.is_alive()
+    assert graph.spin(lambda: _workers() == 1)
     assert _see(graph, portrait).backend == 'onnxruntime'
-    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0, 3.0)
+    assert graph.spin(lambda: graph.fatigue.keeper.failures == 0)
 
 
 def test_a_model_that_hangs_is_opened_anew_where_there_is_no_other(
-        graph, portrait, impatient, monkeypatch):
+        graph, portrait, impatient, monkeypatch, capfd):
     _load(graph)
     _see(graph, portrait)
-    old = graph.fatigue._worker
     free = _hang(graph, monkeypatch)
-    assert _go_on(graph, portrait, lambda: graph.fatigue._worker is not old)
+    assert _go_on(graph, portrait, lambda: len(graph.lines(capfd, 'runs facemesh on', 0)) == 2)
     assert _see(graph, portrait).backend == 'onnxruntime'
     free.set()
 
@@ -261,26 +267,25 @@ def test_a_model_that_hangs_is_opened_anew_where_there_is_no_other(
 def test_a_model_that_returns_late_is_kept(graph, portrait, impatient, monkeypatch, capfd):
     """While another is being opened; people stay known."""
     _load(graph)
-    _see(graph, portrait)
-    worker, opening = graph.fatigue._worker, threading.Event()
+    before = [_see(graph, portrait) for _ in range(8)][-1]
+    opening, open_stage = threading.Event(), FatigueMonitor.open
     free = _hang(graph, monkeypatch)
-    make = graph.fatigue._make_worker
 
-    def slowly(avoid):
+    def slowly(*arguments):
         opening.set()
-        free.wait(20)
-        while worker.busy_s > 0.5:
+        assert free.wait(PATIENT_S)
+        while graph.fatigue.busy_s > 0.5:
             time.sleep(0.01)
-        return make(avoid)
-    monkeypatch.setattr(graph.fatigue, '_make_worker', slowly)
+        return open_stage(*arguments)
+    monkeypatch.setattr(FatigueMonitor, 'open', slowly)
     assert _go_on(graph, portrait, opening.is_set)
     free.set()
     assert _go_on(graph, portrait, lambda: not any(
         thread.name == 'fatigue_replace' for thread in threading.enumerate()))
-    assert graph.fatigue._worker is worker
-    assert _see(graph, portrait) is not None
-    assert graph.spin(lambda: graph.fatigue._hung is None, 5.0)
     assert graph.lines(capfd, 'the model has returned')
+    assert len(graph.lines(capfd, 'runs facemesh on')) == 1, 'no other one does'
+    after = _see(graph, portrait)
+    assert after.perclos_coverage >= before.perclos_coverage > 0, 'people are kept'
 
 
 def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
@@ -289,9 +294,9 @@ def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
     _load(graph)
     _see(graph, portrait)
     free = _hang(graph, monkeypatch)
-    assert _go_on(graph, portrait, lambda: graph.fatigue._hung)
+    assert _go_on(graph, portrait, lambda: graph.lines(capfd, 'has not returned', 0))
     graph.heard['/diagnostics'].clear()
-    assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4, 5.0)
+    assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4)
     status = _statuses(graph, 'fatigue')[-1]
     assert status.level == DiagnosticStatus.ERROR
     assert 'has not returned' in status.message
@@ -309,11 +314,11 @@ def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
 
 def test_a_model_that_gives_no_numbers_is_passed_over(graph, portrait, monkeypatch, capfd):
     """An engine in half precision that overflows."""
-    run = OpenVINOBackend._run
+    infer = OpenVINOBackend.infer
 
     def broken(self, inputs):
-        return {name: np.full_like(value, np.nan) for name, value in run(self, inputs).items()}
-    monkeypatch.setattr(OpenVINOBackend, '_run', broken)
+        return {name: np.full_like(value, np.nan) for name, value in infer(self, inputs).items()}
+    monkeypatch.setattr(OpenVINOBackend, 'infer', broken)
     _load(graph, backend='auto')
     assert _see(graph, portrait).backend == 'onnxruntime'
     assert 'is not a number' in graph.lines(capfd, 'facemesh with openvino passed over')[0]

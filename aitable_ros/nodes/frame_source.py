@@ -187,6 +187,10 @@ class StampMatcher(Generic[Left, Right]):
             self._keep(self._right, stamp, value)
         return None
 
+    def __len__(self) -> int:
+        """Return how many halves wait for the other one."""
+        return len(self._left) + len(self._right)
+
     def clear(self) -> None:
         """Drop all halves."""
         with self._lock:
