@@ -25,8 +25,6 @@ from aitable_ros.nodes.messages import time_message
 
 CAMERA = '/camera/image_raw'
 PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
-LOADED_S = 0.5
-"""What a machine that is busy with other work may add to a time that is promised."""
 
 
 class Graph:

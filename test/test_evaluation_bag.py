@@ -28,6 +28,7 @@ from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.readers import open_source
 
+QUICK = ('--params', str(Path(__file__).parent / 'data' / 'quick.yaml'))
 COUNT = 40
 CHUNK_BYTES = 20_000
 """About eight of the small images."""
@@ -192,7 +193,7 @@ def test_a_message_that_is_cut_is_said_to_be(tmp_path):
 def test_a_bag_cut_off_keeps_its_results_and_says_so_with_status_2(models, tmp_path, capsys):
     file = write_mcap(tmp_path / 'bag', 'zstd')
     file.write_bytes(file.read_bytes()[:file.stat().st_size // 2])
-    assert main(['evaluate', str(file), '--output', str(tmp_path / 'out')]) == 2
+    assert main(['evaluate', str(file), *QUICK, '--output', str(tmp_path / 'out')]) == 2
     assert 'truncated' in capsys.readouterr().err
     summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
     assert 10 < summary['frames'] < COUNT
@@ -208,7 +209,7 @@ def test_several_cameras_of_a_bag_give_a_result_each(models, tmp_path, asked, fo
         '/left/image': [raw(i) for i in range(3)], '/right/image': [jpeg(i) for i in range(4)],
         '/front/image': [raw(0, 'bgr8'), raw(1, 'bgr8')], '/idle': []})
     arguments = [word for topic in asked for word in ('--topic', topic)]
-    assert main(['evaluate', str(bag), *arguments, '--output', str(tmp_path / 'out')]) == 0
+    assert main(['evaluate', str(bag), *arguments, *QUICK, '--output', str(tmp_path / 'out')]) == 0
     together = json.loads((tmp_path / 'out' / 'summary.json').read_text())
     assert sorted(path.name for path in (tmp_path / 'out').iterdir() if path.is_dir()) == folders
     frames = {'/left/image': 3, '/right/image': 4, '/front/image': 2}
@@ -219,7 +220,7 @@ def test_several_cameras_of_a_bag_give_a_result_each(models, tmp_path, asked, fo
 
 def test_a_camera_that_is_not_there_does_not_stop_the_others(models, tmp_path, capsys):
     bag = write_bag(tmp_path / 'bag', {'/left': [raw(0)], '/right': [raw(1)]})
-    status = main(['evaluate', str(bag), '--topic', '/left', '--topic', '/top', '--output',
+    status = main(['evaluate', str(bag), '--topic', '/left', '--topic', '/top', *QUICK, '--output',
                    str(tmp_path / 'out')])
     assert status == 2
     assert "no topic '/top'" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import subprocess
 
 import cv2
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
@@ -139,7 +140,7 @@ def test_a_browser_draws_the_pages_over_several_inputs_without_an_error(runs):
              '--no-first-run', '--disable-background-networking', '--disable-component-update',
              '--disable-sync', f'--user-data-dir={runs / "profile"}', '--window-size=1280,900',
              '--enable-logging=stderr', '--virtual-time-budget=8000', '--dump-dom', page.as_uri()],
-            capture_output=True, text=True, timeout=120, check=True)
+            capture_output=True, text=True, timeout=PATIENT_S, check=True)
         assert not [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
         assert 'class="main-svg"' in done.stdout
         assert 'r3.mp4' in done.stdout

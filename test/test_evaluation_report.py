@@ -14,9 +14,9 @@ import subprocess
 
 import cv2
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
-from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.charts import binned
 from aitable_ros.evaluation.charts import figures
@@ -216,7 +216,7 @@ def test_a_browser_draws_it_without_an_error_and_the_keyboard_reaches_it(written
          '--disable-background-networking', '--disable-component-update', '--disable-sync',
          f'--user-data-dir={tmp_path / "profile"}', '--window-size=1280,900',
          '--enable-logging=stderr', '--virtual-time-budget=8000', '--dump-dom', page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True)
+        capture_output=True, text=True, timeout=PATIENT_S, check=True)
     said = [line for line in done.stderr.splitlines() if 'CONSOLE' in line]
     assert not said
     found = json.loads(re.search(r'<title>(\{.*?\})</title>', done.stdout).group(1))
@@ -232,11 +232,9 @@ def test_a_browser_draws_it_without_an_error_and_the_keyboard_reaches_it(written
     assert found['after'][0] > found['before'][0]
 
 
-def test_thumbnails_show_the_face_at_each_event_of_the_person(models, shared_data, tmp_path):
-    clip = shared_data / 'video' / 'talking_woman.mp4'
-    assert main(['evaluate', str(clip), '--thumbnails', '--output', str(tmp_path)]) == 0
-    html = (tmp_path / 'report.html').read_text(encoding='utf-8')
-    with (tmp_path / 'events.csv').open(newline='', encoding='utf-8') as lines:
+def test_thumbnails_show_the_face_at_each_event_of_the_person(talking_woman):
+    html = (talking_woman / 'report.html').read_text(encoding='utf-8')
+    with (talking_woman / 'events.csv').open(newline='', encoding='utf-8') as lines:
         events = [row for row in csv.DictReader(lines)
                   if row['primary'] == '1' and row['type'] != 'LEVEL_CHANGED']
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -162,7 +163,7 @@ def test_each_stage_can_be_swept(models, portrait, tmp_path, capsys, key, object
         'expression': [{'start_frame': 0, 'end_frame': 15, 'label': 'happy'}]}))
     out = tmp_path / 'out'
     assert main(['evaluate', str(video), '--labels', str(labels), '--sweep', key, '--output',
-                 str(out)]) == 0
+                 str(out), '--params', str(Path(__file__).parent / 'data' / 'quick.yaml')]) == 0
     said = capsys.readouterr().out
     whole = json.loads((out / 'sweep.json').read_text())
     assert whole['objective'] == objective

@@ -11,6 +11,7 @@ import time
 
 import cv2
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from ros_graph import CAMERA
 from ros_graph import Graph
@@ -21,13 +22,12 @@ from sensor_msgs.msg import Image
 from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueState
+from aitable_ros.cli import main
 from aitable_ros.nodes import environment
 from aitable_ros.nodes import executables
 from aitable_ros.nodes.composition import Spinner
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 40.0
-"""A process has this long to start, on a machine that does other things too."""
 
 
 def command(name, *arguments):
@@ -56,7 +56,7 @@ def start(tmp_path):
     assert not left, 'a process had to be killed'
 
 
-def says(process, words, timeout_s=START_S):
+def says(process, words, timeout_s=PATIENT_S):
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and process.poll() is None:
         if words in process.log.read_text():
@@ -65,7 +65,7 @@ def says(process, words, timeout_s=START_S):
     return words in process.log.read_text()
 
 
-def ends(process, number, timeout_s=10.0):
+def ends(process, number, timeout_s=PATIENT_S):
     process.send_signal(number)
     status = process.wait(timeout_s)
     assert 'Traceback' not in process.log.read_text()
@@ -84,22 +84,23 @@ def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start)
                             (Image, 'overlay')):
             graph.listen(kind, topic)
         camera = graph.camera()
-        assert graph.spin(lambda: camera.get_subscription_count() == 4, START_S)
+        assert graph.spin(lambda: camera.get_subscription_count() == 4)
         frame = cv2.resize(picture(portrait), (1280, 720))  # of the size that DDS loses by default
         sent = []
-        began = time.monotonic()
-        while time.monotonic() - began < 4.0:
+        topics = ('faces', 'fatigue', 'emotion', 'overlay')
+        end = time.monotonic() + PATIENT_S
+        while time.monotonic() < end and any(len(graph.heard[one]) < 20 for one in topics):
             message = image(frame, 'bgr8', graph.tick())
             sent.append(graph.stamp)
             camera.publish(message)
-            graph.spin(lambda: False, 1 / 15)
-        graph.spin(lambda: False, 1.0)
-        for topic in ('faces', 'fatigue', 'emotion', 'overlay'):
+            graph.rest(1 / 15)
+        graph.rest(1.0)
+        for topic in topics:
             stamps = {message.header.stamp.sec * 10 ** 9 + message.header.stamp.nanosec
                       for message in graph.heard[topic]}
             assert stamps <= set(sent), f'{topic} changed a stamp'
             # Drops under load are allowed here; `aitable bench ros` holds them to 1 %.
-            assert len(stamps) > 0.5 * len(sent), f'{topic}: {len(stamps)} of {len(sent)}'
+            assert len(stamps) >= 20, f'{topic}: {len(stamps)} of {len(sent)}'
         assert {one.track_id for one in graph.heard['fatigue'] if one.validity != 2} == {
             face.track_id for message in graph.heard['faces'] for face in message.faces}
         drawn = graph.heard['overlay'][-1]
@@ -120,11 +121,18 @@ def test_a_signal_ends_it_with_status_0(models, start, name, number):
     assert not _children(process.pid)
 
 
-def test_a_signal_during_the_start_ends_it_too(models, start):
+def _catches(pid, number):
+    mask = _read(Path(f'/proc/{pid}/status')).partition('SigCgt:')[2].split()[:1]
+    return bool(mask) and bool(int(mask[0], 16) >> (number - 1) & 1)
+
+
+def test_a_signal_during_the_start_ends_it_too(models, start, environment_of_nodes):
     process = start('pipeline')
-    time.sleep(0.8)  # somewhere in the imports
-    if process.poll() is None:
-        assert ends(process, signal.SIGINT, START_S) in (0, -signal.SIGINT)
+    end = time.monotonic() + PATIENT_S
+    while not _catches(process.pid, signal.SIGTERM) and time.monotonic() < end:
+        time.sleep(0.002)
+    assert 'runs' not in process.log.read_text(), 'the models were not loaded yet'
+    assert ends(process, signal.SIGINT) == 0
 
 
 def _children(pid):
@@ -151,13 +159,13 @@ print(child.pid, flush=True)
 time.sleep(600)
 """], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
-    end = time.monotonic() + START_S
+    end = time.monotonic() + PATIENT_S
     while 'runs' not in log.read_text() and time.monotonic() < end:
         time.sleep(0.05)
     assert 'runs' in log.read_text()
     parent.kill()
     parent.wait()
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENT_S
     while 'emotion' in _read(Path(f'/proc/{pid}/cmdline')) and time.monotonic() < end:
         time.sleep(0.05)
     assert 'emotion' not in _read(Path(f'/proc/{pid}/cmdline')), 'an orphan is left'
@@ -183,28 +191,54 @@ BAD = {
 }
 
 
+@pytest.fixture
+def run_here(environment_of_nodes, capfd):
+    """Run a program in this process; return its status and what it wrote to stderr."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interval = sys.getswitchinterval()
+
+    def run(name, *arguments):
+        try:
+            status = getattr(executables, name)(arguments)
+        except SystemExit as ended:  # argparse
+            status = ended.code
+        return status, capfd.readouterr().err
+    yield run
+    sys.setswitchinterval(interval)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize('name', BAD)
-def test_bad_input_is_one_line_and_status_2(tmp_path, name):
+def test_bad_input_is_one_line_and_status_2(tmp_path, run_here, name):
     arguments, words = BAD[name]
-    done = subprocess.run(
-        command('fatigue', '--ros-args', *arguments(tmp_path)), capture_output=True, text=True,
-        timeout=START_S)
-    assert done.returncode == 2, done.stderr
-    assert 'Traceback' not in done.stderr
-    line, = [line for line in done.stderr.splitlines() if line.startswith('fatigue: ')]
+    status, said = run_here('fatigue', '--ros-args', *arguments(tmp_path))
+    assert status == 2, said
+    line, = [line for line in said.splitlines() if line.startswith('fatigue: ')]
     assert words in line
 
 
-def test_the_container_needs_composition_interfaces():
+def test_bad_input_of_a_process_is_one_line_and_status_2():
+    """With what rcl and the interpreter would add at the end."""
+    done = subprocess.run(
+        command('fatigue', '--ros-args', '-p', 'closed_enter:=7.0'), capture_output=True, text=True,
+        timeout=PATIENT_S)
+    assert done.returncode == 2, done.stderr
+    assert 'Traceback' not in done.stderr
+    line, = [line for line in done.stderr.splitlines() if line.startswith('fatigue: ')]
+    assert "'closed_enter' must be" in line
+
+
+def test_the_container_needs_composition_interfaces(run_here):
     try:
         import composition_interfaces  # noqa: F401
     except ImportError:
         pass
     else:
         pytest.skip('composition_interfaces is installed here')
-    done = subprocess.run(command('container'), capture_output=True, text=True, timeout=START_S)
-    assert done.returncode == 2
-    line, = [one for one in done.stderr.splitlines() if one.startswith('container: ')]
+    status, said = run_here('container')
+    assert status == 2
+    line, = [one for one in said.splitlines() if one.startswith('container: ')]
     assert 'composition_interfaces' in line
 
 
@@ -212,12 +246,10 @@ def test_the_container_needs_composition_interfaces():
     (['--camera', 'left'], 'expected NAME=TOPIC'), (['--camera', 'a b=/x'], 'expected NAME=TOPIC'),
     (['--camera', 'a=/x', '--camera', 'a=/y'], "2 cameras are called 'a'"),
 ])
-def test_a_camera_that_cannot_be_used_is_one_line_and_status_2(words, expected):
-    done = subprocess.run(
-        command('pipeline', *words), capture_output=True, text=True, timeout=START_S)
-    assert done.returncode == 2
-    assert expected in done.stderr.splitlines()[-1]
-    assert 'Traceback' not in done.stderr
+def test_a_camera_that_cannot_be_used_is_one_line_and_status_2(run_here, words, expected):
+    status, said = run_here('pipeline', *words)
+    assert status == 2
+    assert expected in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize(('ros', 'expected'), [
@@ -270,25 +302,33 @@ def test_a_component_can_end_before_its_thread_has_begun():
         rclpy.try_shutdown(context=context)
 
 
-@pytest.mark.parametrize(('words', 'topic'), [
-    (('--image', '/cam/x'), '/cam/x'),
-    (('--ros-args', '-r', 'image:=/cam/y'), '/cam/y'),
-    (('--overlay', '--image', '/cam/x', '--ros-args', '-r', '__ns:=/room'), '/cam/x'),
+@pytest.mark.parametrize(('words', 'given'), [
+    (('--image', '/cam/x'), ('--ros-args', '-r', 'image:=/cam/x')),
+    (('--ros-args', '-r', 'image:=/cam/y'), ('--ros-args', '-r', 'image:=/cam/y')),
+    (('--camera', 'a=/a', '--params-file', 'x.yaml'),
+     ('--camera', 'a=/a', '--ros-args', '--params-file', 'x.yaml')),
 ])
-def test_aitable_run_is_the_pipeline(models, words, topic):
+def test_aitable_run_hands_its_arguments_on(monkeypatch, words, given):
+    got = []
+    monkeypatch.setattr(executables, 'pipeline', lambda arguments: got.extend(arguments) or 0)
+    assert main(['run', *words]) == 0
+    assert tuple(got) == given
+
+
+def test_aitable_run_is_the_pipeline(models):
     process = subprocess.Popen(
-        [sys.executable, '-m', 'aitable_ros', 'run', *words], stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL)
+        [sys.executable, '-m', 'aitable_ros', 'run', '--overlay', '--image', '/cam/x', '--ros-args',
+         '-r', '__ns:=/room'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     graph = Graph()
     try:
-        camera = graph.camera(topic=topic)
-        assert graph.matched(camera) or graph.spin(
-            lambda: camera.get_subscription_count() or process.poll() is not None, START_S)
+        camera = graph.camera(topic='/cam/x')
+        assert graph.spin(
+            lambda: camera.get_subscription_count() or process.poll() is not None)
         assert process.poll() is None
     finally:
         graph.close()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENT_S) == 0
 
 
 @pytest.mark.parametrize(('given', 'expected'), [
