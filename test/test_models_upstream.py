@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
@@ -187,9 +188,7 @@ def test_arrives_whole(case, tmp_path):
     answers, starts = RECOVER[case]
     path = tmp_path / 'new folder' / NAME
     with serving(*answers) as web:
-        began = time.monotonic()
         assert download(web.url, path, BLOB, patience=QUICK) == path
-        assert time.monotonic() - began < 5
     assert path.read_bytes() == CONTENT
     assert path.stat().st_mode & 0o777 == 0o644
     assert names(path.parent) == [NAME]
@@ -327,7 +326,7 @@ def test_a_full_disk_is_told(tmp_path):
     with serving(good) as web:
         result = subprocess.run(
             [sys.executable, '-c', code, web.url, tmp_path / NAME, BLOB], cwd=ROOT, text=True,
-            capture_output=True, timeout=60, check=True)
+            capture_output=True, timeout=PATIENT_S, check=True)
     assert result.stdout.startswith(f'cannot write {tmp_path / NAME}: File too large')
     assert NAME not in names(tmp_path)
 
@@ -409,7 +408,7 @@ def test_a_git_blob_is_what_git_says_it_is(content, said):
 def test_nobody_to_ask_is_told_before_anything_is_fetched(arguments, says, home):
     result = subprocess.run(
         [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', *arguments], cwd=ROOT, text=True,
-        capture_output=True, stdin=subprocess.DEVNULL, timeout=30, check=False)
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENT_S, check=False)
     assert (result.returncode, result.stdout, result.stderr.count('\n')) == (2, '', 1)
     assert says in result.stderr
     assert set(names(home)) <= {'.lock'}
@@ -430,7 +429,7 @@ def test_the_licence_is_shown_and_asked_about_on_a_terminal(answer, status, home
             [sys.executable, '-c', code, 'models', 'fetch', 'emonet_8', '--url', web.url],
             cwd=ROOT, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.write(master, answer)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=PATIENT_S)
         os.close(terminal)
         os.close(master)
     assert child.returncode == status, err
@@ -454,12 +453,12 @@ def test_an_interrupted_download_is_resumed_by_the_next(pinned, home):
             [sys.executable, '-m', 'aitable_ros', *command], cwd=ROOT, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True)
         part = home / f'.{NAME}.part'
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENT_S
         while not (part.exists() and part.stat().st_size == HALF):
             assert time.monotonic() < deadline, 'nothing arrives'
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=10)
+        out, err = child.communicate(timeout=PATIENT_S)
         assert (child.returncode, out, err.count('\n')) == (130, '', 1)
         assert names(home) == [part.name, '.lock']
         assert main(command) == 0
@@ -468,14 +467,28 @@ def test_an_interrupted_download_is_resumed_by_the_next(pinned, home):
     assert names(home) == ['.lock', NAME]
 
 
-def test_two_processes_download_once(home):
+def test_two_processes_download_once(home, tmp_path):
     """The real pin refuses the file; that both ask in turn shows that they waited."""
-    with serving(lambda r: (time.sleep(0.3), r.serve())) as web:
-        children = [subprocess.Popen(
-            [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'emonet_8',
-             '--accept-licence', '--url', web.url], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)]
-        results = [child.communicate(timeout=60)[1] for child in children]
-    assert [child.returncode for child in children] == [2, 2]
-    assert sum('waiting for another process' in err for err in results) == 1
-    assert all('not the pinned file' in err for err in results)
+    logs = [tmp_path / 'one.log', tmp_path / 'two.log']
+
+    def waits():
+        return [path for path in logs if 'waiting for another process' in path.read_text()]
+
+    def once_the_other_waits(request):
+        deadline = time.monotonic() + PATIENT_S
+        while not waits() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        request.serve()
+
+    with serving(once_the_other_waits) as web:
+        children = []
+        for path in logs:
+            with path.open('w') as log:
+                children.append(subprocess.Popen(
+                    [sys.executable, '-m', 'aitable_ros', 'models', 'fetch', 'emonet_8',
+                     '--accept-licence', '--url', web.url], cwd=ROOT, stderr=log))
+        statuses = [child.wait(PATIENT_S) for child in children]
+    assert statuses == [2, 2]
+    assert len(waits()) == 1
+    assert all('not the pinned file' in path.read_text() for path in logs)
+    assert len(web.requests) == 2

@@ -23,6 +23,7 @@ import urllib.request
 
 from chromium import Browser
 from chromium import chromium
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.tools.graph import Child
@@ -49,7 +50,7 @@ class Monitor:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.child = Child(
             'monitor', [*AITABLE, 'monitor', '--port', '0', *arguments], folder / 'monitor.log')
-        found = wait(lambda: ADDRESS.search(self.child.log.read_text()), 30)
+        found = wait(lambda: ADDRESS.search(self.child.log.read_text()), PATIENT_S)
         assert found, self.child.last_words()
         self.port = int(found[1])
         self.url = f'http://127.0.0.1:{self.port}'
@@ -57,7 +58,7 @@ class Monitor:
     def get(self, path: str, **headers: str) -> tuple[int, Any, bytes]:
         request = urllib.request.Request(f'{self.url}{path}', headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENT_S) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read()
@@ -108,7 +109,7 @@ def test_a_name_of_somebody_elses_is_refused(quiet):
 def test_nothing_can_be_sent(quiet, method):
     request = urllib.request.Request(quiet.url + '/', data=b'x', method=method)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENT_S)
     assert refused.value.code == 405
 
 
@@ -191,7 +192,7 @@ def test_a_viewer_that_does_not_acknowledge_gets_no_more_and_is_dropped(quiet):
 def command(*arguments: str, code: str = '') -> subprocess.CompletedProcess[str]:
     start = [sys.executable, '-c', code] if code else AITABLE
     return subprocess.run(
-        [*start, 'monitor', *arguments], capture_output=True, text=True, timeout=60)
+        [*start, 'monitor', *arguments], capture_output=True, text=True, timeout=PATIENT_S)
 
 
 @needs_server
@@ -255,7 +256,7 @@ def test_it_ends_with_zero_and_gives_the_port_back_while_somebody_looks(tmp_path
             b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
         assert viewer.recv(12) == b'HTTP/1.1 101'
         monitor.child.process.send_signal(number)
-        assert monitor.child.process.wait(10) == 0, monitor.child.last_words()
+        assert monitor.child.process.wait(PATIENT_S) == 0, monitor.child.last_words()
     assert 'Traceback' not in monitor.child.log.read_text()
 
 

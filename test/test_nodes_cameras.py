@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two cameras in one process: one model for both, each gets its turn, nobody is mixed up."""
 
+import time
+
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from ros_graph import Graph
 from ros_graph import image
@@ -53,16 +56,17 @@ def test_one_model_each_for_both_and_equal_turns(graph, portrait):
     loaded = sorted(key.entry for key in SHARED.keys)
     assert loaded == ['blazeface_full', 'blazeface_short', 'facemesh', 'fer'], 'each once'
     frame = picture(portrait, 640, 480)
-    for _ in range(40):
+    topics = ('faces', 'fatigue', 'emotion')
+    end = time.monotonic() + PATIENT_S
+    while time.monotonic() < end and any(
+            len(graph.heard[f'/{side}/{topic}']) < 30 for side in SIDES for topic in topics):
         stamp = graph.tick()
         for side in SIDES:
             cameras[side].publish(image(frame, 'rgb8', stamp))
-        graph.spin(lambda: False, 0.03)
-    graph.spin(lambda: False, 0.5)
-    for topic in ('faces', 'fatigue', 'emotion'):
+        graph.rest(0.03)
+    for topic in topics:
         left, right = (len(graph.heard[f'/{side}/{topic}']) for side in SIDES)
-        assert min(left, right) >= 20, f'{topic}: {left} and {right} of 40'
-        assert abs(left - right) <= 8, f'{topic}: {left} and {right} of 40'
+        assert min(left, right) >= 0.7 * max(left, right) >= 20, f'{topic}: {left} and {right}'
     for side in SIDES:
         ids = {face.track_id for one in graph.heard[f'/{side}/faces'] for face in one.faces}
         states = {one.track_id for one in graph.heard[f'/{side}/fatigue'] if one.track_id}
@@ -78,7 +82,7 @@ def test_what_one_camera_sees_stays_out_of_the_other(graph, portrait):
         stamp = graph.tick()
         cameras['left'].publish(image(seen, 'rgb8', stamp))
         cameras['right'].publish(image(empty, 'rgb8', stamp))
-        graph.spin(lambda: False, 0.05)
+        graph.rest(0.05)
     assert graph.spin(lambda: graph.heard['/right/fatigue'] and graph.heard['/left/fatigue'])
     assert all(one.validity == FatigueState.NO_FACE for one in graph.heard['/right/fatigue'])
     assert all(one.faces == [] for one in graph.heard['/right/faces'])

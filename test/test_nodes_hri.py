@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+from patience import PATIENT_S
 import pytest
 from ros_graph import Graph
 from ros_graph import image
@@ -72,7 +73,8 @@ def test_a_face_that_comes_again_has_another_id():
 @WITHOUT_HRI
 def test_without_hri_msgs_the_executable_says_so_in_a_line():
     code = 'import sys; from aitable_ros.nodes.executables import hri_bridge as m; sys.exit(m())'
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=PATIENT_S)
     assert done.returncode == 2
     line, = [one for one in done.stderr.splitlines() if one.startswith('hri_bridge: ')]
     assert 'hri_msgs' in line
@@ -138,8 +140,8 @@ def test_people_are_on_the_topics_of_rep_155(models, portrait):
         answer = graph.call(ChangeState, '/hri_bridge/change_state', ChangeState.Request(
             transition=Transition(id=Transition.TRANSITION_DEACTIVATE)))
         assert answer.success
-        assert graph.spin(lambda: tracked[-1].ids == [], 5.0)
+        assert graph.spin(lambda: tracked[-1].ids == [])
         assert graph.spin(
-            lambda: not graph.tester.get_publishers_info_by_topic(f'{root}/roi'), 10.0)
+            lambda: not graph.tester.get_publishers_info_by_topic(f'{root}/roi'))
     finally:
         graph.close()

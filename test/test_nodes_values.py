@@ -6,13 +6,13 @@ from dataclasses import fields
 from dataclasses import replace
 import math
 import threading
-import time
 
 from builtin_interfaces.msg import Time
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.drawing import draw
@@ -156,11 +156,9 @@ def test_worker_keeps_only_the_newest_and_counts_the_rest():
         release.wait(5)
     worker = _worker(step)
     worker.offer(0)
-    assert entered.wait(5)
-    start = time.monotonic()
+    assert entered.wait(PATIENT_S)
     for item in range(1, 101):
         worker.offer(item)
-    assert time.monotonic() - start < 4.0, 'offer waited for the stage'
     release.set()
     items = worker.call(lambda stage: stage.items)
     assert worker.call(lambda stage: list(stage.items)) == [0, 100]

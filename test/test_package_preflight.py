@@ -13,6 +13,7 @@ from typing import Any
 import venv
 
 import numpy as np
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.nodes import start_check
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def preflight(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, '-m', 'aitable_ros', 'preflight', *arguments],
-        capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+        capture_output=True, text=True, timeout=PATIENT_S, env={**os.environ, **environment})
 
 
 def checks(ended: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -73,7 +74,7 @@ def test_it_listens_to_a_camera_that_is_there() -> None:
             stdout=subprocess.PIPE, text=True)
         while child.poll() is None:
             camera.publish(image(frame, 'bgr8', graph.tester.get_clock().now().nanoseconds))
-            graph.spin(lambda: False, 1 / 20)
+            graph.rest(1 / 20)
         assert child.stdout is not None
         heard = json.loads(child.stdout.read().splitlines()[-1])
     finally:
@@ -90,7 +91,7 @@ def test_a_machine_with_nothing_is_told_what_it_lacks(tmp_path: Path) -> None:
     venv.create(tmp_path / 'bare')
     ended = subprocess.run(
         [tmp_path / 'bare' / 'bin' / 'python', '-m', 'aitable_ros', 'preflight', '--json',
-         '--image', '/camera'], capture_output=True, text=True, timeout=60, cwd=tmp_path,
+         '--image', '/camera'], capture_output=True, text=True, timeout=PATIENT_S, cwd=tmp_path,
         env={'PYTHONPATH': str(ROOT), 'HOME': str(tmp_path), 'PATH': os.environ['PATH']})
     found = checks(ended)
     assert ended.returncode == 1

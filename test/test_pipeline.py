@@ -13,6 +13,7 @@ import sys
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from patience import PATIENT_S
 import pytest
 
 from aitable_ros.emotion.reader import EmotionOptions
@@ -222,7 +223,7 @@ def test_no_ros_and_no_model_library_is_imported() -> None:
         "heavy = {'rclpy', 'onnxruntime', 'openvino', 'torch', 'scipy', 'tensorrt'}; "
         'print(sorted(heavy & set(sys.modules)))')
     done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60)
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=PATIENT_S)
     assert done.stdout.strip() == '[]'
 
 

@@ -17,6 +17,7 @@ import subprocess
 import time
 
 import numpy as np
+from patience import PATIENT_S
 import pytest
 from ros_graph import CAMERA
 from ros_graph import Graph
@@ -27,7 +28,6 @@ from sensor_msgs.msg import Image
 from aitable_msgs.msg import FaceArray
 
 ROOT = Path(__file__).resolve().parent.parent
-START_S = 60.0
 
 
 def _lacks() -> str:
@@ -35,7 +35,7 @@ def _lacks() -> str:
     if shutil.which('ros2') is None:
         return "no 'ros2' command here: source a ROS 2 with ros2cli and launch_ros"
     for words in (('component', 'types'), ('launch', '--help'), ('lifecycle', '--help')):
-        done = subprocess.run(['ros2', *words], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(['ros2', *words], capture_output=True, text=True, timeout=PATIENT_S)
         known = words[0] != 'component' or 'aitable_ros' in done.stdout
         if done.returncode or not known:
             return f'`ros2 {" ".join(words)}` does not know aitable_ros: source its workspace'
@@ -56,7 +56,7 @@ def ros2(*words: str, timeout_s: float = 30.0) -> str:
 
 def eventually(expected: str, *words: str) -> str:
     """Repeat a question until the answer has ``expected``: a new process must find the graph."""
-    end = time.monotonic() + START_S
+    end = time.monotonic() + PATIENT_S
     while True:
         said = ros2(*words)
         if expected in said or time.monotonic() > end:
@@ -69,7 +69,7 @@ def no_daemon():
     """Start none that outlives the tests; what `ros2` starts by itself is stopped."""
     yield
     if not REASON:
-        subprocess.run(['ros2', 'daemon', 'stop'], capture_output=True, timeout=60)
+        subprocess.run(['ros2', 'daemon', 'stop'], capture_output=True, timeout=PATIENT_S)
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ def launch(tmp_path):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(20)
+                process.wait(PATIENT_S)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
 
 
-def says(process, words, times=1, timeout_s=START_S):
+def says(process, words, times=1, timeout_s=PATIENT_S):
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and process.poll() is None:
         if process.log.read_text().count(words) >= times:
@@ -119,11 +119,11 @@ def children(pid):
     return alive
 
 
-def ends(process, number, timeout_s=20.0):
+def ends(process, number, timeout_s=PATIENT_S):
     """Send a signal to launch alone; returns its status when the whole group has ended."""
     process.send_signal(number)
     status = process.wait(timeout_s)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENT_S
     while children(process.pid) and time.monotonic() < end:
         time.sleep(0.1)
     assert children(process.pid) == [], 'left behind'
@@ -159,7 +159,8 @@ def test_lifecycle_and_parameters(models, launch, tmp_path):
     dumped = ros2('param', 'dump', node)
     assert dumped.startswith(f'{node}:')
     assert 'sleep_s: 3.0' in dumped
-    subprocess.run(['ros2', 'param', 'load', node, str(changed)], capture_output=True, timeout=30)
+    subprocess.run(
+        ['ros2', 'param', 'load', node, str(changed)], capture_output=True, timeout=PATIENT_S)
     assert '4.5' in ros2('param', 'get', node, 'sleep_s')
     assert ends(process, signal.SIGINT) == 0
     assert 'process has finished cleanly' in process.log.read_text()
@@ -180,7 +181,7 @@ def test_autostart_off_waits_for_lifecycle_set(models, launch):
 ])
 def test_a_wrong_argument_ends_launch_with_a_line(launch, argument, words):
     process = launch('aitable_ros', 'pipeline.launch.py', argument)
-    assert process.wait(30) == 1
+    assert process.wait(PATIENT_S) == 1
     line, = [one for one in process.log.read_text().splitlines() if '[ERROR]' in one]
     assert words in line
     assert 'Traceback' not in process.log.read_text()
@@ -281,7 +282,7 @@ def test_composable_node_container_and_load_composable_nodes(models, launch, tmp
 
 def _load(container, plugin, *words):
     """Ask again where ros2 has not found the container within its half second."""
-    end = time.monotonic() + START_S
+    end = time.monotonic() + PATIENT_S
     while True:
         said = ros2('component', 'load', container, 'aitable_ros', plugin, *words)
         if 'Unable to find container' not in said or time.monotonic() > end:
@@ -318,7 +319,7 @@ def test_component_load_list_unload(models, launch, tmp_path):
         assert '/cell/fatigue' not in listed
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(20)
+        process.wait(PATIENT_S)
 
 
 def test_a_recording_as_the_camera_ends_the_launch(models, launch, tmp_path, portrait):
@@ -337,7 +338,7 @@ def test_a_recording_as_the_camera_ends_the_launch(models, launch, tmp_path, por
         graph.listen(FaceArray, '/faces')
         process = launch('aitable_ros', 'pipeline.launch.py', f'bag:={tmp_path / "bag"}',
                          'image:=/desk/image', 'use_sim_time:=auto')
-        assert graph.spin(lambda: process.poll() is not None, START_S)
+        assert graph.spin(lambda: process.poll() is not None, PATIENT_S)
         assert process.returncode == 0, process.log.read_text()
         stamps = [one.header.stamp.sec for one in graph.heard['/faces']]
         assert len(stamps) > 30

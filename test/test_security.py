@@ -12,6 +12,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+from patience import PATIENT_S
 import pytest
 from rclpy.parameter import Parameter
 from ros_graph import Graph
@@ -234,6 +235,6 @@ def test_a_refused_model_is_one_line_from_the_command_line_too(tmp_path):
         [sys.executable, '-c',
          'import sys; from aitable_ros.nodes.executables import emotion; sys.exit(emotion())',
          '--ros-args', '-p', f'engine_path:={tmp_path}/gone.onnx', '-p', 'fallbacks:=[gone]'],
-        capture_output=True, text=True, timeout=60)
+        capture_output=True, text=True, timeout=PATIENT_S)
     assert done.returncode == 2
     assert 'model folder' not in done.stderr.replace(str(model_home()), '')

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+from patience import PATIENT_S
 import pytest
 
 PROGRAM = """
@@ -38,7 +39,7 @@ def program():
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_it_is_told_to(program, number):
     program.send_signal(number)
-    assert program.wait(10) == 0
+    assert program.wait(PATIENT_S) == 0
 
 
 @pytest.mark.parametrize('round_', range(5))
@@ -48,7 +49,7 @@ def test_it_ends_however_often_it_is_told_to(program, round_):
     while time.monotonic() < end:
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(program.pid, number)  # nobody has waited for it, so the number is its own
-    assert program.wait(10) == 0
+    assert program.wait(PATIENT_S) == 0
 
 
 def test_waiting_takes_the_time_it_is_given():
