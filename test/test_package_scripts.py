@@ -8,21 +8,23 @@ import os
 from pathlib import Path
 import subprocess
 
+from patience import PATIENT_S
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCED = ('env.sh', 'extras.sh')
 SCRIPTS = sorted([*(ROOT / 'scripts').glob('*.sh'), ROOT / '.ci' / 'run'])
 
 
 def bash(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ['bash', '-c', command], capture_output=True, text=True, cwd=ROOT, timeout=60,
+        ['bash', '-c', command], capture_output=True, text=True, cwd=ROOT, timeout=PATIENT_S,
         env={**os.environ, **environment})
 
 
 def test_bash_can_read_every_script() -> None:
     assert bash(f'bash -n {" ".join(map(repr, map(str, SCRIPTS)))}').returncode == 0
-    assert all(os.access(path, os.X_OK) for path in SCRIPTS if path.name != 'env.sh')
+    assert all(os.access(path, os.X_OK) for path in SCRIPTS if path.name not in SOURCED)
 
 
 @pytest.mark.parametrize(('environment', 'words'), [
