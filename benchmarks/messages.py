@@ -56,7 +56,7 @@ def _images(size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
     from sensor_msgs.msg import CompressedImage
     from sensor_msgs.msg import Image
 
-    from aitable_ros.nodes import image_codec
+    from aitable_ros import image_codec
 
     cv2.setNumThreads(1)
     width, height = size

@@ -174,7 +174,7 @@ class _Edges:
         try:
             from rclpy.serialization import serialize_message
 
-            from aitable_ros.nodes import image_codec
+            from aitable_ros import image_codec
             from aitable_ros.nodes import messages
         except ImportError as error:
             self.note = f'decode and message were not measured: {error}'

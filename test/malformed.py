@@ -20,10 +20,10 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
-from aitable_ros.nodes.image_codec import frame_from_compressed
-from aitable_ros.nodes.image_codec import frame_from_image
-from aitable_ros.nodes.image_codec import ImageError
-from aitable_ros.nodes.image_codec import MAX_PIXELS
+from aitable_ros.image_codec import frame_from_compressed
+from aitable_ros.image_codec import frame_from_image
+from aitable_ros.image_codec import ImageError
+from aitable_ros.image_codec import MAX_PIXELS
 from aitable_ros.pixels import ENCODINGS
 
 ODD = (0, 1, 2, 15, 16, 17, 63, 64, 255, 4096, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1)

@@ -14,6 +14,7 @@ import pytest
 from aitable_ros.pixels import decode
 from aitable_ros.pixels import decode_compressed
 from aitable_ros.pixels import ENCODINGS
+from aitable_ros.pixels import SampleRange
 
 WIDTH, HEIGHT = 16, 12
 RED = np.tile(np.array([200, 40, 30], np.uint8), (HEIGHT, WIDTH, 1))
@@ -39,8 +40,19 @@ def _packed(encoding: str) -> np.ndarray:
     if encoding in chroma:
         pairs = np.tile(np.array(chroma[encoding], np.uint8), (HEIGHT // 2, WIDTH // 2))
         return np.vstack([planar[:HEIGHT], pairs])
+    if encoding == 'nv24':
+        return np.vstack([planar[:HEIGHT], np.tile(np.array([u, v], np.uint8), (
+            2 * HEIGHT, WIDTH // 2))])
     if encoding.startswith('bayer'):
-        return _bayer(encoding[6:10])
+        mosaic = _bayer(encoding[6:10])
+        return _rows(mosaic.astype('<u2') << 8) if encoding.endswith('16') else mosaic
+    if encoding[:2] in ('8S', '16', '32', '64') and encoding.endswith(('C3', 'C4')):
+        kind = {'8S': 'i1', '16S': '<i2', '16U': '<u2', '32S': '<i4', '32F': '<f4', '64F': '<f8'}[
+            encoding[:-2]]
+        pixels = RED[..., ::-1] if encoding.endswith('3') else np.dstack([RED[..., ::-1], gray])
+        if 'F' in encoding:
+            return _rows((pixels / 255).astype(kind))
+        return _rows(pixels.astype(kind) << 8 if '16U' in encoding else pixels.astype(kind))
     return {
         'rgb8': lambda: _rows(RED), 'bgr8': lambda: _rows(RED[..., ::-1]),
         '8UC3': lambda: _rows(RED[..., ::-1]),
@@ -49,6 +61,8 @@ def _packed(encoding: str) -> np.ndarray:
         '8UC4': lambda: _rows(np.dstack([RED[..., ::-1], gray])),
         'rgb16': lambda: _rows(RED.astype('<u2') << 8),
         'bgr16': lambda: _rows(RED[..., ::-1].astype('<u2') << 8),
+        'rgba16': lambda: _rows(np.dstack([RED, gray]).astype('<u2') << 8),
+        'bgra16': lambda: _rows(np.dstack([RED[..., ::-1], gray]).astype('<u2') << 8),
         'mono8': lambda: gray, '8UC1': lambda: gray,
         'mono16': lambda: _rows(gray.astype('<u2') << 8),
         '16UC1': lambda: _rows(gray.astype('<u2') << 8),
@@ -71,6 +85,8 @@ def test_every_encoding_decodes_to_rgb_with_and_without_padded_rows(encoding, pa
     gray = 'mono' in encoding or encoding.endswith('C1')
     wanted = cv2.cvtColor(cv2.cvtColor(RED, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) \
         if gray else RED
+    if encoding.startswith('8S'):
+        wanted = np.where(wanted > 127, 0, wanted)  # 200 is below 0 there
     inner = (slice(2, -2), slice(2, -2))  # demosaicing guesses at the edge
     assert np.abs(image[inner].astype(int) - wanted[inner]).max() <= 3
 
@@ -87,7 +103,7 @@ def test_rgb_without_padding_is_not_copied():
 
 
 @pytest.mark.parametrize(('fields', 'said'), [
-    (('16SC1', 4, 4, 8, False, bytes(32)), "encoding '16SC1' is not supported; supported are rgb8"),
+    (('16SC1', 4, 4, 8, False, bytes(32)), "encoding '16SC1' is not supported: a depth or"),
     (('rgb8', 0, 4, 0, False, b''), 'image of 0x4 pixels is empty'),
     (('rgb8', 4, 4, 11, False, bytes(44)), 'step is 11 bytes, but a row of 4 rgb8 pixels takes 12'),
     (('rgb8', 4, 4, 12, False, bytes(47)), 'data has 47 bytes, but 4 rows of 12 bytes take 48'),
@@ -108,6 +124,33 @@ def test_the_smallest_image_decodes_or_is_refused_but_never_crashes(encoding):
     except ValueError:
         return
     assert image.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16', 'rgb16'])
+def test_the_bits_that_a_16_bit_camera_uses_are_found(encoding, bits):
+    channels = 3 if encoding == 'rgb16' else 1
+    pixels = np.linspace(0, 2 ** bits - 1, WIDTH * HEIGHT * channels).astype('<u2')
+    image = decode(encoding, WIDTH, HEIGHT, 2 * channels * WIDTH, False, pixels.tobytes())
+    assert image.max() >= (230 if 'bayer' in encoding else 250)  # the last rows are interpolated
+    assert abs(int(image.mean()) - 127) < 4
+
+
+def test_the_brightness_of_a_16_bit_camera_is_steady():
+    """What is found grows with the images: a dark one after a bright one stays dark."""
+    samples = SampleRange()
+    bright, dark = (np.full((4, 4), value, np.uint16) for value in (1023, 200))
+    assert samples.to_8_bits(bright).max() == 255
+    assert samples.to_8_bits(dark).max() == 50
+    assert samples.to_8_bits(bright).max() == 255
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tiff'])
+def test_a_compressed_picture_of_10_bits_is_not_black(suffix):
+    pixels = np.linspace(0, 1023, 32 * 32).astype(np.uint16).reshape(32, 32)
+    image = decode_compressed('mono16', cv2.imencode(suffix, pixels)[1])
+    assert image.max() == 255
+    assert abs(int(image.mean()) - 127) < 4
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])

@@ -6,6 +6,7 @@ from array import array
 import itertools
 from time import monotonic
 
+import cv2
 import numpy as np
 import pytest
 from ros_graph import compressed
@@ -16,10 +17,11 @@ from ros_graph import picture
 from sensor_msgs.msg import CompressedImage
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.image_codec import frame_from_compressed
+from aitable_ros.image_codec import frame_from_image
+from aitable_ros.image_codec import ImageDecoder
+from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes import managed_node
-from aitable_ros.nodes.image_codec import frame_from_compressed
-from aitable_ros.nodes.image_codec import frame_from_image
-from aitable_ros.nodes.image_codec import ImageError
 
 
 @pytest.fixture(scope='module')
@@ -171,3 +173,68 @@ def test_jpeg_padded_with_zeros_is_read(portrait):
     message = compressed(picture(portrait))
     message.data.extend(bytes(300))
     assert frame_from_compressed(message).width == 320
+
+
+@pytest.mark.parametrize('tail', [bytes(65536), b'\x01', bytes(600) + b'\x01', b'\xff' * 40,
+                                  b'APPENDED' * 200])
+def test_what_a_camera_appends_to_a_jpeg_is_passed_over(portrait, tail):
+    message = compressed(picture(portrait))
+    message.data.extend(tail)
+    assert frame_from_compressed(message).width == 320
+
+
+@pytest.mark.parametrize('quality', ['baseline', 'progressive', 'restarts'])
+def test_a_cut_jpeg_with_something_behind_it_is_refused(portrait, quality):
+    flags = {'baseline': [], 'progressive': [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+             'restarts': [cv2.IMWRITE_JPEG_RST_INTERVAL, 4]}[quality]
+    whole = cv2.imencode('.jpg', picture(portrait), flags)[1].tobytes()
+    message = compressed(picture(portrait))
+    for tail in (b'', bytes(600), b'\x01'):
+        message.data = array('B', whole + tail)
+        assert frame_from_compressed(message).width == 320
+        for share in (0.3, 0.7, 0.99):
+            message.data = array('B', whole[:int(share * len(whole))] + tail)
+            with pytest.raises(ImageError, match='truncated JPEG'):
+                frame_from_compressed(message)
+
+
+def test_the_end_of_a_preview_in_a_jpeg_is_not_its_end(portrait):
+    """Exif holds a small JPEG, end marker and all."""
+    whole = cv2.imencode('.jpg', picture(portrait))[1].tobytes()
+    preview = cv2.imencode('.jpg', picture(portrait)[::8, ::8])[1].tobytes()
+    exif = b'\xff\xe1' + (2 + len(preview)).to_bytes(2, 'big') + preview
+    message = compressed(picture(portrait))
+    message.data = array('B', whole[:2] + exif + whole[2:] + b'\x01')
+    assert frame_from_compressed(message).width == 320
+    message.data = array('B', whole[:2] + exif + whole[2:-800] + b'\x01')
+    with pytest.raises(ImageError, match='truncated JPEG'):
+        frame_from_compressed(message)
+
+
+@pytest.mark.parametrize('suffix', ['.tiff', '.webp', '.bmp', '.avif', '.ppm', '.png', '.jpg'])
+def test_every_kind_that_a_compressed_image_may_be_is_decoded(portrait, suffix):
+    rgb = picture(portrait)
+    try:
+        data = cv2.imencode(suffix, rgb[..., ::-1])[1].tobytes()
+    except cv2.error:
+        pytest.skip(f'this OpenCV writes no {suffix}')
+    message = compressed(rgb)
+    message.format, message.data = suffix[1:], array('B', data)
+    frame = frame_from_compressed(message)
+    assert np.abs(frame.image.astype(int) - rgb).mean() < 4
+
+
+@pytest.mark.parametrize(('topic', 'encoding', 'refused'), [
+    ('/camera/depth/image_raw', '16UC1', True), ('/camera/aligned_depth', 'mono16', True),
+    ('/camera/infra1/image', '16UC1', False), ('/camera/infra1/image', 'mono16', False),
+    ('/camera/color', '32FC1', True), ('/camera/depth/color', 'rgb8', False)])
+def test_depth_is_refused_in_a_line(portrait, topic, encoding, refused):
+    message = image(picture(portrait), 'rgb8' if encoding == 'rgb8' else 'mono16')
+    message.encoding = encoding
+    decoder = ImageDecoder(topic)
+    if not refused:
+        assert decoder.raw(message).shape == (240, 320, 3)
+        return
+    with pytest.raises(ImageError, match='depth or disparity') as error:
+        decoder.raw(message)
+    assert error.value.cause == 'encoding'

@@ -23,7 +23,7 @@ PACKAGE = ROOT / 'aitable_ros'
 SOURCES = sorted(PACKAGE.rglob('*.py'))
 
 ROS = {'aitable_msgs', 'ament_index_python', 'builtin_interfaces', 'composition_interfaces',
-       'cv_bridge', 'launch', 'launch_ros', 'rcl_interfaces', 'rclpy', 'std_srvs'}
+       'launch', 'launch_ros', 'rcl_interfaces', 'rclpy', 'std_srvs'}
 HEAVY = {'aiohttp', 'cuda', 'flatbuffers', 'h5py', 'jinja2', 'mediapipe', 'onnx', 'onnxruntime',
          'openvino', 'pandas', 'plotly', 'pyarrow', 'pycuda', 'ray', 'rich', 'rosbags', 'scipy',
          'skimage', 'tensorrt', 'tflite', 'torch', 'ultralytics', 'zstandard'}
@@ -33,7 +33,8 @@ OPTIONAL = {'hri_msgs'}
 # a ground floor, where inference looks names up, and a workshop, which runs what it makes.
 RANK = {
     '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
-    'drawing': 2, 'picture_header': 0, 'stopping': 0,
+    'drawing': 2, 'picture_header': 0, 'stopping': 0, 'image_codec': 1, 'rcl_yaml': 1,
+    'rehearsal': 1, 'recordings': 1, 'stamps': 2,
     'models.catalogue': 2, 'models.store': 2, 'models.convert': 2, 'inference': 3, 'face': 4,
     'emotion': 4, 'fatigue': 5, 'models': 6, 'pipeline': 6, 'nodes': 7, 'evaluation': 7, 'tools': 8,
     'models.crops': 8,

@@ -208,14 +208,16 @@ class Ears(Closing):
         from sensor_msgs.msg import CompressedImage
         from sensor_msgs.msg import Image
 
-        from aitable_ros.nodes.image_codec import frame_from_compressed
-        from aitable_ros.nodes.image_codec import frame_from_image
+        from aitable_ros.image_codec import frame_from_compressed
+        from aitable_ros.image_codec import frame_from_image
+        from aitable_ros.image_codec import ImageDecoder
 
         compressed = kind == IMAGE_KINDS[1]
         decode = frame_from_compressed if compressed else frame_from_image
+        decoder = ImageDecoder(topic)
         message_type = CompressedImage if compressed else Image
         desk = Desk(
-            lambda raw: decode(deserialize_message(raw, message_type)),
+            lambda raw: decode(deserialize_message(raw, message_type), decoder),
             lambda picture: self._on_picture(camera, picture),
             boxed=topic.rpartition('/')[2] == 'overlay')
 

@@ -25,16 +25,17 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.image_codec import frame_from_compressed
+from aitable_ros.image_codec import frame_from_image
+from aitable_ros.image_codec import ImageDecoder
+from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.image_codec import frame_from_compressed
-from aitable_ros.nodes.image_codec import frame_from_image
-from aitable_ros.nodes.image_codec import ImageError
 from aitable_ros.nodes.messages import faces_of
 from aitable_ros.nodes.messages import model_of
 from aitable_ros.nodes.messages import stamp_ns
-from aitable_ros.nodes.stamps import StampGuard
+from aitable_ros.stamps import StampGuard
 from aitable_ros.types import Frame
 
 MATCH_DEPTH = 8
@@ -81,6 +82,7 @@ class ImageSource:
         self._carrier: Reader | None = None
         self._subscription: Any = None
         self._guard = StampGuard()
+        self._decoder = ImageDecoder(topic)
 
     def join(self, reader: Reader) -> None:
         """Give ``reader`` every image from now on."""
@@ -121,7 +123,7 @@ class ImageSource:
         received_s = monotonic()
         decode = frame_from_compressed if self._compressed else frame_from_image
         try:
-            frame = decode(message)
+            frame = decode(message, self._decoder)
             self._guard.check(frame.stamp_ns, received_s)
         except Exception as failure:  # whatever a message holds, the callback lives on
             error = failure if isinstance(failure, ImageError) else ImageError(

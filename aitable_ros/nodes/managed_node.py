@@ -33,6 +33,7 @@ from std_srvs.srv import Trigger
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
+from aitable_ros.image_codec import ImageError
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
 from aitable_ros.inference.shared import HUNG_AFTER_S
@@ -40,7 +41,6 @@ from aitable_ros.inference.shared import SHARED
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.diagnostics import Diagnostics
 from aitable_ros.nodes.diagnostics import PERIOD_S
-from aitable_ros.nodes.image_codec import ImageError
 from aitable_ros.nodes.model_keeper import GAP_S
 from aitable_ros.nodes.model_keeper import ModelKeeper
 from aitable_ros.nodes.parameters import NodeParameters

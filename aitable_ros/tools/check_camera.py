@@ -130,10 +130,11 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
     from sensor_msgs.msg import CompressedImage
     from sensor_msgs.msg import Image
 
+    from aitable_ros.image_codec import frame_from_compressed
+    from aitable_ros.image_codec import frame_from_image
+    from aitable_ros.image_codec import ImageDecoder
+    from aitable_ros.image_codec import ImageError
     from aitable_ros.nodes import qos
-    from aitable_ros.nodes.image_codec import frame_from_compressed
-    from aitable_ros.nodes.image_codec import frame_from_image
-    from aitable_ros.nodes.image_codec import ImageError
 
     found = _publishers(node, topic)
     heard: dict[str, Any] = {
@@ -166,7 +167,8 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
         heard['encoding'] = message.format if compressed else message.encoding
         heard['size'] = [0, 0] if compressed else [message.width, message.height]
         try:
-            frame = (frame_from_compressed if compressed else frame_from_image)(message)
+            frame = (frame_from_compressed if compressed else frame_from_image)(
+                message, ImageDecoder(topic))
             heard['size'] = [frame.width, frame.height]
         except ImageError as error:
             heard['error'] = str(error)

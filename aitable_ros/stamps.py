@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from aitable_ros.nodes.image_codec import ImageError
+from aitable_ros.image_codec import ImageError
 
 JUMP_S = 10.0
 """
@@ -35,7 +35,7 @@ class StampGuard:
         """
         now = (stamp_ns, received_s)
         last, odd = self._last, self._odd
-        if last is None or not _jumps(last, now) or (odd is not None and not _jumps(odd, now)):
+        if last is None or not jumps(last, now) or (odd is not None and not jumps(odd, now)):
             self._last, self._odd = now, None
             return
         self._odd = now
@@ -46,6 +46,11 @@ class StampGuard:
             'clock was set')
 
 
-def _jumps(before: tuple[int, float], now: tuple[int, float]) -> bool:
+def jumps(before: tuple[int, float], now: tuple[int, float]) -> bool:
+    """
+    Tell whether two images are of different times.
+
+    :param before: stamp in nanoseconds, and when it was received in seconds of a steady clock
+    """
     step_s = (now[0] - before[0]) * 1e-9
     return step_s < -JUMP_S or step_s > now[1] - before[1] + JUMP_S
