@@ -4,20 +4,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import yaml
+from typing import TypeVar
 
 from aitable_ros.errors import InputError
 from aitable_ros.options import option
 from aitable_ros.options import Options
+from aitable_ros.rcl_yaml import contradiction
+from aitable_ros.rcl_yaml import near
+from aitable_ros.rcl_yaml import near_misses
+from aitable_ros.rcl_yaml import read_sections
 
 NODES = ('face_detector', 'emotion', 'fatigue', 'overlay')
 """Names of the nodes, and so of the sections in a parameter file."""
+BRIDGE = 'hri_bridge'
+"""A node without a stage."""
+OF_ROS = ('use_sim_time', 'start_type_description_service')
+"""Parameters that rclpy gives every node."""
+QOS = 'qos_overrides.'
+"""How the names of the parameters begin that change a topic's quality of service."""
+Kind = TypeVar('Kind', bound=Options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,39 +45,58 @@ class CameraOptions(Options):
         dynamic=False)
 
 
-def read_parameter_file(path: str | Path) -> dict[str, dict[str, Any]]:
+def read_parameter_file(
+    path: str | Path, warn: Callable[[str], None] = lambda line: None,
+) -> dict[str, dict[str, Any]]:
     """
-    Read a ROS 2 parameter file.
+    Read a ROS 2 parameter file as rcl does.
 
-    :return: the parameters of each of :data:`NODES`; a section applies to a node whose name its key
-        ends with, or to all for ``/**``
+    :param warn: told, in a line each, of sections that are almost one of a node of ours
+    :return: the parameters of each of :data:`NODES`, of whatever namespace
     :raises InputError: no such file, not YAML, or not in the form of a parameter file
     """
-    path = Path(path)
-    try:
-        document = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else 'not UTF-8 text'
-        raise InputError(f'{path}: cannot read the parameter file: {reason}') from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, 'problem_mark', None)
-        where = f' at line {mark.line + 1}' if mark else ''
-        raise InputError(f'{path}: not valid YAML{where}') from None
-    if document is None:
-        document = {}
-    sections: dict[str, dict[str, Any]] = {name: {} for name in NODES}
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{path}: expected sections such as '/**/fatigue:', not a {_kind(document)}")
-    for key, body in document.items():
-        parameters = body.get('ros__parameters') if isinstance(body, dict) else None
-        if not isinstance(parameters, dict):
-            raise InputError(f"{path}: section '{key}' has no 'ros__parameters:' below it")
-        name = str(key).rsplit('/', 1)[-1]
-        for target in NODES if name in ('**', '*') else (name,):
-            if target in sections:
-                sections[target].update(parameters)
-    return sections
+    sections = read_sections(Path(path))
+    for line in near_misses(sections, (*NODES, BRIDGE)):
+        warn(f'{path}: {line}')
+    found: dict[str, dict[str, Any]] = {name: {} for name in NODES}
+    for name, values in found.items():
+        for section in sections:
+            if section.may_match(name):
+                values.update(section.values)
+    return found
+
+
+def read_options(
+    path: str | Path, kinds: Mapping[str, type[Kind]],
+    warn: Callable[[str], None] | None = None,
+) -> dict[str, Kind]:
+    """
+    Read the options of stages that run outside of nodes, and so in no namespace.
+
+    A name below ``/**`` need not be one of every node.
+
+    :param kinds: node -> the options of its stage
+    :param warn: told, in a line each, what is passed over; None refuses a misspelt parameter
+    :raises InputError: the file, or a parameter in it, cannot be used
+    """
+    sections = read_sections(Path(path))
+    values = read_parameter_file(path, warn or (lambda line: None))
+    options = {}
+    for node, kind in kinds.items():
+        reason = contradiction(sections, node)
+        if reason:
+            raise InputError(f'{path}: {reason}')
+        source = f'{path}: {node}'
+        known = [item.name for each in (kind, CameraOptions) for item in fields(each)]
+        own = {name for one in sections if one.node == node for name in one.values}
+        for name in [name for name in values[node] if name not in known]:
+            if name in OF_ROS or name.startswith(QOS) or (warn is None and name in own):
+                continue  # the last is refused below
+            del values[node][name]
+            if warn is not None and name in own:
+                warn(f"{source}: unknown parameter '{name}' is ignored{near(name, known)}")
+        options[node] = options_for(values[node], kind, CameraOptions, source=source)[0]
+    return options
 
 
 def options_for(
@@ -75,12 +105,15 @@ def options_for(
     """
     Split one node's parameters over the option classes that it is made of.
 
+    What every ROS node has, and what ``ros2 param dump`` writes of it, is left out.
+
     :return: one instance for each of ``kinds``
     :raises InputError: a name that none of them has, or a value that one of them refuses
     """
     names = {kind: {item.name for item in fields(kind)} for kind in kinds}
     known = set().union(*names.values())
-    foreign = [name for name in values if name not in known and name != 'use_sim_time']
+    foreign = [name for name in values
+               if name not in known and name not in OF_ROS and not name.startswith(QOS)]
     if foreign:
         prefix = f'{source}: ' if source else ''
         raise InputError(
@@ -88,8 +121,3 @@ def options_for(
     return tuple(
         kind.from_mapping({k: v for k, v in values.items() if k in names[kind]}, source)
         for kind in kinds)
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {list: 'list', str: 'text'}
-    return names.get(type(value), type(value).__name__)

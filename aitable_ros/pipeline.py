@@ -8,6 +8,7 @@ No ROS and no input or output here; the nodes, the evaluation and five lines of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
@@ -19,15 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
-from aitable_ros.config import CameraOptions
-from aitable_ros.config import options_for
-from aitable_ros.config import read_parameter_file
+from aitable_ros.config import read_options
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.options import Options
 from aitable_ros.types import FaceResult
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
@@ -43,17 +43,21 @@ class PipelineOptions:
     emotion: EmotionOptions = field(default_factory=EmotionOptions)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> PipelineOptions:
+    def from_file(
+        cls, path: str | Path, warn: Callable[[str], None] | None = None,
+    ) -> PipelineOptions:
         """
         Read the same YAML that the nodes take.
 
+        :param warn: told what is passed over, misspelt names above all; None refuses them
         :raises InputError: the file, or a parameter in it, cannot be used
         """
-        sections = read_parameter_file(path)
-        kinds = {'face_detector': FaceOptions, 'fatigue': FatigueOptions, 'emotion': EmotionOptions}
-        face, fatigue, emotion = (
-            options_for(sections[node], kind, CameraOptions, source=f'{path}: {node}')[0]
-            for node, kind in kinds.items())
+        kinds: dict[str, type[Options]] = {
+            'face_detector': FaceOptions, 'fatigue': FatigueOptions, 'emotion': EmotionOptions}
+        face, fatigue, emotion = read_options(path, kinds, warn).values()
+        assert isinstance(face, FaceOptions)
+        assert isinstance(fatigue, FatigueOptions)
+        assert isinstance(emotion, EmotionOptions)
         return cls(face=face, fatigue=fatigue, emotion=emotion)
 
     @property

@@ -158,10 +158,10 @@ def _main(
         add(parser)
     args = parser.parse_args(own, argparse.Namespace(ros=ros))
     try:
-        _check_parameter_files(ros)
+        warnings = _check_parameter_files(ros)
         environment.prepare()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        return _run(load, args, [name, *ros], stop, parent)
+        return _run(load, args, [name, *ros], stop, parent, warnings)
     except InputError as error:
         if not stop.is_set():
             print(f'{name}: {error}', file=sys.stderr)  # noqa: T201
@@ -172,6 +172,7 @@ def _main(
 def _run(
     load: Callable[[Composition, argparse.Namespace], None],
     args: argparse.Namespace, ros: list[str], stop: StopSignal, parent: int,
+    warnings: Sequence[str],
 ) -> int:
     import rclpy
     from rclpy.logging import get_logger
@@ -188,6 +189,8 @@ def _run(
         log = get_logger('aitable')
         for is_warning, line in start_lines():
             (log.warning if is_warning else log.info)(line)
+        for line in warnings:
+            log.warning(line)
         with Composition() as loaded:
             load(loaded, args)
             end_with_parent = os.environ.get(environment.END_WITH_PARENT) == '1'
@@ -213,14 +216,17 @@ def _split(command: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, ros
 
 
-def _check_parameter_files(ros: Sequence[str]) -> None:
+def _check_parameter_files(ros: Sequence[str]) -> list[str]:
     """
     Read the parameter files for what rcl says in ten lines or not at all.
 
+    :return: a line for each name that is almost one of ours
     :raises InputError: one is not there or not a parameter file
     """
     from aitable_ros.config import read_parameter_file
 
+    warnings: list[str] = []
     for word, value in pairwise(ros):
         if word == '--params-file':
-            read_parameter_file(value)
+            read_parameter_file(value, warnings.append)
+    return warnings

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import Field
 from dataclasses import fields
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 from typing import TypeVar
 
@@ -23,8 +22,11 @@ from rclpy.exceptions import ParameterUninitializedException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from aitable_ros.config import OF_ROS
+from aitable_ros.config import QOS
 from aitable_ros.errors import InputError
 from aitable_ros.options import Options
+from aitable_ros.rcl_yaml import near
 
 TYPE_DESCRIPTIONS = 'start_type_description_service'
 """rclpy's parameter, from Jazzy on. When a node is destroyed the service that it starts stays in
@@ -136,11 +138,10 @@ class NodeParameters:
         """ROS is silent about a misspelt parameter in a file; the person who wrote it is not."""
         overrides = getattr(self._node, '_parameter_overrides', {})
         for name in overrides:
-            if self._node.has_parameter(name) or name.startswith('qos_overrides.'):
+            if self._node.has_parameter(name) or name in OF_ROS or name.startswith(QOS):
                 continue
-            close = get_close_matches(name, self._declared, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ''
-            self._node.get_logger().warning(f"unknown parameter '{name}' is ignored{hint}")
+            self._node.get_logger().warning(
+                f"unknown parameter '{name}' is ignored{near(name, list(self._declared))}")
 
 
 def _descriptor(item: Field[Any]) -> ParameterDescriptor:
