@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
 from aitable_ros.emotion.emonet import EmoNet
 from aitable_ros.emotion.fer import Fer
@@ -116,7 +117,7 @@ class EmotionReader(Closing):
         :param avoid: what to pass over
         :raises InputError: none does and one is required, or it is no expression model
         """
-        return resolve(options, load, avoid).hand_to(partial(cls, options))
+        return resolve(options, load, avoid, _fits).hand_to(partial(cls, options))
 
     @property
     def model(self) -> ModelInfo:
@@ -228,6 +229,11 @@ class _Person:
 
     def waited_ns(self, now: int) -> float:
         return math.inf if self.read_ns is None else now - self.read_ns
+
+
+def _fits(backend: Backend) -> None:
+    """:raises Exception: the model is no expression model, or does not work as one."""
+    model_for(backend).read(rehearsal.FRAME.image, (rehearsal.FACE,))
 
 
 def model_for(backend: Backend) -> Fer | EmoNet:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from threading import Lock
 
+from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
@@ -168,12 +169,12 @@ class FaceFinder(Closing):
         """
         options = options or FaceOptions()
         with ExitStack() as opened:
-            main = resolve(options, load, avoid)
+            main = resolve(options, load, avoid, _fits)
             attempts, near = main.attempts, None
             if main.backend:
                 opened.enter_context(main.backend)
                 if detector_for(main.backend).largest < 1:
-                    second = resolve(options.near_model, load, avoid)
+                    second = resolve(options.near_model, load, avoid, _fits)
                     attempts, near = attempts + second.attempts, second.backend
             if near:
                 opened.enter_context(near)
@@ -331,6 +332,11 @@ class FaceFinder(Closing):
                 track_id, tracks[track_id][1], primary=track_id == primary,
                 detected=tracks[track_id][0].detected)
             for track_id in sorted(shown, key=lambda track_id: (track_id != primary, track_id)))
+
+
+def _fits(backend: Backend) -> None:
+    """:raises Exception: the model is no detector, or does not work as one."""
+    detector_for(backend).detect(rehearsal.FRAME.image, 0.5, 0.45)
 
 
 def _scanner(backend: Backend, near: Backend | None) -> Scanner:

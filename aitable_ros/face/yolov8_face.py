@@ -3,8 +3,9 @@
 """
 YOLOv8-face, as Ultralytics exports it: the user's own model, any of its three output layouts.
 
-``[1, 5, n]`` boxes and scores; ``[1, 20, n]`` with five key points of x, y, visibility (or
-``[1, 15, n]`` of x, y); ``[1, k, 6+]`` end to end, suppressed inside the graph.
+``[1, 5, n]`` boxes and scores, n being whatever number the scales of the model come to;
+``[1, 20, n]`` with five key points of x, y, visibility (or ``[1, 15, n]`` of x, y); ``[1, k, 6+]``
+end to end, suppressed inside the graph.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from aitable_ros.face.boxes import suppress
 from aitable_ros.face.letterbox import Letterbox
 from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import BackendError
 from aitable_ros.types import Detection
 
 SIDE = 640
@@ -22,9 +24,6 @@ SIDE = 640
 
 FILL = 114
 """Grey of the margin in training."""
-
-STRIDES = (8, 16, 32)
-"""Of the three output scales; an input of 640 gives 80² + 40² + 20² = 8400 answers."""
 
 KEYPOINTS = 5
 """Right eye, left eye (the person's), nose tip, right and left corner of the mouth."""
@@ -88,14 +87,17 @@ class Yolov8Face:
         self, output: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Corners ``(n, 4)``, scores ``(n,)`` and key points ``(n, 0 or 5, 2)``, input pixels."""
-        answers = sum((self.side // stride) ** 2 for stride in STRIDES)
-        if output.shape[0] in RAW_COLUMNS and output.shape[1] == answers:
+        # Finished first: the raw answers of the smallest input are more than its columns.
+        if output.shape[1] in FINISHED_COLUMNS:
+            rows, width = output, FINISHED_COLUMNS[output.shape[1]]
+            corners, rest = rows[:, :4], rows[:, 6:]
+        elif output.shape[0] in RAW_COLUMNS:
             rows, width = output.T, RAW_COLUMNS[output.shape[0]]
             centres, half = rows[:, :2], rows[:, 2:4] / 2
             corners, rest = np.concatenate([centres - half, centres + half], axis=1), rows[:, 5:]
         else:
-            rows, width = output, FINISHED_COLUMNS[output.shape[1]]
-            corners, rest = rows[:, :4], rows[:, 6:]
+            raise BackendError(f'{self._backend.model}: its answer {list(output.shape)} is of no '
+                               'layout of YOLOv8-face')
         keypoints = rest.reshape(len(rows), -1, width)[..., :2] if width else np.zeros(
             (len(rows), 0, 2), np.float32)
         return corners, rows[:, 4], keypoints

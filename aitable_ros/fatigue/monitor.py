@@ -14,9 +14,11 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.face.covered_eyes import eyes_covered
+from aitable_ros.face.mesh import FACE_POINTS
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_detection
 from aitable_ros.face.mesh import roi_from_landmarks
@@ -140,11 +142,11 @@ class FatigueMonitor(Closing):
         """
         options = options or FatigueOptions()
         with ExitStack() as opened:
-            mesh = resolve(options, load, avoid)
+            mesh = resolve(options, load, avoid, _fits)
             attempts, proof = mesh.attempts, None
             if mesh.backend is not None:
                 opened.enter_context(mesh.backend)
-                second = resolve(options.proof_model, load, avoid)
+                second = resolve(options.proof_model, load, avoid, _proves)
                 attempts, proof = attempts + second.attempts, second.backend
             if proof is not None:
                 opened.enter_context(proof)
@@ -325,6 +327,18 @@ def _look_at_eyes(frame: Frame, mesh: FaceLandmarks, item: _Followed) -> FaceLan
         item.looked_ns = frame.stamp_ns
         item.covered = item.covered + 1 if eyes_covered(frame.image, mesh) else 0
     return replace(mesh, eyes_covered=True) if item.covered >= COVERED_LOOKS else mesh
+
+
+def _fits(backend: Backend) -> None:
+    """:raises Exception: the model is no face mesh, or does not work as one."""
+    roi = roi_from_detection(rehearsal.FACE.detection)
+    FaceMesh(backend).read(rehearsal.FRAME.image, roi[np.newaxis])
+
+
+def _proves(backend: Backend) -> None:
+    """:raises Exception: the model is no BlazeFace, or does not work as one."""
+    MeshProof(backend).holds(
+        rehearsal.FRAME.image, FaceLandmarks(np.ones((FACE_POINTS, 3), np.float32), 1.0))
 
 
 def _agree(mesh: NDArray[np.float32], box: NDArray[np.float32]) -> bool:

@@ -193,12 +193,14 @@ MEDIAPIPE = 'mediapipe'
 
 def resolve(
     options: ModelOptions, load: Load = unshared, avoid: Avoid | None = None,
+    fit: Callable[[Backend], object] = lambda backend: None,
 ) -> Resolution:
     """
-    Walk the chain and load the first model that loads.
+    Walk the chain and load the first model that loads and fits.
 
     :param load: see :class:`aitable_ros.inference.shared.SharedModels`
     :param avoid: what to pass over
+    :param fit: tries a loaded model; whatever it raises, the chain goes on
     :raises InputError: nothing loaded and the model is required; the message tells every step
     """
     entries = [entry for entry in (options.engine_path, *options.fallbacks) if entry]
@@ -207,7 +209,7 @@ def resolve(
         if entry == OFF:
             attempts.append(Attempt(OFF, '', 'switched off by the parameters'))
             return Resolution(None, tuple(attempts))
-        backend = _try_entry(entry, options, attempts, load, avoid or {})
+        backend = _try_entry(entry, options, attempts, load, avoid or {}, fit)
         if backend is not None:
             return Resolution(backend, tuple(attempts))
     if options.required:
@@ -220,6 +222,7 @@ def resolve(
 
 def _try_entry(
     entry: str, options: ModelOptions, attempts: list[Attempt], load: Load, avoid: Avoid,
+    fit: Callable[[Backend], object],
 ) -> Backend | None:
     """Load one entry with the first of its backends that can, and note how each of them fared."""
     try:
@@ -254,11 +257,33 @@ def _try_entry(
             attempts.append(
                 Attempt(entry, spoken, f'{runtime.spoken} cannot be used: {one_line(error)}'))
         else:
+            reason, hopeless = _misfit(backend, fit)
+            if reason:
+                attempts.append(Attempt(entry, '' if hopeless else spoken, reason))
+                if hopeless:
+                    break
+                continue
             if options.backend != FASTEST:
                 attempts.append(Attempt(entry, spoken, '', getattr(backend, 'note', '')))
                 return backend
             rivals.append((spoken, backend))
     return _fastest(entry, rivals, attempts) if rivals else None
+
+
+def _misfit(backend: Backend, fit: Callable[[Backend], object]) -> tuple[str, bool]:
+    """
+    Try a loaded model; one that does not fit is closed.
+
+    :return: why it does not fit, empty where it does; and whether no other runtime could help
+    """
+    try:
+        fit(backend)
+    except Exception as error:  # of a model that somebody made anything can be wrong
+        backend.close()
+        known = isinstance(error, (InputError, BackendError))
+        reason = one_line(error) if known else f'{type(error).__name__}: {one_line(error)}'
+        return reason, isinstance(error, InputError)
+    return '', False
 
 
 def _fastest(

@@ -44,11 +44,22 @@ class LoadedModel(Closing, ABC):
         """Let go of everything; called once."""
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """:raises BackendError: closed; wrong names, shapes or types; or the run failed."""
+        """
+        Run.
+
+        Our stages speak fp32. Where a model's inputs are of another floating type, as those of an
+        fp16 export are, both its inputs and its outputs are converted.
+
+        :raises BackendError: closed; wrong names, shapes or types; or the run failed
+        """
         if not self._open:
             raise BackendError(f'{self.model}: the model is closed')
-        self._check(inputs)
-        return self._run(inputs)
+        fitted = self._fitted(inputs)
+        self._check(fitted or inputs)
+        if not fitted:
+            return self._run(inputs)
+        return {name: value.astype(np.float32) if value.dtype.kind == 'f' else value
+                for name, value in self._run(fitted).items()}
 
     def warm_up(self) -> None:
         """Run once on zeros, so that the first image is not the slow one."""
@@ -61,6 +72,15 @@ class LoadedModel(Closing, ABC):
         if self._open:
             self._open = False
             self._free()
+
+    def _fitted(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
+        """Return the inputs in the model's floating types; empty where they are so already."""
+        other = {
+            spec.name: spec.dtype for spec in self.inputs
+            if spec.dtype.kind == 'f' and spec.dtype != np.float32
+            and getattr(inputs.get(spec.name), 'dtype', None) == np.float32}
+        return {name: array.astype(other[name]) if name in other else array
+                for name, array in inputs.items()} if other else {}
 
     def _check(self, inputs: Tensors) -> None:
         expected = {spec.name: spec for spec in self.inputs}

@@ -23,6 +23,7 @@ _GRAPH_INITIALIZER = 5
 _NODE_OP_TYPE = 4
 _TENSOR_DIMS = 1
 _TENSOR_DATA_TYPE = 2
+_TENSOR_EXTERNAL = 13
 _PRECISIONS = {1: 'fp32', 10: 'fp16', 16: 'bf16', 11: 'fp64', 2: 'int8', 3: 'int8'}
 _QUANTIZED = (b'QLinearConv', b'QLinearMatMul', b'ConvInteger', b'MatMulInteger', b'QuantizeLinear')
 
@@ -42,6 +43,36 @@ def weight_precision(path: Path) -> str:
         raise BackendError(f'{path}: not an ONNX file, or cut short') from None
     except OSError as error:
         raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
+
+
+def external_files(path: Path) -> list[Path]:
+    """
+    Return the files beside an ONNX file that hold weights of it, each once, in order.
+
+    :raises BackendError: not an ONNX file, or not a whole one
+    """
+    names: dict[str, None] = {}
+    try:
+        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for number, span in _fields(data, 0, len(data)):
+                if number == _MODEL_GRAPH:
+                    for inner, tensor in _fields(data, *span):
+                        if inner == _GRAPH_INITIALIZER:
+                            names.update(dict.fromkeys(_locations(data, *tensor)))
+    except ValueError:
+        raise BackendError(f'{path}: not an ONNX file, or cut short') from None
+    except OSError as error:
+        raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
+    return [path.parent / name for name in names]
+
+
+def _locations(data: mmap.mmap, start: int, end: int) -> Iterator[str]:
+    """Yield the file in which a TensorProto says that its values are."""
+    for number, (a, b) in _fields(data, start, end):
+        if number == _TENSOR_EXTERNAL:
+            entry = {key: data[first:last] for key, (first, last) in _fields(data, a, b)}
+            if entry.get(1) == b'location':
+                yield entry.get(2, b'').decode('utf-8', 'replace')
 
 
 def _weight_precision(data: mmap.mmap) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 import shlex
 from tempfile import TemporaryDirectory
@@ -31,6 +30,7 @@ from aitable_ros.models.build_options import better
 from aitable_ros.models.build_options import BuildOptions
 from aitable_ros.models.prepare import preparation
 from aitable_ros.models.prepare import prepare
+from aitable_ros.models.prepare import source_digest
 from aitable_ros.models.progress import Progress
 from aitable_ros.models.store import put_in_place
 from aitable_ros.models.store import unwritable
@@ -99,7 +99,7 @@ def kept(
     try:
         sidecar = sidecars.read(engine)
         content = engine.read_bytes()
-        source = sha256(onnx.read_bytes()).hexdigest()
+        source = source_digest(onnx)
     except (OSError, InputError):
         return None
     same = (sidecar is not None and sidecar.source_sha256 == source

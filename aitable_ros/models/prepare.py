@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from aitable_ros import __version__
 from aitable_ros.errors import InputError
+from aitable_ros.inference.onnx_file import external_files
+from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.tensorrt_version import calibrates
 from aitable_ros.inference.tensorrt_version import typed_by_onnx
 from aitable_ros.inference.tensorrt_version import Version
@@ -106,6 +108,26 @@ def preparation() -> str:
     return f'{__version__}+{digest.hexdigest()[:12]}'
 
 
+def source_digest(onnx_file: Path) -> str:
+    """
+    Return a hash of an ONNX file with the files that hold its weights, where there are any.
+
+    :raises InputError: one of them cannot be read
+    """
+    digest = sha256()
+    file = onnx_file
+    try:
+        digest.update(onnx_file.read_bytes())
+        for file in external_files(onnx_file):
+            digest.update(file.read_bytes())
+    except BackendError:
+        pass  # it will be said when it is loaded
+    except OSError as error:
+        whose = '' if file == onnx_file else f', which holds weights of {onnx_file}'
+        raise InputError(f'cannot read {file}{whose}: {error.strerror}') from None
+    return digest.hexdigest()
+
+
 def method(options: BuildOptions, version: Version) -> str:
     """
     Return how int8 is made: ``entropy`` (TensorRT calibrates) or ``qdq`` (the graph says it).
@@ -149,13 +171,10 @@ def prepare(
         raise InputError('preparing a model for TensorRT needs onnx: pip install onnx')
     import onnx
 
-    try:
-        content = onnx_file.read_bytes()
-    except OSError as error:
-        raise InputError(f'cannot read {onnx_file}: {error.strerror}') from None
+    digest = source_digest(onnx_file)
     progress.phase('preparing the graph', 0, 0)
     try:
-        proto = onnx.load_model_from_string(content)
+        proto = onnx.load(str(onnx_file))
         if not proto.graph.node:
             raise InputError(f'{onnx_file}: there is no graph in it')
     except InputError:
@@ -203,7 +222,7 @@ def prepare(
         if calibrator.note and options.calibration_cache:
             progress.remark(calibrator.note)
     return Prepared(
-        name=onnx_file.stem, content=ready, source_sha256=sha256(content).hexdigest(),
+        name=onnx_file.stem, content=ready, source_sha256=digest,
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
         inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
         calibrator=calibrator, quantized=quantized)

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 from aitable_msgs.msg import Emotion
+from aitable_ros import rehearsal
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
-from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.frame_source import Arrival

@@ -13,10 +13,10 @@ from std_srvs.srv import Trigger
 
 from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
+from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.nodes import rehearsal
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue

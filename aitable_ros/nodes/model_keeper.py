@@ -127,10 +127,19 @@ class ModelKeeper:
         """Note that an image was not; on the worker's thread. Looks for another model at last."""
         self.failures += 1
         self.reason = f'{type(error).__name__}: {error}'
-        if isinstance(error, ModelFailure) and self.failures >= self._next_try:
+        failure = error if isinstance(error, ModelFailure) else self._blamed(error)
+        if failure is not None and self.failures >= self._next_try:
             self._next_try = 2 * self.failures
             Thread(
-                target=self._replace, args=(error,), name='replace_model', daemon=True).start()
+                target=self._replace, args=(failure,), name='replace_model', daemon=True).start()
+
+    def _blamed(self, error: Exception) -> ModelFailure | None:
+        """Return an error as the running model's: what its answer was read with has failed."""
+        running = self.model.model.split(' + ')
+        key = next((key for key in SHARED.keys
+                    if (key.entry in running or key.entry.rpartition('/')[2] in running)
+                    and key.runtime.split()[0] in self.model.backend), None)
+        return None if key is None else ModelFailure(key, f'{type(error).__name__}: {error}')
 
     def without_hung(self, make: Callable[[Avoid], Made]) -> Made:
         """
@@ -143,14 +152,27 @@ class ModelKeeper:
         return self._walk(make)
 
     def _walk(self, make: Callable[[Avoid], Made]) -> Made:
-        """Make it without what failed; at the chain's end of all of it anew."""
-        try:
-            return make(self._avoid)
-        except (WorkerStoppedError, TimeoutError):
-            raise
-        except Exception:
-            self._avoid = {}
-            return make({})
+        """Make it without what failed, and what fails on the way; at the end of all of it anew."""
+        while True:
+            try:
+                return make(self._avoid)
+            except (WorkerStoppedError, TimeoutError):
+                raise
+            except ModelFailure as failure:
+                if not self._shun(failure):
+                    break
+            except Exception:
+                break
+        self._avoid = {}
+        return make({})
+
+    def _shun(self, failure: ModelFailure) -> bool:
+        """Pass a model over from now on; False where that is so already."""
+        key = failure.key
+        known = (key.entry, key.runtime) in self._avoid
+        SHARED.discard(key)
+        self._avoid[key.entry, key.runtime] = f'failed while it ran: {failure}'
+        return not known
 
     def _replace(self, failure: ModelFailure) -> None:
         """Walk the chain without what fails; at its end, load the same anew."""
@@ -158,8 +180,7 @@ class ModelKeeper:
         self._log.error(
             f'{key.entry} fails on {self.failures} images in a row ({failure}); looking for '
             'another model')
-        SHARED.discard(key)
-        self._avoid[key.entry, key.runtime] = f'failed while it ran: {failure}'
+        self._shun(failure)
         try:
             self._walk(lambda avoid: self._exchange(self._options(), avoid))
         except WorkerStoppedError:
