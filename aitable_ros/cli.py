@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 import sys
 
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: 0 done, 1 fell short, 2 usage or bad input, 130 interrupted
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A name of a file may hold what the terminal has no characters for.
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors='backslashreplace')  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(
         prog='aitable', description='Emotion and fatigue of the people in front of a robot.')
     parser.add_argument('--version', action='version', version=f'aitable {__version__}')

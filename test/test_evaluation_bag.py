@@ -178,16 +178,23 @@ def test_types_that_nobody_knows_are_passed_over(tmp_path, storage):
     assert read(tmp_path / 'bag') == ([0, 1, 2, 3], '')
 
 
-def test_a_message_that_is_cut_is_said_to_be(tmp_path):
+@pytest.mark.parametrize('strict', [False, True])
+def test_a_message_that_is_cut_is_counted_or_with_strict_the_end(tmp_path, strict):
     writer = Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP)
     with writer:
         camera = writer.add_connection('/image', raw(0).__msgtype__, typestore=STORE)
-        data = STORE.serialize_cdr(raw(0), raw(0).__msgtype__)
-        writer.write(camera, START_NS, bytes(data))
-        writer.write(camera, START_NS + 1, bytes(data[:60]))
-    numbers, problem = read(tmp_path / 'bag')
-    assert numbers == [0]
-    assert 'no whole image' in problem
+        for index in range(3):
+            data = STORE.serialize_cdr(raw(index), raw(0).__msgtype__)
+            writer.write(camera, START_NS + index, bytes(data[:60] if index == 1 else data))
+    source = open_source(tmp_path / 'bag', strict=strict)
+    if strict:
+        with pytest.raises(InputError, match='number 1: a message of 60 bytes is no whole image'):
+            list(source)
+        return
+    assert len(list(source)) == 2
+    assert source.notes == [
+        '1 of 3 images cannot be used and are left out; the first is number 1: a message of 60 '
+        'bytes is no whole image; damaged?']
 
 
 def test_a_bag_cut_off_keeps_its_results_and_says_so_with_status_2(models, tmp_path, capsys):

@@ -213,6 +213,15 @@ def test_split_bags_are_read_through_with_or_without_their_index(tmp_path, stora
     assert bool(source.notes) is not indexed
 
 
+@pytest.mark.parametrize('text', ['', 'rosbag2_bagfile_information: 7', '{[', 'a: 1'])
+def test_an_index_that_is_none_is_passed_over_with_a_note(tmp_path, text):
+    path = write_bag(tmp_path / 'bag', {'/image': [raw(i) for i in range(3)]})
+    (path / 'metadata.yaml').write_text(text)
+    source = open_source(path)
+    assert len(list(source)) == 3
+    assert 'not the index of a rosbag2 and is passed over' in source.notes[0]
+
+
 def test_images_without_a_header_stamp_take_the_log_time_and_say_so(tmp_path):
     path = write_bag(tmp_path / 'bag', {'/image': [raw(i, stamped=False) for i in range(3)]})
     source = open_source(path)
@@ -288,12 +297,6 @@ def _lost_file(folder):
     return path
 
 
-def _bad_index(folder):
-    path = write_bag(folder / 'bag', {'/image': [raw(0)]})
-    (path / 'metadata.yaml').write_text('rosbag2_bagfile_information: 7')
-    return path
-
-
 def _wrong_step(folder):
     message = raw(0)
     message.step = 10
@@ -319,7 +322,6 @@ def _wrong_step(folder):
     (_cut_bag(StoragePlugin.SQLITE3), None, 'bag.db3: cannot be read'),
     (_cut_bag(StoragePlugin.MCAP), None, 'bag.mcap: truncated'),
     (_lost_file, None, 'bag.db3: named in metadata.yaml but not there'),
-    (_bad_index, None, 'metadata.yaml: not the index of a rosbag2'),
     (_wrong_step, None, "topic '/image': image step is 10 bytes, but a row of 32 rgb8"),
 ])
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path, make, topic, said):

@@ -29,3 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def legible(text: str) -> str:
+    """Return text that UTF-8 can encode: bytes of a file's name that are none become escapes."""
+    return text.encode('utf-8', 'backslashreplace').decode()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from contextlib import redirect_stdout
 from glob import glob
+from itertools import chain
+from itertools import count
 import json
 from pathlib import Path
 import shlex
@@ -26,6 +28,8 @@ from aitable_ros.evaluation.summary import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LEAST_FPS, MOST_FPS = 0.1, 1000.0
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -82,6 +86,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--objective', metavar='SCORE', help='what --sweep makes best: blink.f1, closures.f1, '
         'perclos.absolute_error, expression.macro_f1, valence.ccc, faces.boxes.f1, ...; by default '
         "what the labels and the parameter's stage suggest")
+    parser.add_argument(
+        '--fps', metavar='RATE', type=float, help='of a video: its frame rate, in place of the '
+        "file's own time; for bare streams, which have none")
+    parser.add_argument(
+        '--strict', action='store_true', help='end at the first image of an input that cannot be '
+        'used; without it such images are left out and counted in the notes')
     parser.add_argument('--json', action='store_true', help='print summary.json instead of a table')
 
 
@@ -101,13 +111,16 @@ def run(args: Namespace) -> int:
     if args.objective:
         raise InputError('--objective: goes with --sweep')
     if args.from_topics:
-        _refuse(args, '--from-topics', 'thumbnails')
+        _refuse(args, '--from-topics', 'thumbnails', 'fps')
+    if args.fps is not None and not LEAST_FPS <= args.fps <= MOST_FPS:
+        raise InputError(f'--fps takes {LEAST_FPS:g} to {MOST_FPS:g} frames/s, not {args.fps:g}')
     args.labels_format = args.labels_format or formats.AUTO
     args.params = args.params[0] if args.params else None
     if args.workers < 1:
         raise InputError(f'--workers takes a number from 1, not {args.workers}')
     if args.params:
-        PipelineOptions.from_file(args.params)  # what is wrong with it is wrong for every input
+        # What is wrong with it is wrong for every input; what is misspelt is said in the notes.
+        PipelineOptions.from_file(args.params, lambda line: None)
     if args.output.exists() and not args.output.is_dir():
         raise InputError(f'{args.output}: is a file; --output names a folder')
     items = _items(args)
@@ -169,13 +182,14 @@ def _compare_or_sweep(args: Namespace) -> int:
     if args.compare:
         _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'labels_format',
                 'topic', 'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep',
-                'objective')
+                'objective', 'fps', 'strict')
         return compare.run(args.compare[0], args.compare[1], args.output, as_json=args.json)
     if not args.input:
         raise InputError('nothing to evaluate: name a rosbag2, a video or a folder of images '
                          '(or two output folders with --compare)')
     if args.sweep:
-        _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails')
+        _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails', 'fps',
+                'strict')
         if len(args.params or ()) > 1 or len(args.topic or ()) > 1 or args.workers > 1:
             raise InputError('--sweep takes one --params, one --topic and one worker')
         paths = _expanded(args.input)
@@ -223,9 +237,14 @@ def _folders(paths: Sequence[Path], output: Path, *, several: bool) -> list[Path
         return [output]
     folders = [output / (path.stem if path.is_file() else path.resolve().name) for path in paths]
     for index, folder in enumerate(folders):
-        if folder in folders[:index]:
-            folders[index] = folder.with_name(f'{folder.name}_{index + 1}')
+        folders[index] = _unlike(folder, folders[:index])
     return folders
+
+
+def _unlike(folder: Path, others: Sequence[Path]) -> Path:
+    """Return a folder's name, with a number behind it where another has it already."""
+    names = (folder.with_name(f'{folder.name}_{number}') for number in count(2))
+    return next(name for name in chain((folder,), names) if name not in others)
 
 
 def _items(args: Namespace) -> list[Item]:
@@ -239,7 +258,7 @@ def _items(args: Namespace) -> list[Item]:
             paths, _folders(paths, args.output, several=len(paths) > 1), strict=True)]
     several = sum(len(topics) for _, _, topics in chosen) > 1
     command = shlex.join(['aitable', 'evaluate', *sys.argv[2:]]) if sys.argv[2:] else ''
-    items = []
+    items: list[Item] = []
     for path, folder, topics in chosen:
         for topic in topics:
             place = folder
@@ -247,6 +266,7 @@ def _items(args: Namespace) -> list[Item]:
                 tail = (topic or '').strip('/').replace('/', '_')
                 place = folder / tail if len(paths) == 1 else folder.with_name(
                     f'{folder.name}_{tail}')
+                place = _unlike(place, [item.output for item in items])
             bag = args.write_bag
             if bag is not None and several:
                 bag /= place.relative_to(args.output)
@@ -255,7 +275,8 @@ def _items(args: Namespace) -> list[Item]:
                 labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
                 labels_format=args.labels_format,
                 params=Path(args.params) if args.params else None,
-                from_topics=args.from_topics, thumbnails=args.thumbnails))
+                from_topics=args.from_topics, thumbnails=args.thumbnails, fps=args.fps,
+                strict=args.strict))
     return items
 
 

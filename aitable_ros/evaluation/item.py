@@ -43,6 +43,8 @@ class Item:
     :param from_topics: read what the nodes recorded instead of running models
     :param write_bag: folder of a new bag: the input with our topics
     :param thumbnails: let pictures of the events into the report
+    :param fps: of a video, in place of its own time
+    :param strict: end at the first damage of the input
     """
 
     path: Path
@@ -55,6 +57,8 @@ class Item:
     from_topics: bool = False
     write_bag: Path | None = None
     thumbnails: bool = False
+    fps: float | None = None
+    strict: bool = False
 
     @property
     def name(self) -> str:
@@ -109,11 +113,15 @@ def do(item: Item, watch: Watch | None = None) -> Done:
 
     watch = watch or Watch()
     number_from_one()
-    options = PipelineOptions.from_file(item.params) if item.params else PipelineOptions()
+    warnings: list[str] = []
+    options = PipelineOptions.from_file(item.params, warnings.append) if item.params \
+        else PipelineOptions()
     stated = read_parameter_file(item.params)['face_detector'] if item.params else {}
     labels = formats.read(item.labels, item.path, item.labels_format)
     source = RecordedTopics(item.path, item.topic) if item.from_topics \
-        else open_labelled(item.path, item.topic, labels)
+        else open_labelled(item.path, item.topic, labels, fps=item.fps, strict=item.strict)
+    for warning in warnings:
+        source.note(warning)
     (item.output / MARK).unlink(missing_ok=True)
     copy = BagCopy(source, item.write_bag) if item.write_bag else None
     watch.begin(source.frames, source.fps)

@@ -50,7 +50,7 @@ class ListedPictures(Source):
         bad: dict[str, str] = {}
         for index, file in enumerate(self._files):
             try:
-                frame = next(Stills(self.path / file)._read())
+                frame = next(Stills(self.path / file, strict=True)._read())
             except InputError as error:
                 if self._stamps_ns:
                     raise
@@ -67,12 +67,22 @@ class ListedPictures(Source):
             self.note(f'{len(bad)} of {len(self._files)} pictures cannot be read and are left out')
 
 
-def open_labelled(path: Path, topic: str | None, labels: Labels | None) -> Source:
+def open_labelled(
+    path: Path, topic: str | None, labels: Labels | None, *, fps: float | None = None,
+    strict: bool = False,
+) -> Source:
     """
     Open a recording; of pictures those that the labels list, where they list them.
 
+    :param fps: see :func:`.readers.open_source`; replaces the rate that the labels assume
+    :param strict: see :func:`.readers.open_source`
     :raises InputError: absent or unreadable, as :func:`.readers.open_source` tells
     """
     if labels is not None and labels.files:
-        return ListedPictures(path, labels.files, labels.stamps_ns, labels.fps)
-    return open_source(path, topic)
+        stamps_ns = labels.stamps_ns
+        if fps is not None and not stamps_ns:
+            raise InputError(f'{path}: not a video, so it takes no frame rate; leave --fps out')
+        if fps is not None and labels.fps and stamps_ns:
+            stamps_ns = tuple(round(stamp * labels.fps / fps) for stamp in stamps_ns)
+        return ListedPictures(path, labels.files, stamps_ns, fps or labels.fps)
+    return open_source(path, topic, fps=fps, strict=strict)

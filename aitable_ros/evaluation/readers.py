@@ -49,21 +49,26 @@ def choose_topics(
     return chosen
 
 
-def open_source(path: str | Path, topic: str | None = None) -> Source:
+def open_source(
+    path: str | Path, topic: str | None = None, *, fps: float | None = None, strict: bool = False,
+) -> Source:
     """
-    Open a rosbag2 (``.db3``, ``.mcap`` or its folder), a video or GIF, or a folder of pictures.
+    Open a recording of ROS messages, a video or GIF, or a folder of pictures.
 
     :param topic: the camera topic of a bag; may be left out where it has one
-    :raises InputError: absent, unreadable or empty, no such topic, or a topic asked of what is not
-        a bag
+    :param fps: of a video, in place of its own time
+    :param strict: end at the first damage, where else it is left out and counted
+    :raises InputError: absent, unreadable or empty, no such topic, or an option that the input has
+        no use for
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f'{path}: no such file or folder')
-    if is_bag(path):
-        return Bag(path, topic)
-    if topic:
+    bag = is_bag(path)
+    if topic and not bag:
         raise InputError(f'{path}: not a rosbag2, so it has no topic {topic}; leave --topic out')
-    if path.is_dir() or is_picture(path):
-        return Stills(path)
-    return Video(path)
+    if not bag and not path.is_dir() and not is_picture(path):
+        return Video(path, fps)
+    if fps is not None:
+        raise InputError(f'{path}: not a video, so it takes no frame rate; leave --fps out')
+    return Bag(path, topic, strict=strict) if bag else Stills(path, strict=strict)

@@ -11,7 +11,6 @@ from dataclasses import field
 from dataclasses import replace
 import math
 from pathlib import Path
-import struct
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import wire
 from aitable_ros.evaluation.bag import camera_topics
+from aitable_ros.evaluation.bag import header_stamp
 from aitable_ros.evaluation.recording import is_bag
 from aitable_ros.evaluation.recording import Recording
 from aitable_ros.evaluation.source import Source
@@ -213,7 +213,7 @@ class _Assembler:
     def _take(self, topic: Topic, data: bytes) -> int | None:
         """Put a message to its moment; None where it comes too late for that."""
         if topic.name == self._camera:
-            stamp_ns = _header_stamp(data)
+            stamp_ns = header_stamp(data)
             if not stamp_ns:
                 return None
             self._at(stamp_ns).image = True
@@ -275,17 +275,6 @@ class _Assembler:
             absent=tuple(state for track, state in states.items() if track not in here),
             events=tuple(map(wire.event_of, moment.events)),
             models=dict(self._models), elapsed_ms={})
-
-
-def _header_stamp(data: bytes) -> int:
-    """Return the stamp at the beginning of an image message; 0 where there is none."""
-    try:
-        form = '<iI' if data[1] & 1 else '>iI'
-        seconds, rest = struct.unpack_from(form, data, 4)
-    except (IndexError, struct.error):
-        return 0
-    stamp_ns: int = seconds * wire.SECOND_NS + rest
-    return max(stamp_ns, 0)
 
 
 class _Off:

@@ -46,7 +46,7 @@ def write_report(path: str | Path, report: Report) -> Path:
     )
     path = Path(path)
     with replacing(path) as draft:
-        draft.write_text(page, encoding='utf-8')
+        draft.write_text(page, encoding='utf-8', errors='backslashreplace')
     return path
 
 

@@ -88,7 +88,7 @@ def evaluate(
                     pipeline.reset()
                 result = pipeline.process_frame(frame)
                 name = source.names[index] if source.names else None
-                for event in tally.add(result):
+                for event in tally.add(result, leap=index in source.leaps):
                     events.add(_event_row(event))
                 table.add(rows_from_result(result, index, tally.stamps[0], name))
                 if on_result is not None:
@@ -102,7 +102,9 @@ def evaluate(
             if problem == INTERRUPTED:
                 raise KeyboardInterrupt
             raise InputError(problem or f'{source.path}: no frames')
-    partial = f'{problem} (after frame {len(tally.stamps) - 1})' if problem else None
+    partial = f'{problem} (after frame {len(tally.stamps) - 1})' if problem \
+        else source.problem or None
+    problem = problem or source.problem
     if labels and not problem:
         try:
             labels.check(len(tally.stamps), source.names)

@@ -1,33 +1,43 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-One storage file of a rosbag2: sqlite3 or mcap, whole or cut short, as a stream of messages.
+One storage file of a recording, as a stream of messages: sqlite3, mcap or a ROS 1 bag.
 
-``rosbags`` reads an mcap that was finished. What it does not read is read here: an mcap without its
-footer, of a recorder that lost power (:mod:`aitable_ros.evaluation.salvage`), and sqlite3 with
-definitions in IDL, with a write-ahead log, or cut short.
+Each is read as far as it goes: an mcap without its end or its index
+(:mod:`aitable_ros.recordings.mcap`), an sqlite3 with definitions in IDL, with a write-ahead log,
+cut short, or with damaged pages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+import shutil
 import sqlite3
 from tempfile import TemporaryDirectory
 from typing import Any
 from typing import Protocol
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.salvage import MAGIC
-from aitable_ros.evaluation.salvage import SalvagedMcap
+from aitable_ros.recordings import ros1
+from aitable_ros.recordings.mcap import Channel
+from aitable_ros.recordings.mcap import MAGIC
+from aitable_ros.recordings.mcap import McapFile
 
-STORAGE = ('.db3', '.mcap')
+STORAGE = ('.db3', '.mcap', '.bag')
 PACKED = ('.zstd', '.zst')
+MOST_SAID = 200
+"""Characters of what a library says about a file."""
+MOST_MISSES = 1000
+"""Rows of a damaged sqlite3 file that cannot be read one after the other before its rest is given
+up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +68,23 @@ class Storage(Protocol):
     start_ns: int
     """Log time of the first message; 0 where there is none or it is not known."""
     end_ns: int
-    damage: str
-    """Why it ends before its time, as far as is known so far; empty where it does not."""
+
+    @property
+    def damage(self) -> str:
+        """Why not all of it can be read, as far as is known so far; empty where all can be."""
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield (topic, log time in ns, serialised message) in the order of the log time."""
 
 
 def is_storage(path: Path) -> bool:
-    """Whether the name is that of a storage file, compressed or not."""
+    """
+    Whether the name is that of a storage file, compressed or not.
+
+    The files ``._NAME`` that macOS leaves beside others are none.
+    """
     name = path.with_suffix('') if path.suffix in PACKED else path
-    return name.suffix in STORAGE
+    return name.suffix.lower() in STORAGE and not path.name.startswith('._')
 
 
 @contextmanager
@@ -79,75 +95,139 @@ def open_storage(file: Path) -> Iterator[Storage]:
     :raises InputError: it is none, or so damaged that not even its beginning can be read
     """
     with _explained(file), _unpacked(file) as plain:
-        if plain.suffix == '.db3':
+        if plain.suffix.lower() == '.db3':
             with closing(_connect(plain)) as connection:
-                yield _Sqlite(connection)
-        elif not _is_finished(plain):
-            with plain.open('rb') as stream:
-                yield _CutMcap(SalvagedMcap(stream))
-        else:
-            from rosbags.rosbag2 import Reader
+                yield _Sqlite(connection, plain.stat().st_size)
+        elif _begins(plain, ros1.MAGIC):
+            from rosbags.rosbag1 import Reader
 
             with Reader(plain) as reader:
-                yield _Mcap(reader)
+                yield _Ros1(reader)
+        elif _begins(plain, MAGIC):
+            with plain.open('rb') as stream:
+                yield _Mcap(McapFile(stream))
+        elif not plain.stat().st_size:
+            raise _NoStorageError('empty')
+        else:
+            kind = 'ROS 1 bag' if plain.suffix.lower() == '.bag' else 'mcap'
+            raise _NoStorageError(f'no {kind}: its first bytes are not those of one')
+
+
+class _NoStorageError(Exception):
+    """It is not what its name says."""
+
+
+def _begins(file: Path, magic: bytes) -> bool:
+    with file.open('rb') as stream:
+        return stream.read(len(magic)) == magic
+
+
+def total(*counts: int | None) -> int | None:
+    """Add numbers of messages up; None where one of them is not known."""
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _by_name(topics: Iterable[Topic]) -> dict[str, Topic]:
+    """Bring several publishers of a topic together."""
+    found: dict[str, Topic] = {}
+    for topic in topics:
+        known = found.get(topic.name)
+        if known is None:
+            found[topic.name] = topic
+        elif known.kind == topic.kind:
+            found[topic.name] = replace(
+                known, count=total(known.count, topic.count), qos=(*known.qos, *topic.qos))
+    return found
 
 
 class _Mcap:
-    """A finished mcap."""
+    """An mcap file; its ROS 1 messages are converted."""
+
+    def __init__(self, file: McapFile) -> None:
+        self._file = file
+        self._converters: dict[int, ros1.Converter] = {}
+        self._by_id: dict[int, Topic] = {}
+        for key, channel in file.channels.items():
+            self._by_id[key] = self._topic(key, channel)
+        self.topics = _by_name(self._by_id.values())
+        self.start_ns, self.end_ns = file.start_ns, file.end_ns
+
+    def _topic(self, key: int, channel: Channel) -> Topic:
+        kind, definition, form = channel.kind, channel.definition, channel.serialization
+        if form == 'ros1':
+            kind = ros1.ros2_name(kind)
+            with suppress(Exception):  # a definition that cannot be read: the topic stays ROS 1
+                self._converters[key] = ros1.Converter(kind, definition)
+                definition, form = self._converters[key].definition, 'cdr'
+        return Topic(
+            channel.topic, kind, channel.count, definition, '', form, _profiles(channel.qos))
+
+    @property
+    def damage(self) -> str:
+        """See :class:`Storage`."""
+        return self._file.damage
+
+    def messages(self, names: Collection[str]) -> Iterator[tuple[Topic, int, bytes]]:
+        wanted = {key for key, topic in self._by_id.items() if topic.name in names}
+        for key, log_ns, data in self._file.read(wanted):
+            if key in self._converters:
+                data = _converted(self._converters[key], data)
+            yield self._by_id[key], log_ns, data
+
+
+class _Ros1:
+    """A ROS 1 bag; its messages are converted."""
 
     damage = ''
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
-        self.topics = {
-            c.topic: Topic(
-                c.topic, c.msgtype, c.msgcount, c.msgdef.data, c.digest,
-                c.ext.serialization_format, tuple(c.ext.offered_qos_profiles))
-            for c in reader.connections}
+        self._converters: dict[int, ros1.Converter] = {}
+        self._by_id: dict[int, Topic] = {}
+        for connection in reader.connections:
+            definition, form = '', 'ros1'
+            with suppress(Exception):  # a definition that cannot be read: the topic stays ROS 1
+                converter = ros1.Converter(connection.msgtype, connection.msgdef.data)
+                self._converters[connection.id] = converter
+                definition, form = converter.definition, 'cdr'
+            self._by_id[connection.id] = Topic(
+                connection.topic, connection.msgtype, connection.msgcount, definition,
+                serialization=form)
+        self.topics = _by_name(self._by_id.values())
         counted = reader.message_count > 0
         self.start_ns = reader.start_time if counted else 0
         self.end_ns = reader.end_time if counted else 0
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[Topic, int, bytes]]:
         wanted = [c for c in self._reader.connections if c.topic in names]
-        if wanted:
-            for connection, log_ns, data in self._reader.messages(wanted):
-                yield self.topics[connection.topic], log_ns, data
+        if not wanted:
+            return
+        for connection, log_ns, data in self._reader.messages(wanted):
+            if connection.id in self._converters:
+                data = _converted(self._converters[connection.id], data)
+            yield self._by_id[connection.id], log_ns, data
 
 
-class _CutMcap:
-    """An mcap without its end."""
-
-    def __init__(self, file: SalvagedMcap) -> None:
-        self._file = file
-        self._by_id = {
-            key: Topic(
-                channel.topic, channel.kind, channel.count, channel.definition, '',
-                channel.serialization, _profiles(channel.qos))
-            for key, channel in file.channels.items()}
-        self.topics = {topic.name: topic for topic in self._by_id.values()}
-        self.start_ns, self.end_ns = file.start_ns, file.end_ns
-        count = sum(channel.count for channel in file.channels.values())
-        self.damage = ('truncated (the recorder was cut off, or the copy is incomplete); read as '
-                       f'far as it goes, {count} messages')
-
-    def messages(self, names: Collection[str]) -> Iterator[tuple[Topic, int, bytes]]:
-        wanted = {key for key, topic in self._by_id.items() if topic.name in names}
-        for key, log_ns, data in self._file.read(wanted):
-            yield self._by_id[key], log_ns, data
+def _converted(converter: ros1.Converter, data: bytes) -> bytes:
+    """Convert a message; one that does not fit its definition becomes an empty, unreadable one."""
+    try:
+        return converter.to_cdr(data)
+    except Exception:  # rosbags asserts, unpacks and indexes
+        return b''
 
 
 class _Sqlite:
     """An sqlite3 storage of any rosbag2 version."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, size: int) -> None:
         self._connection = connection
+        self._size = size
         self.damage = ''
         has = {
             table: {row[1] for row in connection.execute(f'PRAGMA table_info({table})')}
             for table in ('topics', 'messages', 'message_definitions')}
         if not has['topics'] or not has['messages']:
-            raise InputError('no tables "topics" and "messages"')
+            raise _NoStorageError('no tables "topics" and "messages"')
         defined = {}
         if has['message_definitions']:
             defined = dict(connection.execute(
@@ -164,7 +244,7 @@ class _Sqlite:
             self._by_id[key] = Topic(
                 name, kind, counts.get(key, 0) if counts is not None else None,
                 defined.get(kind, ''), hashed or '', form, _profiles(profiles))
-        self.topics = {topic.name: topic for topic in self._by_id.values()}
+        self.topics = _by_name(self._by_id.values())
         self.start_ns = self.end_ns = 0
         with suppress(sqlite3.DatabaseError):
             span = connection.execute('SELECT min(timestamp), max(timestamp) FROM messages')
@@ -182,22 +262,51 @@ class _Sqlite:
         if not keys:
             return
         holders = ','.join('?' * len(keys))
-        query = ('SELECT topic_id, timestamp, data FROM messages '  # noqa: S608  (question marks)
-                 f'WHERE topic_id IN ({holders}) ORDER BY ')
+        columns = 'SELECT id, topic_id, timestamp, data FROM messages'
+        query = f'{columns} WHERE topic_id IN ({holders}) ORDER BY '  # question marks only
         # A damaged file is read in the order in which it was written, without its index.
-        orders = ('timestamp, id',) if self._is_whole() else ('+id',)
+        whole = self._is_whole()
+        done = set()
         try:
-            for key, log_ns, data in self._connection.execute(query + orders[0], keys):
-                yield self._by_id[key], log_ns, data
+            for number, key, log_ns, data in self._connection.execute(
+                    query + ('timestamp, id' if whole else '+id'), keys):
+                done.add(number)
+                yield self._by_id[key], _integer(log_ns), _bytes(data)
         except sqlite3.DatabaseError as error:
             self.damage = str(error)
+        if self.damage:
+            yield from self._rescued(f'{columns} WHERE id = ?', set(keys), done)
+
+    def _rescued(
+        self, query: str, keys: Collection[int], done: Collection[int],
+    ) -> Iterator[tuple[Topic, int, bytes]]:
+        """Yield what can be had, message by message, of the rest of a damaged file."""
+        number, misses = max(done, default=0), 0
+        while misses < MOST_MISSES:
+            number += 1
+            misses += 1
+            if number in done:
+                continue
+            with suppress(sqlite3.DatabaseError):
+                row = self._connection.execute(query, (number,)).fetchone()
+                if row is not None and row[1] in keys:
+                    misses = 0
+                    yield self._by_id[row[1]], _integer(row[2]), _bytes(row[3])
 
     def _is_whole(self) -> bool:
         """Whether the file has all the pages that its header tells of."""
         (pages,) = self._connection.execute('PRAGMA page_count').fetchone()
         (size,) = self._connection.execute('PRAGMA page_size').fetchone()
-        name = self._connection.execute('PRAGMA database_list').fetchone()[2]
-        return not name or Path(name).stat().st_size >= pages * size
+        return self._size >= int(pages) * int(size)
+
+
+def _integer(value: object) -> int:
+    """Return a value of a column whose type a damaged sqlite3 file does not keep."""
+    return value if isinstance(value, int) else 0
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b''
 
 
 def _profiles(text: str) -> tuple[Any, ...]:
@@ -219,18 +328,6 @@ def _connect(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_finished(file: Path) -> bool:
-    with file.open('rb') as stream:
-        head = stream.read(8)
-        if head != MAGIC:
-            raise InputError('no mcap: its first bytes are not those of one' if head else 'empty')
-        stream.seek(0, 2)
-        if stream.tell() < 45:
-            return False
-        stream.seek(-8, 2)
-        return stream.read(8) == MAGIC
-
-
 @contextmanager
 def _unpacked(file: Path) -> Iterator[Path]:
     """Give a plain storage file: the file itself or, where it is compressed, a temporary copy."""
@@ -242,7 +339,8 @@ def _unpacked(file: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix='aitable_bag_') as folder:
         plain = Path(folder) / file.stem
         with file.open('rb') as packed, plain.open('wb') as out:
-            zstandard.ZstdDecompressor().copy_stream(packed, out)
+            shutil.copyfileobj(
+                zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True), out)
         yield plain
 
 
@@ -253,28 +351,27 @@ def _explained(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (GeneratorExit, KeyboardInterrupt, MemoryError):
+    except (GeneratorExit, KeyboardInterrupt, MemoryError, InputError):
         raise
-    except InputError as error:
-        text = str(error)
-        if text.startswith(str(file.parent)) or ': ' in text:
-            raise
-        raise InputError(f'{file}: not a readable rosbag2: {text}') from None
+    except _NoStorageError as error:
+        raise InputError(f'{file}: not a readable recording: {error}') from None
     except (OSError, sqlite3.Error, zstandard.ZstdError) as error:
         raise InputError(f'{file}: cannot be read: {_line(error)}; truncated or damaged? '
                          f'{remedy(file)}') from None
     except Exception as error:  # rosbags raises asserts, struct and key errors too
-        raise InputError(f'{file}: not a readable rosbag2: {_line(error)}; truncated or of an '
+        raise InputError(f'{file}: not a readable recording: {_line(error)}; truncated or of an '
                          f'unknown version? {remedy(file)}') from None
 
 
 def _line(error: BaseException) -> str:
     text = ' '.join(str(error).split()).rstrip('.')
-    return text or type(error).__name__
+    return text[:MOST_SAID] or type(error).__name__
 
 
 def remedy(file: Path) -> str:
     """Name the tool that may save more."""
     if '.mcap' in file.suffixes:
         return '`mcap recover` may save what is left'
+    if '.bag' in file.suffixes:
+        return '`rosbag reindex` may save what is left'
     return '`sqlite3 FILE .recover` may save what is left'

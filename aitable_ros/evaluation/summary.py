@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from aitable_ros.evaluation.atomic import legible
 from aitable_ros.evaluation.atomic import replacing
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.pooling import pool
@@ -90,11 +91,17 @@ def write_json(path: Path, value: Summary) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Round floats to a microsecond or a millionth; what is not finite becomes None."""
+    """
+    Make values fit for JSON: floats to a millionth, and None where they are not finite.
+
+    Names of files that are not UTF-8 are written with escapes.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return legible(value)
     if isinstance(value, dict):
         return {key: rounded(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

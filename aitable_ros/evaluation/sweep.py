@@ -146,7 +146,8 @@ def run(
     :return: 0
     :raises InputError: a value, an input or its labels cannot be used
     """
-    base = (PipelineOptions.from_file(params) if params else PipelineOptions()).for_recordings
+    base = PipelineOptions.from_file(params) if params else PipelineOptions()
+    base = base.for_recordings
     sweep = parse(text, base)
     if output.exists() and not output.is_dir():
         raise InputError(f'{output}: is a file; --output names a folder')

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.atomic import legible
 from aitable_ros.evaluation.atomic import replacing
 from aitable_ros.types import Expression
 from aitable_ros.types import FaceResult
@@ -119,7 +120,7 @@ def rows_from_result(
     """
     common: Row = {
         'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': (result.stamp_ns - first_ns) / 1e9,
-        'file': file,
+        'file': None if file is None else legible(file),
         **{f'{stage}_by': told(result.models[stage]) for stage in STAGES if stage in result.models},
         **{f'{stage}_ms': spent for stage, spent in result.elapsed_ms.items()}}
     rows = [common | _of_face(face) for face in result.faces]
@@ -190,8 +191,9 @@ class FrameTable:
                 column.name, pyarrow.type_for_alias(column.kind),
                 metadata={'description': column.meaning})
             for column in COLUMNS])
-        with replacing(path) as draft, parquet.ParquetWriter(
-                draft, schema, compression='zstd') as writer:
+        # A file, not its name: pyarrow takes no name that is not UTF-8.
+        with replacing(path) as draft, draft.open('wb') as file, parquet.ParquetWriter(
+                file, schema, compression='zstd') as writer:
             table = cls(writer, schema)
             yield table
             table._flush()
@@ -220,7 +222,8 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path, columns=list(names))
+        with path.open('rb') as file:
+            table = parquet.read_table(file, columns=list(names))
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise InputError(f'{path}: cannot read the table: {error}') from None
     return {

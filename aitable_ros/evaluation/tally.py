@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.types import Expression
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
@@ -78,18 +79,20 @@ class Tally:
         self.closed_s = 0.0
         self.models: dict[str, ModelInfo] = {}
         self._segment = 0
+        self._rising = array('q')
+        """The stamps; a late one is that of the image before it."""
+        self._elapsed_ns = 0
         self._primary = 0
         self._counted: dict[int, tuple[float, float]] = {}
 
-    def add(self, result: FrameResult) -> list[FoundEvent]:
+    def add(self, result: FrameResult, *, leap: bool = False) -> list[FoundEvent]:
         """
         Count one frame.
 
+        :param leap: the clock was set before it: no time lies in between
         :return: its events, placed
         """
-        if self.stamps and result.stamp_ns < self.stamps[-1]:
-            self._segment = len(self.stamps)  # a bag that loops: time starts anew
-            self._counted.clear()
+        self._take_time(result.stamp_ns, leap)
         self.stamps.append(result.stamp_ns)
         self.faces.append(len(result.faces))
         self.models = result.models
@@ -115,13 +118,31 @@ class Tally:
         self.events += found
         return found
 
+    def _take_time(self, stamp_ns: int, leap: bool) -> None:
+        """Let time pass as :class:`aitable_ros.fatigue.monitor.FatigueMonitor` sees it pass."""
+        newest = self._rising[-1] if self._rising else stamp_ns
+        if stamp_ns < newest - JUMP_NS or (leap and stamp_ns < newest):
+            self._segment = len(self._rising)  # a recording that loops: everybody is forgotten
+            self._counted.clear()
+        elif stamp_ns < newest:
+            stamp_ns = newest  # a late image, in which nothing is measured
+        elif not leap:
+            self._elapsed_ns += stamp_ns - newest
+        self._rising.append(stamp_ns)
+
     def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
         """Add up the usable and closed time of whoever is the primary person."""
         if primary:
             self.level_max = max(self.level_max, state.level, key=SEVERITY.index)
             usable_s, closed_s = self._counted.get(state.track_id, (0.0, 0.0))
+            if state.usable_s < usable_s:  # forgotten meanwhile, and known anew
+                usable_s = closed_s = 0.0
             self.usable_s += state.usable_s - usable_s
             self.closed_s += state.closed_s - closed_s
+            # What is told late, of a person who was not yet the primary one, is of a time in which
+            # somebody else was counted: two people's time is no more than all there was.
+            self.usable_s = min(self.usable_s, self._elapsed_ns / 1e9)
+            self.closed_s = min(self.closed_s, self.usable_s)
         self._counted[state.track_id] = state.usable_s, state.closed_s
 
     def _place(self, event: FatigueEvent) -> FoundEvent:
@@ -134,10 +155,11 @@ class Tally:
     def frame_at(self, stamp_ns: int) -> int:
         """Return the number of the frame nearest to a time, of the newest run of rising stamps."""
         last = len(self.stamps) - 1
-        after = min(bisect_left(self.stamps, stamp_ns, self._segment), last)
+        stamps = self._rising
+        after = min(bisect_left(stamps, stamp_ns, self._segment), last)
         if after > self._segment:
             before = after - 1
-            if stamp_ns - self.stamps[before] <= self.stamps[after] - stamp_ns:
+            if stamp_ns - stamps[before] <= stamps[after] - stamp_ns:
                 return before
         return after
 
@@ -159,8 +181,7 @@ class Tally:
         """How long the recording lasts, its last frame included; 0 for stills."""
         if self.stills or not self.stamps:
             return 0.0
-        steps = np.diff(np.asarray(self.stamps))
-        return float(steps[steps > 0].sum()) / 1e9 + self.period_s
+        return self._elapsed_ns / 1e9 + self.period_s
 
     @property
     def perclos(self) -> float:

@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 import os
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.source import Source
+from aitable_ros.recordings import containers
 from aitable_ros.types import Frame
 
 PROBE = 16
@@ -22,27 +25,75 @@ PROBE = 16
 LOG_SILENT = 0
 """OpenCV's LOG_LEVEL_SILENT, which its Python module does not name."""
 COMPLETE = 0.9
-"""A video that ends before this share of its announced duration is called truncated."""
+"""A video with fewer than this share of the frames that it counts is called damaged."""
+ASSUMED_FPS = 30.0
+"""Of a stream that has neither stamps nor a rate."""
+RATES = (0.1, 240.0)
+"""Frames a second that a container's nominal rate is believed to be: a browser's WebM says 1000."""
+FAR = 10.0
+"""Stamps that are this many times faster or slower than the nominal rate of an MP4 or AVI are a
+broken clock; in other containers the nominal rate is a guess of FFmpeg's."""
 
 
 class Video(Source):
-    """A video file; its frames carry the container's time, variable frame rate included."""
+    """
+    A video file; its frames carry the container's time, variable frame rate included.
+
+    :param fps: takes the place of the container's time: frame number over this rate
+    """
 
     kind = 'video'
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fps: float | None = None) -> None:
         super().__init__(path)
+        try:
+            self._container = containers.video_kind(path)
+            archive = containers.archive_kind(path)
+        except OSError as error:
+            raise InputError(f'{path}: cannot be read: {error.strerror}') from None
+        if archive:
+            raise InputError(f'{path}: not a video that can be read: a {archive} archive; unpack '
+                             'it and name what is in it')
+        if not self._container:
+            raise InputError(f'{path}: not a video that can be read: truncated at its beginning, '
+                             'or of an unknown kind')
         capture = _open(path)
-        fps = capture.get(cv2.CAP_PROP_FPS)
+        nominal = capture.get(cv2.CAP_PROP_FPS)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        readable = capture.grab()
+        stamps: list[float] = []
+        while len(stamps) < PROBE and capture.grab():
+            stamps.append(capture.get(cv2.CAP_PROP_POS_MSEC))
         capture.release()
-        if not readable:
+        if not stamps:
             raise InputError(f'{path}: no frame can be decoded; truncated, or an unknown codec')
-        self.fps = float(fps) if np.isfinite(fps) and 0.1 <= fps <= 1000 else 30.0
-        if self.fps != fps:
-            self.note(f'the container names no usable frame rate ({fps:g}); 30 assumed')
-        self.frames = int(count) if np.isfinite(count) and count > 0 else None
+        self.fps, self._own_clock = self._rate(nominal, stamps, fps)
+        counted = self._container in containers.COUNTED and np.isfinite(count) and count > 0
+        self.frames = int(count) if counted else None
+
+    def _rate(
+        self, nominal: float, stamps: list[float], given: float | None,
+    ) -> tuple[float, bool]:
+        """Choose the frame rate, and tell whether the container's own stamps are used."""
+        if given is not None:
+            self.note(f'frame number over {given:g} frames/s (--fps) is used as the time')
+            return given, False
+        believed = RATES[0] <= nominal <= RATES[1]
+        # A container keeps the order of its frames, so most stamps of a clock advance.
+        step_ms = median(after - before for before, after in pairwise(stamps)) \
+            if len(stamps) > 1 else 0.0
+        far = believed and self._container in containers.RATED \
+            and not 1 / FAR < step_ms * nominal / 1e3 < FAR
+        if self._container not in containers.NO_CLOCK and step_ms > 0 and not far:
+            return (nominal if believed else 1e3 / step_ms), True
+        if len(stamps) == 1 and believed:
+            return nominal, False
+        if believed:
+            self.note(f'the file has no usable stamps; frame number over {nominal:g} frames/s, the '
+                      'rate that it names, is used as the time; --fps gives another')
+            return nominal, False
+        self.note(f'the file has neither stamps nor a usable frame rate: {ASSUMED_FPS:g} frames/s '
+                  'are assumed; --fps gives another')
+        return ASSUMED_FPS, False
 
     def _read(self) -> Iterator[Frame]:
         """Yield the frames, stamped from 0."""
@@ -55,48 +106,35 @@ class Video(Source):
     def _decode(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
         assert self.fps is not None
         period_ns = 1e9 / self.fps
-        own_clock = self._clock_is_sane()
         first_ms = None
         index, last_ns = 0, -1
+        corrected = 0
         while True:
             good, picture = capture.read()
             if not good:
                 break
             stamp_ns = round(index * period_ns)
-            if own_clock:
+            if self._own_clock:
                 now_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
                 first_ms = now_ms if first_ms is None else first_ms
                 stamp_ns = round((now_ms - first_ms) * 1e6)
                 if stamp_ns <= last_ns:
-                    self.note('a stamp of the container does not advance; the frame period is '
-                              'added to the one before')
+                    corrected += 1
                     stamp_ns = last_ns + round(period_ns)
             last_ns = stamp_ns
             index += 1
             yield Frame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False),
                         stamp_ns)
-        announced_s = self.duration_s
-        if announced_s and last_ns / 1e9 + 1 / self.fps < COMPLETE * announced_s:
-            raise InputError(
-                f'{self.path}: ends after {index} frames, {last_ns / 1e9:.1f} s of the '
-                f'{announced_s:.1f} s that it announces; truncated or damaged')
-
-    def _clock_is_sane(self) -> bool:
-        """Look at the first stamps: they must advance, by about the frame period in the median."""
-        assert self.fps is not None
-        capture = _open(self.path)
-        stamps: list[float] = []
-        while len(stamps) < PROBE and capture.grab():
-            stamps.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-        capture.release()
-        steps = [after - before for before, after in pairwise(stamps)]
-        if not steps:
-            return False
-        # A variable rate may be far from the container's nominal one; a broken clock is further.
-        if min(steps) > 0 and 0.1 < median(steps) * self.fps / 1e3 < 10:
-            return True
-        self.note('the container has no usable stamps; frame number over frame rate is used')
-        return False
+        if corrected:
+            self.note(f'{corrected} stamps of the container do not advance; the frame period is '
+                      'added to the one before')
+        if not index:
+            raise InputError(f'{self.path}: no frame can be decoded; damaged?')
+        short = self.frames and index < COMPLETE * self.frames
+        if short or containers.is_cut_short(self.path, self._container):
+            announced = f'it announces {self.frames}' if self.frames else 'more is announced'
+            raise InputError(f'{self.path}: ends after {index} frames, {last_ns / 1e9:.1f} s; '
+                             f'{announced}; truncated or damaged')
 
 
 def _open(path: Path) -> cv2.VideoCapture:
@@ -108,7 +146,8 @@ def _open(path: Path) -> cv2.VideoCapture:
     level = cv2.getLogLevel()
     cv2.setLogLevel(LOG_SILENT)
     try:
-        capture = cv2.VideoCapture(str(path), backend)
+        with _openable(path) as name:
+            capture = cv2.VideoCapture(name, backend)
     finally:
         cv2.setLogLevel(level)
     if not capture.isOpened():
@@ -116,3 +155,18 @@ def _open(path: Path) -> cv2.VideoCapture:
         raise InputError(f'{path}: not a video that can be read: truncated, of an unknown kind, or '
                          'without a video stream')
     return capture
+
+
+@contextmanager
+def _openable(path: Path) -> Iterator[str]:
+    """Give a name that OpenCV can open: it crashes on one that is not UTF-8."""
+    name = str(path.absolute())  # FFmpeg takes what is before the first colon for a protocol
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory(prefix='aitable_video_') as folder:
+            link = Path(folder, f'video{path.suffix}' if path.suffix.isascii() else 'video')
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield name

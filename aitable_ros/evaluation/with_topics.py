@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.atomic import legible
+from aitable_ros.evaluation.bag import BagFrame
+from aitable_ros.evaluation.bag import CAMERAS
 from aitable_ros.evaluation.recording import Message
 from aitable_ros.evaluation.recording import Recording
 from aitable_ros.evaluation.source import Source
-from aitable_ros.evaluation.storage import PACKED
 from aitable_ros.evaluation.storage import Topic
 from aitable_ros.evaluation.wire import KINDS
 from aitable_ros.evaluation.wire import Wire
@@ -49,6 +51,8 @@ class BagCopy:
         if source.kind not in ('bag', 'video'):
             raise InputError(f'{source.path}: --write-bag takes a bag with a camera topic or a '
                              f'video, not {source.kind}')
+        if legible(str(folder)) != str(folder):
+            raise InputError(f'{folder}: --write-bag takes a name in UTF-8')
         if folder.exists():
             raise InputError(f'{folder}: exists already; --write-bag never overwrites, name '
                              'another or remove it')
@@ -76,10 +80,7 @@ class BagCopy:
             self._draft.mkdir(parents=True)
             self._writer = Writer(
                 self._draft / folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
-            packed = self._recording is not None and (
-                self._recording.packed_messages
-                or any(file.suffix in PACKED for file in self._recording.files))
-            if packed:
+            if self._recording is not None and self._recording.is_compressed:
                 self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         except OSError as error:
@@ -107,7 +108,8 @@ class BagCopy:
             if self._recording is None:
                 log_ns, frame = self._write_picture(frame)
             else:
-                log_ns = self._copy_image(frame.stamp_ns)
+                assert isinstance(frame, BagFrame)
+                log_ns = self._copy_image(frame)
             for role, data in self._wire.encode(result, frame):
                 self._writer.write(self._ours[role], log_ns, data)
         except OSError as error:
@@ -156,13 +158,15 @@ class BagCopy:
                 self._writer.storage.bio.close()  # type: ignore[attr-defined]
         shutil.rmtree(self._draft, ignore_errors=True)
 
-    def _copy_image(self, stamp_ns: int) -> int:
-        """Copy up to and with the next image of the camera topic; return its log time."""
+    def _copy_image(self, frame: BagFrame) -> int:
+        """Copy up to and with the image of a frame; return its log time."""
         for message in self._rest:
             self._write(message)
-            if message.topic.name == self._source.topic:
-                return message.log_ns
-        return stamp_ns
+            if message.topic.name == self._source.topic and message.topic.kind in CAMERAS:
+                self._images += 1
+                if self._images > frame.number:
+                    return message.log_ns
+        return frame.stamp_ns
 
     def _write_picture(self, frame: Frame) -> tuple[int, Frame]:
         good, data = cv2.imencode(
@@ -177,14 +181,17 @@ class BagCopy:
         return stamp_ns, moved
 
     def _write(self, message: Message) -> None:
-        topic = message.topic
-        self._writer.write(
-            self._connections[topic.name, topic.kind], message.log_ns, message.data)
+        connection = self._connections.get((message.topic.name, message.topic.kind))
+        if connection is not None:
+            self._writer.write(connection, message.log_ns, message.data)
 
     def _describe(self, topics: Collection[Topic]) -> None:
         """Declare what a file of the input holds."""
         for topic in topics:
-            if (topic.name, topic.kind) not in self._connections:
+            if topic.serialization == 'ros1':
+                self._source.note(f'{topic.name} is left out of the written bag: ROS 2 has no '
+                                  f'{topic.kind} with the same fields')
+            elif (topic.name, topic.kind) not in self._connections:
                 self._connect(topic.name, topic.kind, topic)
 
     def _connect(self, name: str, kind: str, topic: Topic | None = None) -> Any:

@@ -1,0 +1,423 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reads an mcap file: finished or cut off, with an index or without, in order of the log time.
+
+The format is at https://mcap.dev/spec: records of an opcode, a length and a body, one after the
+other. Only the index of chunks is used; the messages are found by reading their chunk. So a file
+needs no index of messages, several channels of one topic are all read, and a file without its end
+is read up to the break. Of a damaged chunk, the messages that its part still unpacks to are kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import heappop
+from heapq import heappush
+from io import BytesIO
+import struct
+from struct import calcsize
+from struct import Struct
+from struct import unpack_from
+from typing import BinaryIO
+from zlib import crc32
+
+MAGIC = b'\x89MCAP0\r\n'
+FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
+CHUNK_INDEX, STATISTICS, DATA_END = 0x08, 0x0b, 0x0f
+READ = (SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS)
+"""Records whose body is looked at; the others (attachments, indexes of messages) are skipped."""
+MOST_UNPACKED = 1 << 29
+"""Bytes. A chunk that claims to unpack to more is damage: rosbag2 writes chunks of 768 KiB."""
+MOST_HELD = 1 << 28
+"""Bytes of messages that are held back to bring chunks that overlap in time into one order."""
+FOOTER_BYTES = 37
+"""A footer record (9 + 20 bytes) and the magic at the end of the file."""
+_HEAD = Struct('<BQ')
+_MESSAGE = Struct('<HIQQ')
+_CHUNK = Struct('<QQQI')
+
+
+@dataclass(slots=True)
+class Channel:
+    """
+    One publisher's messages on a topic.
+
+    :param kind: name of the schema
+    :param definition: text of the schema
+    :param serialization: message encoding, such as ``cdr``
+    :param qos: the publisher's profile as rosbag2 keeps it in the channel's metadata
+    :param count: messages; None where the file does not say and was not read through
+    """
+
+    topic: str
+    kind: str
+    definition: str
+    serialization: str
+    qos: str
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """
+    Where a chunk is.
+
+    :param start_ns: log time of its first message
+    :param offset: of its record in the file
+    :param channels: in it; None where that is not known
+    """
+
+    start_ns: int
+    offset: int
+    channels: frozenset[int] | None
+
+
+class _DamageError(Exception):
+    """A record makes no sense, or ends before its time."""
+
+
+class McapFile:
+    """
+    An mcap file, open.
+
+    A file with an index of chunks is not read before :meth:`read`; any other file is read through
+    once to find its channels and count their messages.
+
+    :param stream: the open file, whose first 8 bytes are :data:`MAGIC`
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._size = stream.seek(0, 2)
+        self.channels: dict[int, Channel] = {}
+        self.start_ns = self.end_ns = 0
+        """Log time of the first and the last message; 0 where there is none."""
+        self.damage = ''
+        """What of the file cannot be read, as far as is known so far; empty where all can be."""
+        self._schemas: dict[int, tuple[str, str]] = {}
+        self._chunks: list[_Chunk] = []
+        self._loose = False
+        """Whether there are messages outside of chunks."""
+        self._damaged: dict[int, str] = {}
+        finished = self._is_finished()
+        if not (finished and self._read_summary()):
+            self._scan(finished)
+
+    def read(self, wanted: Collection[int] | None = None) -> Iterator[tuple[int, int, bytes]]:
+        """
+        Yield (channel, log time in ns, serialised message) in the order of the log time.
+
+        Messages outside of chunks are yielded in the order of the file.
+
+        :param wanted: channels; None is all
+        """
+        wanted = self.channels if wanted is None else wanted
+        if self._loose:
+            yield from self._read_through(wanted)
+            return
+        held: list[tuple[int, int, int, bytes]] = []
+        held_bytes = number = 0
+        for chunk in sorted(self._chunks, key=lambda one: (one.start_ns, one.offset)):
+            if wanted is not None and chunk.channels is not None \
+                    and chunk.channels.isdisjoint(wanted):
+                continue
+            while held and (held[0][0] < chunk.start_ns or held_bytes > MOST_HELD):
+                log_ns, _, key, data = heappop(held)
+                held_bytes -= len(data)
+                yield key, log_ns, data
+            for key, log_ns, data in self._messages_of(chunk.offset, wanted):
+                heappush(held, (log_ns, number, key, data))
+                held_bytes += len(data)
+                number += 1
+        while held:
+            log_ns, _, key, data = heappop(held)
+            yield key, log_ns, data
+
+    # --- finding out what is there ----------------------------------------------------------------
+
+    def _is_finished(self) -> bool:
+        if self._size < len(MAGIC) + FOOTER_BYTES:
+            return False
+        self._stream.seek(-len(MAGIC), 2)
+        return self._stream.read(len(MAGIC)) == MAGIC
+
+    def _read_summary(self) -> bool:
+        """Take channels, counts and chunks from the summary; False where it cannot be relied on."""
+        with suppress(_DamageError):
+            code, body = self._record_at(self._size - FOOTER_BYTES)
+            if code != FOOTER or len(body) < 20:
+                return False
+            start, _, checksum = unpack_from('<QQI', body)
+            if not len(MAGIC) <= start < self._size - FOOTER_BYTES:
+                return False
+            self._stream.seek(start)
+            summary = self._stream.read(self._size - FOOTER_BYTES - start)
+            # The checksum covers the footer too, up to the checksum itself.
+            self._stream.seek(self._size - FOOTER_BYTES)
+            footer = self._stream.read(FOOTER_BYTES - len(MAGIC) - 4)
+            if checksum and crc32(footer, crc32(summary)) != checksum:
+                return False
+            counts: dict[int, int] | None = None
+            said = None
+            for code, body in _records(BytesIO(summary), len(summary)):
+                if code == CHUNK_INDEX:
+                    self._take_chunk_index(body)
+                elif code == STATISTICS:
+                    said, counts = _statistics(body)
+                else:
+                    self._declare(code, body)
+            # No messages outside of chunks, and an index of each chunk: else it is no whole index.
+            if said is not None and said == len(self._chunks) and self.channels:
+                for key, channel in self.channels.items():
+                    channel.count = None if counts is None else counts.get(key, 0)
+                return bool(self._chunks) or not any(counts.values() if counts else ())
+        return False
+
+    def _take_chunk_index(self, body: bytes) -> None:
+        fields = _Fields(body)
+        start_ns, end_ns = fields.number('Q'), fields.number('Q')
+        offset, _ = fields.number('Q'), fields.number('Q')
+        index = _Fields(fields.raw())
+        channels = set()
+        while not index.at_end:
+            channels.add(index.number('H'))
+            index.number('Q')
+        # A writer may leave the index of messages out, and with it the list of channels.
+        self._chunks.append(_Chunk(start_ns, offset, frozenset(channels) or None))
+        self._extend(start_ns, end_ns)
+
+    def _scan(self, finished: bool) -> None:
+        """Read the file through."""
+        self.channels, self._chunks, self._schemas = {}, [], {}
+        self.start_ns = self.end_ns = 0
+        counts: Counter[int] = Counter()
+        for key, log_ns, _ in self._read_through(note_chunks=True):
+            counts[key] += 1
+            self._extend(log_ns, log_ns)
+        # A channel may be described behind its first messages: chunks come in another order.
+        for key, channel in self.channels.items():
+            channel.count = counts[key]
+        if not finished:
+            self.damage = (
+                'truncated (the recorder was cut off, or the copy is incomplete); read as far as '
+                f'it goes, {sum(counts[key] for key in self.channels)} messages')
+
+    def _extend(self, start_ns: int, end_ns: int) -> None:
+        if end_ns:
+            self.start_ns = min(self.start_ns or start_ns, start_ns)
+            self.end_ns = max(self.end_ns, end_ns)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _read_through(
+        self, wanted: Collection[int] | None = None, *, note_chunks: bool = False,
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the messages in the order of the file, up to where it breaks off."""
+        self._stream.seek(len(MAGIC))
+        at = len(MAGIC)
+        try:
+            for code, body in _records(self._stream, self._size):
+                here, at = at, self._stream.tell()
+                if code == DATA_END:
+                    return
+                if code == CHUNK:
+                    first, keys = 0, set()
+                    for key, log_ns, data in self._messages_in(here, body, wanted):
+                        first = min(first or log_ns, log_ns)
+                        keys.add(key)
+                        yield key, log_ns, data
+                        self._stream.seek(at)
+                    if note_chunks:
+                        self._chunks.append(_Chunk(first, here, frozenset(keys)))
+                elif code == MESSAGE:
+                    self._loose = True
+                    for message in self._message(body, wanted):
+                        yield message
+                        self._stream.seek(at)
+                else:
+                    self._declare(code, body)
+        except _DamageError:
+            if not self.damage:
+                self.damage = f'damaged at byte {at} of {self._size}; read up to there'
+
+    def _messages_of(
+        self, offset: int, wanted: Collection[int] | None,
+    ) -> Iterator[tuple[int, int, bytes]]:
+        try:
+            code, body = self._record_at(offset)
+            if code != CHUNK:
+                raise _DamageError
+        except _DamageError:
+            self._note_damage(offset, 'is not where the index says')
+            return
+        yield from self._messages_in(offset, body, wanted)
+
+    def _messages_in(
+        self, offset: int, chunk: bytes, wanted: Collection[int] | None,
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the messages of a chunk in the order in which they were written."""
+        try:
+            records, reason = _unpacked(chunk)
+            if reason:
+                self._note_damage(offset, reason)
+            for code, body in _records(BytesIO(records), len(records)):
+                if code == MESSAGE:
+                    yield from self._message(body, wanted)
+                else:
+                    self._declare(code, body)
+        except _DamageError:  # a bad chunk does not spoil the next one
+            self._note_damage(offset, 'breaks off')
+
+    def _message(
+        self, body: bytes, wanted: Collection[int] | None,
+    ) -> Iterator[tuple[int, int, bytes]]:
+        if len(body) < _MESSAGE.size:
+            raise _DamageError
+        key, _, log_ns, _ = _MESSAGE.unpack_from(body)
+        if wanted is None or key in wanted:
+            yield key, log_ns, body[_MESSAGE.size:]
+
+    def _declare(self, code: int, body: bytes) -> None:
+        """Take in a schema or a channel."""
+        fields = _Fields(body)
+        if code == SCHEMA:
+            key, name, _ = fields.number('H'), fields.text(), fields.text()
+            self._schemas.setdefault(key, (name, fields.text()))
+        elif code == CHANNEL:
+            key, schema = fields.number('H'), fields.number('H')
+            topic, form = fields.text(), fields.text()
+            metadata = fields.map()
+            if key not in self.channels:
+                kind, definition = self._schemas.get(schema, ('', ''))
+                self.channels[key] = Channel(
+                    topic, kind, definition, form, metadata.get('offered_qos_profiles', ''))
+
+    def _note_damage(self, offset: int, reason: str) -> None:
+        self._damaged.setdefault(offset, reason)
+        if not self.damage or self.damage.startswith('damaged: '):
+            first, why = next(iter(self._damaged.items()))
+            more = f' (and {len(self._damaged) - 1} more)' if len(self._damaged) > 1 else ''
+            self.damage = (f'damaged: the chunk at byte {first}{more} {why}; what can be read of '
+                           'the file was')
+
+    def _record_at(self, offset: int) -> tuple[int, bytes]:
+        if not 0 <= offset < self._size:
+            raise _DamageError
+        self._stream.seek(offset)
+        return next(_records(self._stream, self._size, everything=True))
+
+
+class _Fields:
+    """Reads the fields of a record, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._at >= len(self._data)
+
+    def number(self, form: str) -> int:
+        try:
+            value: int = unpack_from(f'<{form}', self._data, self._at)[0]
+        except struct.error:
+            raise _DamageError from None
+        self._at += calcsize(f'<{form}')
+        return value
+
+    def raw(self, form: str = 'I') -> bytes:
+        size = self.number(form)
+        self._at += size
+        return self._data[self._at - size:self._at]
+
+    def text(self) -> str:
+        return self.raw().decode('utf-8', 'replace')
+
+    def map(self) -> dict[str, str]:
+        inside = _Fields(self.raw())
+        found = {}
+        while not inside.at_end:
+            key = inside.text()
+            found[key] = inside.text()
+        return found
+
+
+def _records(
+    stream: BinaryIO, size: int, *, everything: bool = False,
+) -> Iterator[tuple[int, bytes]]:
+    """
+    Yield (opcode, body); of a chunk that is cut, the part that is there.
+
+    :param size: of the stream
+    :param everything: give the body of records outside of :data:`READ`, too; else it is empty
+    """
+    while head := stream.read(_HEAD.size):
+        if len(head) < _HEAD.size:
+            raise _DamageError
+        code, length = _HEAD.unpack(head)
+        left = size - stream.tell()
+        if code == 0 or (length > left and code != CHUNK):
+            raise _DamageError
+        length = min(length, left)
+        if everything or code in READ:
+            yield code, stream.read(length)
+        else:
+            stream.seek(length, 1)
+            yield code, b''
+
+
+def _statistics(body: bytes) -> tuple[int, dict[int, int] | None]:
+    """Return the number of chunks, and that of messages by channel where it is told."""
+    fields = _Fields(body)
+    total, _ = fields.number('Q'), fields.number('H')
+    for _ in range(3):  # channels, attachments, metadata
+        fields.number('I')
+    chunks = fields.number('I')
+    fields.number('Q'), fields.number('Q')
+    table = _Fields(fields.raw())
+    counts = {}
+    while not table.at_end:
+        key = table.number('H')
+        counts[key] = table.number('Q')
+    return chunks, counts if sum(counts.values()) == total else None
+
+
+def _unpacked(chunk: bytes) -> tuple[bytes, str]:
+    """Return the records of a chunk as far as they unpack, and what is wrong with them, if so."""
+    import zstandard
+
+    if len(chunk) < _CHUNK.size:
+        raise _DamageError
+    _, _, size, checksum = _CHUNK.unpack_from(chunk)
+    fields = _Fields(chunk[_CHUNK.size:])
+    way = fields.text()
+    packed = fields.raw('Q')
+    if size > MOST_UNPACKED:
+        raise _DamageError
+    done = bytearray()
+    if not way:
+        done += packed
+    elif way == 'zstd':
+        with suppress(zstandard.ZstdError):
+            reader = zstandard.ZstdDecompressor().stream_reader(packed)
+            while len(done) < size and (part := reader.read(min(1 << 16, size - len(done)))):
+                done += part
+    elif way == 'lz4':
+        import lz4.frame  # type: ignore[import-untyped]
+
+        unpacker = lz4.frame.LZ4FrameDecompressor()
+        with suppress(RuntimeError, EOFError):
+            done += unpacker.decompress(packed, max_length=size)
+    else:
+        return b'', f"is compressed with '{way[:20]}', which is not known"
+    if len(done) < size:
+        return bytes(done), 'breaks off'
+    if checksum and crc32(done) != checksum:
+        return bytes(done), 'does not match its checksum'
+    return bytes(done), ''
