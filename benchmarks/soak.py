@@ -10,7 +10,8 @@ goes to ``benchmarks/results/``. Exit status 1 where something grew or an image 
 ``python benchmarks/soak.py faults`` injects one fault after another into a running pipeline and
 shows each recovered (``soak_faults_*.py`` have them, ``soak_trial.py`` judges).
 
-``python benchmarks/soak.py fuzz`` gives it malformed images by the hundred thousand.
+``python benchmarks/soak.py fuzz`` gives it malformed images by the hundred thousand, and damaged
+recordings to the readers (``--messages 0`` for these alone).
 
 ``python benchmarks/soak.py rounds`` takes nodes through their lifecycle, loads and unloads them,
 and opens and closes models, again and again.
@@ -177,7 +178,17 @@ def faults(args: argparse.Namespace) -> int:
 
 
 def fuzz(args: argparse.Namespace) -> int:
-    """Give malformed images to the codec, to a node and over DDS; 0 where all went well."""
+    """Give damaged files to the readers, malformed images to the nodes; 0 where all went well."""
+    files: dict[str, Any] = {}
+    if args.files:
+        import soak_fuzz_files
+
+        load = os.getloadavg()
+        files = soak_fuzz_files.run(args.files, args.seed) | {'machine': machine(load)}
+        write(args.output or RESULTS / 'soak_fuzz_files.json', files)
+        print(json.dumps(files, indent=1), flush=True)
+    if not args.messages:
+        return 0 if not files or files['passed'] else 1
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
     from aitable_ros.tools.demo import check_models
     from aitable_ros.tools.demo import prepare_ros
@@ -188,9 +199,11 @@ def fuzz(args: argparse.Namespace) -> int:
 
     load = os.getloadavg()
     figures = run(args.messages, args.over_dds, args.seed) | {'machine': machine(load)}
+    if files:
+        figures['files'] = files
     write(args.output or RESULTS / 'soak_fuzz.json', figures)
     print(json.dumps(figures, indent=1))
-    return 0 if figures['passed'] else 1
+    return 0 if figures['passed'] and files.get('passed', True) else 1
 
 
 def rounds(args: argparse.Namespace) -> int:
@@ -247,8 +260,11 @@ def main() -> int:
     faulty.add_argument('--keep', type=Path, metavar='FOLDER', help='keep the logs there')
     faulty.add_argument('--output', type=Path, help='JSON file (default: benchmarks/results/)')
     faulty.set_defaults(act=faults)
-    fuzzing = kinds.add_parser('fuzz', help='malformed images')
-    fuzzing.add_argument('--messages', type=int, default=100_000)
+    fuzzing = kinds.add_parser('fuzz', help='malformed images and damaged recordings')
+    fuzzing.add_argument(
+        '--messages', type=int, default=100_000, help='malformed images; 0 for none')
+    fuzzing.add_argument(
+        '--files', type=int, default=20_000, help='damaged recordings for the readers; 0 for none')
     fuzzing.add_argument('--over-dds', type=int, default=2000, help='so many of them over DDS, too')
     fuzzing.add_argument('--seed', type=int, default=0, help='of the first message')
     fuzzing.add_argument('--output', type=Path, help='JSON file (default: benchmarks/results/)')
