@@ -27,6 +27,7 @@ from aitable_ros.evaluation.table import rows_from_result
 from aitable_ros.evaluation.tally import FoundEvent
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.evaluation.thumbnails import thumbnails as make_thumbnails
+from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
@@ -96,6 +97,8 @@ def evaluate(
                 progress(index + 1)
         except InputError as error:
             problem = str(error)
+        except BackendError as error:  # what was read until then is kept
+            problem = f'{source.path}: a model failed: {error}'
         except KeyboardInterrupt:
             problem = INTERRUPTED
         if not tally.stamps:
