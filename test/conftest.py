@@ -161,6 +161,21 @@ def models() -> Path:
 
 
 @pytest.fixture(scope='session')
+def expression_model(models: Path) -> str:
+    """Return what the default chain of expressions comes to here: the npm package may be away."""
+    return 'fer+faceexpress' if (models / 'faceexpress.onnx').is_file() else 'fer'
+
+
+@pytest.fixture(scope='session')
+def faceexpress(models: Path) -> Path:
+    """Return face-api.js's expression network."""
+    path = models / 'faceexpress.onnx'
+    if not path.is_file():
+        pytest.skip('faceexpress cannot be had here: neither through npm nor from its authors')
+    return path
+
+
+@pytest.fixture(scope='session')
 def shared_data() -> Path:
     """Return the folder of labelled clips and images, which is not part of the repository."""
     folder = ROOT.parent / 'shared' / 'data'

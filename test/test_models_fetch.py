@@ -342,7 +342,7 @@ def test_an_old_file_stays_when_the_new_one_cannot_be_written(tmp_path, monkeypa
     (['convert', 'fer', '--output', 'x.onnx'], '--output goes with a FILE'),
     (['convert', 'nowhere.tflite'], 'cannot read nowhere.tflite: No such file'),
     (['convert', 'a.tflite', 'b.tflite'], 'one FILE at a time'),
-    (['convert', 'setup.py'], 'give a .tflite, .hdf5 or .h5 file'),
+    (['convert', 'setup.py'], 'give a .tflite, .hdf5, .h5 or .bin file'),
 ])
 def test_wrong_arguments_are_told_in_one_line(home, capsys, arguments, message):
     assert main(['models', *arguments]) == 2
@@ -389,8 +389,9 @@ def test_every_card_is_complete():
         assert model.preprocessing
         assert model.inputs
         assert model.outputs
-        assert [bool(model.wheel), bool(model.upstream), bool(model.obtain)].count(True) == 1
-        assert len(model.sha256) == (64 if model.wheel else 0)
+        assert [bool(model.wheel), bool(model.package), bool(model.upstream),
+                bool(model.obtain)].count(True) == 1
+        assert len(model.sha256) == (64 if model.fetched else 0)
 
 
 def test_nothing_heavy_is_imported_for_the_catalogue():

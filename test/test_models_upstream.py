@@ -368,7 +368,7 @@ def test_fetch_downloads_to_where_a_chain_finds_it(pinned, home, capsys, monkeyp
     assert (home / NAME).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize('name', ['emonet_8', 'emonet_5'])
+@pytest.mark.parametrize('name', ['emonet_8', 'emonet_5', 'hsemotion_b0', 'hsemotion_b2'])
 def test_the_real_pins_refuse_a_fake(name, home, capsys, monkeypatch):
     with serving(good) as web:
         arguments = ['models', 'fetch', name, '--accept-licence', '--url', web.url]
@@ -383,10 +383,36 @@ def test_the_real_pins_refuse_a_fake(name, home, capsys, monkeypatch):
 def test_the_pins_are_those_of_the_design():
     blobs = {name: card.upstream.git_blob for name, card in CATALOGUE.items() if card.upstream}
     assert blobs == {'emonet_8': '6833bfdcf8fc761deb7630256a750cf1f7c850c1',
-                     'emonet_5': '61358cb3ea0fe410c01ee4ffff5ed1b49713af98'}
+                     'emonet_5': '61358cb3ea0fe410c01ee4ffff5ed1b49713af98',
+                     'hsemotion_b0': '7ce9d6dd5b82b260bc19bfe7822a6ffa1abb6011',
+                     'hsemotion_mbf': '194db927ec135679e5cd0a267c5605e2e9d68e7e',
+                     'hsemotion_b2': 'a7cb612cbab1ce3d50dd52e57285fb2c7ea6d0d9'}
     for name in blobs:
-        assert CATALOGUE[name].upstream.url.startswith('https://')
-        assert CATALOGUE[name].upstream.url.endswith(f'/pretrained/{name}.pth')
+        url = CATALOGUE[name].upstream.url
+        assert url.startswith('https://')
+        assert url.endswith((f'/pretrained/{name}.pth', '/onnx/enet_b0_8_va_mtl.onnx',
+                             '/onnx/mbf_va_mtl.onnx', '/onnx/enet_b2_8.onnx'))
+
+
+def test_an_onnx_file_of_its_authors_lies_where_its_name_is_looked_for(home, capsys, monkeypatch):
+    card = CATALOGUE['hsemotion_mbf']
+    fake = replace(card, upstream=replace(card.upstream, git_blob=BLOB))
+    monkeypatch.setitem(catalogue.CATALOGUE, 'hsemotion_mbf', fake)
+    assert main(['models', 'fetch', 'hsemotion_mbf']) == 2
+    assert 'Apache-2.0, AffectNet, which is yours to accept' in capsys.readouterr().err
+    assert 'trained on AffectNet' in card.upstream.terms
+    assert 'non-commercial' in card.upstream.terms
+    with serving(good) as web:
+        monkeypatch.setenv('AITABLE_MODELS_URL', web.folder)
+        assert main(['models', 'fetch', 'hsemotion_mbf', '--accept-licence']) == 0
+    assert [request.path for request in web.requests] == ['/mbf_va_mtl.onnx']
+    assert capsys.readouterr().out == f'hsemotion_mbf: {home / "hsemotion_mbf.onnx"}\n'
+    assert (home / 'hsemotion_mbf.onnx').read_bytes() == CONTENT
+    assert main(['models', 'export', 'hsemotion_mbf']) == 2
+    assert 'hsemotion_mbf is not exported: run `aitable models fetch' in capsys.readouterr().err
+    (home / 'hsemotion_mbf.onnx').unlink()
+    assert main(['models', 'convert', 'hsemotion_mbf']) == 2
+    assert 'comes as ONNX and is not converted' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('content', 'said'), [

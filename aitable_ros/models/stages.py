@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
-from aitable_ros.emotion.reader import model_for
+from aitable_ros.emotion.model import model_for
 from aitable_ros.errors import InputError
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.mesh import FaceMesh

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.models.catalogue import onnx_path
 from aitable_ros.models.catalogue import Upstream
 from aitable_ros.models.download import download
 from aitable_ros.models.download import is_blob
@@ -24,8 +25,13 @@ MIRROR = 'AITABLE_MODELS_URL'
 
 
 def checkpoint_path(card: ModelCard) -> Path:
-    """Return where the downloaded file lies: a bare name in a fallback chain finds it there."""
-    return model_home() / _upstream(card).file_name
+    """
+    Return where the downloaded file lies.
+
+    An ONNX file lies where the model's name finds it, a checkpoint under a bare name of a chain.
+    """
+    source = _upstream(card)
+    return onnx_path(card.name) if source.is_onnx else model_home() / source.file_name
 
 
 def is_downloaded(card: ModelCard) -> bool:
@@ -44,9 +50,13 @@ def fetch_upstream(card: ModelCard, url: str = '', progress: Progress | None = N
     with home_lock():
         if is_downloaded(card):
             return path
-        mirror = os.environ.get(MIRROR, '').rstrip('/')
-        address = url or (f'{mirror}/{source.file_name}' if mirror else source.url)
-        return download(address, path, source.git_blob, progress)
+        return download(url or mirrored(source.url), path, source.git_blob, progress)
+
+
+def mirrored(url: str) -> str:
+    """Return where to get a file: the mirror that the environment names, or the authors' own."""
+    mirror = os.environ.get(MIRROR, '').rstrip('/')
+    return f"{mirror}/{url.rpartition('/')[2]}" if mirror else url
 
 
 def _upstream(card: ModelCard) -> Upstream:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.emotion.reader import model_for
+from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reading import Reading
 from aitable_ros.errors import InputError
 from aitable_ros.face.boxes import overlap

