@@ -146,8 +146,11 @@ class EmotionEstimate:
     """
     Expression, valence and arousal of one tracked face.
 
+    :param expression: UNKNOWN where nothing could be read (all probabilities are 0), or where two
+        models contradict each other and neither is sure
+    :param confidence: probability of that expression; 0 when it is UNKNOWN
     :param probabilities: ``(8,)`` float32 in order of :class:`Expression`, summing to 1; 0 for a
-        class that the model lacks; all 0 when the expression is UNKNOWN
+        class that the model lacks; all 0 when nothing could be read
     :param valence: -1 ... 1, NaN where the model has none
     :param arousal: -1 ... 1, NaN where the model has none
     :param from_cache: read from an earlier image of this face

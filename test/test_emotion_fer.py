@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from aitable_ros.emotion.fer import BELOW_EYES
 from aitable_ros.emotion.fer import CLASS_ORDER
 from aitable_ros.emotion.fer import Fer
 from aitable_ros.emotion.fer import SIDES
-from aitable_ros.emotion.fer import squares
 from aitable_ros.emotion.fer import views
+from aitable_ros.emotion.level_crop import Square
+from aitable_ros.emotion.level_crop import squares as level_squares
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.types import Detection
@@ -64,6 +66,10 @@ def test_labelled_pictures_read_at_least_as_well_as_by_its_own_recipe(
               f'taken for another: {dict(confusion)}')
     assert right >= right_by_recipe
     assert right / len(rows) >= 0.75
+
+
+def squares(detection: Detection) -> tuple[Square, ...]:
+    return level_squares(detection, SIDES, BELOW_EYES)
 
 
 def detection(points: object, box: tuple[float, ...] = (80, 80, 180, 180)) -> Detection:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from aitable_ros.emotion.fer import CIRCUMPLEX
+from aitable_ros.emotion.circumplex import CIRCUMPLEX
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.errors import InputError
@@ -67,7 +67,9 @@ class Room:
 @pytest.fixture
 def room(models: Path, portrait: NDArray[np.uint8]) -> Iterator[Room]:
     backend = CountingFer(models / 'fer.onnx')
-    with EmotionReader(EmotionOptions(), backend) as reader:
+    # as often as six images apart, so that the tests are short
+    options = EmotionOptions(interval_s=0.2, others_interval_s=0.4)
+    with EmotionReader(options, backend) as reader:
         yield Room(reader, backend, portrait)
 
 
@@ -225,11 +227,11 @@ class TestCannotTell:
 
 class TestStage:
 
-    def test_open_takes_fer_and_says_what_runs(self, models: Path) -> None:
+    def test_open_takes_the_default_and_says_what_runs(self, expression_model: str) -> None:
         with EmotionReader.open(EmotionOptions()) as reader:
-            assert reader.model.model == 'fer'
+            assert reader.model.model == expression_model
             assert reader.model.backend in ('openvino', 'onnxruntime')
-            assert reader.attempts[-1].reason == ''
+            assert reader.attempts[0].reason == ''
         reader.close()
         assert reader.model == ModelInfo()
 

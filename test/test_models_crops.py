@@ -16,6 +16,7 @@ from rosbags.rosbag2 import Writer
 from test_evaluation_readers import raw
 from test_evaluation_readers import STORE
 
+from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
@@ -63,7 +64,7 @@ def test_they_are_what_the_pipeline_feeds_the_model_in_its_second_frame(
         album, portrait, model, stage):
     found = crops(model, album, COUNT)
     backend = Tap(resolve(ModelOptions(engine_path=model)).backend)
-    with Pipeline(PipelineOptions()) as pipeline:
+    with Pipeline(PipelineOptions(emotion=EmotionOptions(fallbacks=('fer',)))) as pipeline:
         part = getattr(pipeline, stage)
         part._backend.close()
         part._backend = backend

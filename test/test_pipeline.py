@@ -46,7 +46,9 @@ def pipeline(opened: Pipeline) -> Pipeline:
     return opened
 
 
-def test_a_portrait(pipeline: Pipeline, portrait: NDArray[np.uint8]) -> None:
+def test_a_portrait(
+    pipeline: Pipeline, portrait: NDArray[np.uint8], expression_model: str,
+) -> None:
     """Found, one person, smiling, eyes open; too early to say how tired."""
     for index in range(10):
         result = pipeline.process(portrait, index * STEP_NS)
@@ -63,7 +65,8 @@ def test_a_portrait(pipeline: Pipeline, portrait: NDArray[np.uint8]) -> None:
     assert result.stamp_ns == 9 * STEP_NS
     assert set(result.elapsed_ms) == {'face', 'fatigue', 'emotion'}
     assert {stage: info.model for stage, info in result.models.items()} == {
-        'face': 'blazeface_full + blazeface_short', 'mesh': 'facemesh', 'emotion': 'fer'}
+        'face': 'blazeface_full + blazeface_short', 'mesh': 'facemesh',
+        'emotion': expression_model}
     assert all(info.backend and info.precision for info in result.models.values())
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
-from aitable_ros.emotion.emonet import EmoNet
-from aitable_ros.emotion.fer import Fer
+from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.quality import is_readable
 from aitable_ros.emotion.reading import CLASSES
 from aitable_ros.emotion.reading import Reading
+from aitable_ros.emotion.rest import Rest
 from aitable_ros.emotion.smoothing import Smoother
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt
@@ -40,6 +40,10 @@ STAMP_SLACK_S = 0.005
 
 TOGETHER = 0.25
 """Of an interval that a face may be early to go with others: a GPU reads them all in one run."""
+DOUBT = 0.5
+"""Above it the models have contradicted each other for most of the time that is smoothed over."""
+FRESH_S = 0.2
+"""A reading later than its interval by more than this is not of the face as it is now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +51,14 @@ class EmotionOptions(ModelOptions):
     """How expressions are read."""
 
     fallbacks: tuple[str, ...] = option(
-        ('fer',), 'tried in order when the one before cannot load; "off" ends the chain without a '
-        'model', dynamic=False)
+        ('fer+faceexpress',), 'tried in order when the one before cannot load; "fer+faceexpress" '
+        'averages the two, or runs the one that is there; "off" ends the chain without a model',
+        dynamic=False)
     interval_s: float = option(
-        0.2, 'seconds of image time between two readings of a face; 0 reads every image',
+        0.4, 'seconds of image time between two readings of a face; 0 reads every image',
         low=0.0, high=10.0)
     others_interval_s: float = option(
-        0.4, 'the same for faces other than the primary one; counts where it is the longer one',
+        0.8, 'the same for faces other than the primary one; counts where it is the longer one',
         low=0.0, high=10.0)
     smoothing_s: float = option(
         0.5, 'time constant of the exponential smoothing, seconds; 0 switches it off',
@@ -91,9 +96,9 @@ class EmotionReader(Closing):
     everybody first. Made, used and closed on one thread. A context manager.
 
     :param options: how to read
-    :param backend: a loaded ``fer`` or EmoNet, owned and closed by the reader; None = stage off
+    :param backend: a loaded expression model, owned and closed by the reader; None = stage off
     :param attempts: how the chain came to it
-    :raises InputError: the backend's model is neither of them
+    :raises InputError: the backend's model is none that is known here
     """
 
     def __init__(
@@ -133,7 +138,8 @@ class EmotionReader(Closing):
         Read whoever is due; for the others repeat their last reading, marked ``from_cache``.
 
         :return: an estimate for each face by ``track_id``, UNKNOWN for one that cannot be read and
-            was not within ``cache_timeout_s``; empty where the stage is off
+            was not within ``cache_timeout_s``, or on which two averaged models contradict each
+            other; empty where the stage is off
         :raises BackendError: the model failed
         """
         if self._model is None:
@@ -161,10 +167,44 @@ class EmotionReader(Closing):
             person.smoother.gap_s = options.cache_timeout_s
 
     def adopt(self, other: EmotionReader) -> None:
-        """Exchange models with another reader, between two frames; the people stay here."""
+        """
+        Exchange models with another reader, between two frames; the people stay here.
+
+        A resting face is forgotten where it was measured with another model.
+        """
+        if self.model.model != other.model.model:
+            for person in self._people.values():
+                person.rest = None
         self._backend, other._backend = other._backend, self._backend
         self._model, other._model = other._model, self._model
         self.attempts, other.attempts = other.attempts, self.attempts
+
+    def calibrate(self) -> dict[int, Expression]:
+        """
+        Take the face that each person in the image shows now as that person's resting face.
+
+        It holds as long as the person is followed. Calling again measures anew.
+
+        :return: by ``track_id``, what the face was read as before
+        :raises InputError: nobody can be read just now, or a face is not at rest; nothing changes
+        """
+        now = self._last_ns or 0
+        oldest_s = FRESH_S + max(self.options.interval_s, self.options.others_interval_s)
+        fresh = {
+            track_id: person.reading for track_id, person in self._people.items()
+            if person.reading is not None and person.seen_ns == now
+            and person.waited_ns(now) * 1e-9 <= oldest_s}
+        if not fresh:
+            raise InputError('nobody is seen whose face can be read: face the camera and try again')
+        found = {}
+        for track_id, reading in fresh.items():
+            try:
+                found[track_id] = Rest.of(reading)
+            except InputError as error:
+                raise InputError(f'person {track_id}: {error}; try again') from None
+        for track_id, rest in found.items():
+            self._people[track_id].rest = rest
+        return {track_id: reading.expression for track_id, reading in fresh.items()}
 
     def reset(self) -> None:
         """Forget everybody."""
@@ -211,11 +251,13 @@ class EmotionReader(Closing):
         if person.reading is None or age_s > self.options.cache_timeout_s:
             return EmotionEstimate(
                 track_id, Expression.UNKNOWN, 0.0, np.zeros(CLASSES, np.float32))
-        reading = person.reading
-        expression = reading.expression
+        reading = person.reading if person.rest is None else person.rest.applied(person.reading)
+        word, confidence = reading.expression, float(reading.probabilities.max())
+        if reading.doubt > DOUBT:
+            word, confidence = Expression.UNKNOWN, 0.0
         return EmotionEstimate(
-            track_id, expression, float(reading.probabilities[expression]), reading.probabilities,
-            reading.valence, reading.arousal, from_cache=person.read_ns != now, age_s=age_s)
+            track_id, word, confidence, reading.probabilities, reading.valence, reading.arousal,
+            from_cache=person.read_ns != now, age_s=age_s)
 
 
 @dataclass(slots=True)
@@ -226,6 +268,7 @@ class _Person:
     smoother: Smoother
     reading: Reading | None = None
     read_ns: int | None = None
+    rest: Rest | None = None
 
     def waited_ns(self, now: int) -> float:
         return math.inf if self.read_ns is None else now - self.read_ns
@@ -234,16 +277,3 @@ class _Person:
 def _fits(backend: Backend) -> None:
     """:raises Exception: the model is no expression model, or does not work as one."""
     model_for(backend).read(rehearsal.FRAME.image, (rehearsal.FACE,))
-
-
-def model_for(backend: Backend) -> Fer | EmoNet:
-    """Tell from inputs and outputs which model a backend holds."""
-    shapes = [spec.shape[1:] for spec in backend.inputs]
-    names = {spec.name for spec in backend.outputs}
-    if shapes == [(1, 64, 64)] and 'probs' in names:
-        return Fer(backend)
-    if shapes == [(3, 256, 256)] and names >= {'expression', 'valence', 'arousal'}:
-        return EmoNet(backend)
-    raise InputError(
-        f'{backend.model}: not an expression model that is known here (fer or EmoNet); its inputs '
-        f'are {[(spec.name, spec.shape) for spec in backend.inputs]}, its outputs {sorted(names)}')

@@ -14,6 +14,8 @@ from aitable_ros.types import Expression
 
 CLASSES = 8
 """EmoNet's classes: the members of :class:`Expression` without UNKNOWN."""
+FLOOR = 1e-6
+"""Probability under which a class counts as ruled out; keeps the logarithm finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,16 +26,43 @@ class Reading:
     :param probabilities: ``(8,)`` float32 in the order of :class:`Expression`, summing to 1
     :param valence: -1 ... 1
     :param arousal: -1 ... 1
+    :param doubt: 1 where two models contradict each other and neither is sure, else 0; smoothed in
+        time as the rest is
     """
 
     probabilities: NDArray[np.float32]
     valence: float
     arousal: float
+    doubt: float = 0.0
 
     @property
     def expression(self) -> Expression:
         """The likeliest class."""
         return Expression(int(self.probabilities.argmax()))
+
+
+def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """
+    Return probabilities that claim less (temperature > 1) in the same order.
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+
+    :param probabilities: ``(..., classes)``
+    """
+    weights = probabilities ** np.float32(1 / temperature)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True), np.float32)
+
+
+def log_mean(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """
+    Average several answers to one face as logarithms: what one of them rules out stays small.
+
+    :param probabilities: ``(n, answers, classes)``
+    :return: ``(n, classes)``, each row summing to 1; 0 for a class that no answer knows
+    """
+    known = probabilities.any(axis=1)
+    mean = np.exp(np.log(probabilities + FLOOR).mean(axis=1)) * known
+    return np.asarray(mean / mean.sum(axis=1, keepdims=True), np.float32)
 
 
 def run_batch(backend: Backend, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

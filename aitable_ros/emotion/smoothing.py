@@ -37,5 +37,6 @@ class Smoother:
                 (before.probabilities
                  + weight * (reading.probabilities - before.probabilities)).astype(np.float32),
                 before.valence + weight * (reading.valence - before.valence),
-                before.arousal + weight * (reading.arousal - before.arousal))
+                before.arousal + weight * (reading.arousal - before.arousal),
+                before.doubt + weight * (reading.doubt - before.doubt))
         return self._smoothed

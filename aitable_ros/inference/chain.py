@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.joined import JoinedModels
 from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
@@ -104,7 +105,7 @@ class Resolution:
         if self.backend is None:
             return '\n'.join([*lines, 'no model runs'])
         runs = self.backend
-        note = self.attempts[-1].note if self.attempts else ''
+        note = '; '.join(attempt.note for attempt in self.attempts if attempt.note)
         return '\n'.join(
             [*lines, f'{runs.model}: runs on {runs.name}, {runs.precision}, {runs.device}'
              + (f' ({note})' if note else '')])
@@ -187,6 +188,8 @@ _BY_SUFFIX = {
 }
 """What runs which file, best first. CUDA is passed over where the GPU build is not installed."""
 OFF = 'off'
+JOIN = '+'
+"""Between the models of one entry that run side by side: ``fer+faceexpress``."""
 MEDIAPIPE = 'mediapipe'
 """An entry without a file: the face mesh inside the MediaPipe package."""
 
@@ -197,6 +200,9 @@ def resolve(
 ) -> Resolution:
     """
     Walk the chain and load the first model that loads and fits.
+
+    Of an entry that joins several models, those that load run; the attempts tell why the others do
+    not.
 
     :param load: see :class:`aitable_ros.inference.shared.SharedModels`
     :param avoid: what to pass over
@@ -209,8 +215,10 @@ def resolve(
         if entry == OFF:
             attempts.append(Attempt(OFF, '', 'switched off by the parameters'))
             return Resolution(None, tuple(attempts))
-        backend = _try_entry(entry, options, attempts, load, avoid or {}, fit)
-        if backend is not None:
+        loaded = [backend for part in parts_of(entry) if (
+            backend := _try_entry(part, options, attempts, load, avoid or {}, fit)) is not None]
+        if loaded:
+            backend = loaded[0] if len(loaded) == 1 else JoinedModels(loaded)
             return Resolution(backend, tuple(attempts))
     if options.required:
         steps = '; '.join(_line(attempt) for attempt in attempts)
@@ -218,6 +226,15 @@ def resolve(
             f"no model could be loaded: {steps or 'none is named'}; set 'engine_path' or "
             "'fallbacks' to one that can be, or 'required' to false")
     return Resolution(None, tuple(attempts))
+
+
+def parts_of(entry: str) -> tuple[str, ...]:
+    """Return the models that an entry names: several where :data:`JOIN` stands between names."""
+    from aitable_ros.models.catalogue import model_home
+
+    if JOIN not in entry or '/' in entry or (model_home() / entry).exists():
+        return (entry,)
+    return tuple(part for part in entry.split(JOIN) if part)
 
 
 def _try_entry(
@@ -344,7 +361,8 @@ def _locate(entry: str) -> Path:
             raise BackendError(str(error)) from None
         path = onnx_path(entry)
         if not path.exists():
-            if known.upstream and (path.parent / known.upstream.file_name).exists():
+            if (known.upstream and not known.upstream.is_onnx
+                    and (path.parent / known.upstream.file_name).exists()):
                 raise BackendError(
                     f'not exported: run `aitable models export {entry}`, or name '
                     f'{known.upstream.file_name} to run it on PyTorch')

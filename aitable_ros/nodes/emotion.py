@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from std_srvs.srv import Trigger
+
 from aitable_msgs.msg import Emotion
 from aitable_ros import rehearsal
 from aitable_ros.emotion.reader import EmotionOptions
@@ -30,6 +32,7 @@ class EmotionNode(FaceConsumerNode):
         self._tracks = 0
         self._channel = channel(self.context, SharedEmotion, self.resolve_topic_name('emotion'))
         self._channel.add_producer(self)
+        self.create_service(Trigger, '~/calibrate', self._on_calibrate)
 
     def destroy_node(self) -> None:
         """Leave the graph."""
@@ -54,6 +57,14 @@ class EmotionNode(FaceConsumerNode):
                 self._emotion.publish(emotion_message(
                     item.frame, face, estimates[face.track_id], stage.model))
         self._answered(item.frame, item.received_s)
+
+    def _on_calibrate(
+        self, request: Trigger.Request, response: Trigger.Response,
+    ) -> Trigger.Response:
+        return self._on_stage(
+            lambda stage: stage.calibrate(), response,
+            lambda read: 'the face at rest is neutral now, and was read as ' + ', '.join(
+                f'{word.name.lower()} for person {track_id}' for track_id, word in read.items()))
 
     def details(self) -> dict[str, object]:
         """Add the number of faces."""
