@@ -199,19 +199,14 @@ class Judged:
         return told
 
 
-def main(data: Path) -> None:
-    """Print everything."""
-    models = Models()
-    with Pipeline() as pipeline:
-        shown = pictures(data, models, pipeline)
-        answers = shown + clips(data, models, pipeline)
-    plain = [answer for answer in shown if not answer.change]
-    print(f'\n{len(plain)} pictures, {len(shown)} with changed copies, {len(answers)} with clips')
+def report(answers: list[Answer]) -> None:
+    """Print how often the answers are right, and what their confidence means."""
     judged = Judged(answers)
     fer, alone, faceexpress = (np.array([getattr(answer, name) for answer in answers])
                                for name in ('fer', 'fer_alone', 'faceexpress'))
     average = log_mean(np.stack([fer, faceexpress], axis=1))
     originals = np.array([not answer.change for answer in answers])
+    print(f'\n{originals.sum()} pictures, {len(answers)} answers')
     for name, probabilities in (('fer alone', alone), ('faceexpress alone', faceexpress),
                                 ('both', average)):
         read = probabilities[originals].argmax(axis=1) == judged.labels[originals]
@@ -242,6 +237,13 @@ def main(data: Path) -> None:
             mean = np.average(confidence[rows], weights=judged.weights[rows])
             print(f'| {low:.2f} to {min(high, 1):.2f} | {judged.weights[rows].sum():.3f} | '
                   f'{mean:.2f} | {judged.right(told, rows):.2f} |')
+
+
+def main(data: Path) -> None:
+    """Print everything."""
+    models = Models()
+    with Pipeline() as pipeline:
+        report(pictures(data, models, pipeline) + clips(data, models, pipeline))
 
 
 if __name__ == '__main__':

@@ -51,10 +51,11 @@ def _two_cameras(graph):
     return nodes, cameras
 
 
-def test_one_model_each_for_both_and_equal_turns(graph, portrait):
+def test_one_model_each_for_both_and_equal_turns(graph, portrait, expression_model):
     nodes, cameras = _two_cameras(graph)
     loaded = sorted(key.entry for key in SHARED.keys)
-    assert loaded == ['blazeface_full', 'blazeface_short', 'facemesh', 'fer'], 'each once'
+    assert loaded == sorted([
+        'blazeface_full', 'blazeface_short', 'facemesh', *expression_model.split('+')]), 'each once'
     frame = picture(portrait, 640, 480)
     topics = ('faces', 'fatigue', 'emotion')
     end = time.monotonic() + PATIENT_S

@@ -65,7 +65,8 @@ def _see(graph, portrait, topic='fatigue', timeout_s=PATIENT_S):
     return graph.answers(graph.publisher, message, topic, timeout_s), message
 
 
-def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(pipeline, portrait):
+def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(
+        pipeline, portrait, expression_model):
     answer, message = _see(pipeline, portrait)
     assert answer is not None
     assert pipeline.spin(lambda: pipeline.heard['emotion'])
@@ -78,7 +79,7 @@ def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(pipeline, por
     assert answer.validity == FatigueState.WARMING_UP
     assert 0.2 < answer.ear_left < 0.5
     assert emotion.expression == Emotion.HAPPY
-    for one, model in ((answer, 'facemesh'), (emotion, 'fer')):
+    for one, model in ((answer, 'facemesh'), (emotion, expression_model)):
         assert one.model == model
         assert one.backend in ('openvino', 'onnxruntime')
         assert one.precision == 'fp32'
@@ -249,6 +250,16 @@ def test_a_model_is_swapped_or_the_old_one_stays(pipeline, portrait, path, succe
     assert answer.backend in ('openvino', 'onnxruntime')
     assert '\n' not in answer.message
     assert _see(pipeline, portrait)[0].model == model
+
+
+def test_a_laughing_face_is_not_taken_for_one_at_rest(pipeline, portrait):
+    pipeline.listen(Emotion, 'emotion')
+    assert _see(pipeline, portrait)[0] is not None
+    assert pipeline.spin(lambda: pipeline.heard['emotion'])
+    answer = pipeline.call(Trigger, '/emotion/calibrate', Trigger.Request())
+    assert not answer.success
+    assert 'the face is read as happy' in answer.message
+    assert 'not at rest; try again' in answer.message
 
 
 def test_a_stage_that_throws_is_logged_once_and_the_node_lives(
