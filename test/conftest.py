@@ -160,13 +160,13 @@ def models() -> Path:
     return model_home()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def expression_model(models: Path) -> str:
     """Return what the default chain of expressions comes to here: the npm package may be away."""
     return 'fer+faceexpress' if (models / 'faceexpress.onnx').is_file() else 'fer'
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def faceexpress(models: Path) -> Path:
     """Return face-api.js's expression network."""
     path = models / 'faceexpress.onnx'
