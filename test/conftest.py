@@ -53,6 +53,8 @@ def _isolate_ros() -> None:
 
 
 _isolate_ros()
+# Threads of several workers that wait for each other in a busy loop slow all of them down.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 # How long an example takes is the machine's matter, not a test's.
 settings.register_profile('busy', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('busy')
@@ -184,12 +186,23 @@ def shared_data() -> Path:
     return folder
 
 
+def _of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the temporary folder that the workers of a test run share."""
+    here = tmp_path_factory.getbasetemp()
+    return here.parent if 'PYTEST_XDIST_WORKER' in os.environ else here
+
+
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a temporary folder that all workers of a test run share; lock what you write there."""
+    return _of_all_workers(tmp_path_factory)
+
+
 def _once(
     tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None],
 ) -> Path:
     """Return a folder that ``make`` fills once in a test run, whichever worker comes first."""
-    here = tmp_path_factory.getbasetemp()
-    folder = (here.parent if 'PYTEST_XDIST_WORKER' in os.environ else here) / name
+    folder = _of_all_workers(tmp_path_factory) / name
     with folder.with_suffix('.lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / 'made').exists():

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 import re
@@ -29,7 +30,7 @@ from benchmarks.stopwatch import Stopwatch  # noqa: E402
 def bench(folder, *arguments):
     ended = subprocess.run(
         [sys.executable, '-m', 'benchmarks', '--quick', '--results', str(folder), *arguments],
-        capture_output=True, text=True, cwd=ROOT, timeout=PATIENT_S)
+        capture_output=True, text=True, cwd=ROOT, timeout=2 * PATIENT_S)
     assert ended.returncode == 0, ended.stderr
     return ended
 
@@ -44,15 +45,19 @@ ARGUMENTS = {
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory):
-    return tmp_path_factory.mktemp('results')
+def results(shared_folder):
+    folder = shared_folder / 'bench'
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def result(folder, part):
-    """Run a part, once; return its result."""
+    """Run a part, once in a test run; return its result."""
     path = folder / f'{part}.json'
-    if not path.exists():
-        bench(folder, part, *ARGUMENTS[part])
+    with path.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            bench(folder, part, *ARGUMENTS[part])
     return json.loads(path.read_text())
 
 
@@ -145,9 +150,12 @@ def test_the_stopwatch_counts_each_moment_once(monkeypatch):
     watch = Stopwatch()
     inner = watch._wrapped('mesh', lambda: time.sleep(0.02))
     outer = watch._wrapped('fatigue', lambda: (inner(), time.sleep(0.01)))
+    begin = time.perf_counter()
     outer()
+    took_ms = 1e3 * (time.perf_counter() - begin)
     lap = watch.lap()
-    assert 20 <= lap['mesh'] < lap['mesh'] + lap['fatigue'] < 500
+    assert lap['mesh'] >= 20
+    assert lap['mesh'] + lap['fatigue'] <= took_ms
     assert lap['fatigue'] >= 9.9
     assert set(watch.lap().values()) == {0.0}
 

@@ -43,9 +43,9 @@ def items_of(clips, folder) -> list[Item]:
     return [Item(path=clip, output=folder / clip.stem, params=QUICK) for clip in clips]
 
 
-def write_clip(path: Path, seed: int, seconds: float = 2.0) -> Path:
-    clip = ScriptedClip(fps=20.0, seconds=seconds, seed=seed, size=(640, 360))
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 20, (640, 360))
+def write_clip(path: Path, seed: int, seconds: float = 4.0) -> Path:
+    clip = ScriptedClip(fps=10.0, seconds=seconds, seed=seed, size=(640, 360))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (640, 360))
     for frame, _ in clip:
         writer.write(frame.image[..., ::-1])
     writer.release()
@@ -215,7 +215,7 @@ def test_what_was_done_is_not_done_again(clips, alone, tmp_path, capsys):
 @pytest.mark.parametrize('workers', [1, 2])
 def test_ctrl_c_keeps_what_is_there_and_the_next_run_does_the_rest(models, tmp_path, workers):
     first = write_clip(tmp_path / 'first.avi', 9)
-    long = [write_clip(tmp_path / 'long_0.avi', 8, 5)]
+    long = [write_clip(tmp_path / 'long_0.avi', 8, 10)]
     long += [shutil.copy(long[0], tmp_path / f'long_{number}.avi') for number in (1, 2)]
     command = [
         sys.executable, '-m', 'aitable_ros', 'evaluate', str(first), *map(str, long), '--workers',
