@@ -181,6 +181,14 @@ def test_what_macos_leaves_beside_the_files_is_passed_over(tmp_path):
     assert len(read(pictures)[1]) == 3
 
 
+def test_a_name_in_a_file_cannot_break_the_line(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/a\n[ERROR] all is well\0': [jpeg(0)], '/b': [jpeg(1)]})
+    with pytest.raises(InputError) as caught:
+        open_source(bag)
+    assert str(caught.value).isprintable()
+    assert r'/a\n[ERROR]' in str(caught.value)
+
+
 def test_metadata_that_counts_nothing_is_not_believed(tmp_path):
     """As a recorder leaves it that was killed after the first lines."""
     path = write_bag(tmp_path / 'bag', {'/image': [jpeg(i) for i in range(4)]})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aitable_ros.errors import InputError
+from aitable_ros.errors import one_line
 from aitable_ros.evaluation.ahead import ahead
 from aitable_ros.types import Frame
 
@@ -68,6 +69,7 @@ class Source(ABC):
 
     def note(self, line: str) -> None:
         """Remember a note, once."""
+        line = one_line(line)
         if line not in self.notes:
             self.notes.append(line)
 

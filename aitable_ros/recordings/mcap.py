@@ -415,7 +415,7 @@ def _unpacked(chunk: bytes) -> tuple[bytes, str]:
         with suppress(RuntimeError, EOFError):
             done += unpacker.decompress(packed, max_length=size)
     else:
-        return b'', f"is compressed with '{way[:20]}', which is not known"
+        return b'', f'is compressed with {way[:20]!r}, which is not known'
     if len(done) < size:
         return bytes(done), 'breaks off'
     if checksum and crc32(done) != checksum:
