@@ -19,27 +19,31 @@ from dataclasses import dataclass
 from heapq import heappop
 from heapq import heappush
 from io import BytesIO
-import struct
-from struct import calcsize
 from struct import Struct
 from struct import unpack_from
 from typing import BinaryIO
 from zlib import crc32
 
+from aitable_ros.recordings.mcap_records import CHANNEL
+from aitable_ros.recordings.mcap_records import CHUNK
+from aitable_ros.recordings.mcap_records import CHUNK_INDEX
+from aitable_ros.recordings.mcap_records import DamageError
+from aitable_ros.recordings.mcap_records import DATA_END
+from aitable_ros.recordings.mcap_records import Fields
+from aitable_ros.recordings.mcap_records import FOOTER
+from aitable_ros.recordings.mcap_records import MESSAGE
+from aitable_ros.recordings.mcap_records import records
+from aitable_ros.recordings.mcap_records import SCHEMA
+from aitable_ros.recordings.mcap_records import STATISTICS
+from aitable_ros.recordings.mcap_records import statistics
+from aitable_ros.recordings.mcap_records import unpacked
+
 MAGIC = b'\x89MCAP0\r\n'
-FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
-CHUNK_INDEX, STATISTICS, DATA_END = 0x08, 0x0b, 0x0f
-READ = (SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS)
-"""Records whose body is looked at; the others (attachments, indexes of messages) are skipped."""
-MOST_UNPACKED = 1 << 29
-"""Bytes. A chunk that claims to unpack to more is damage: rosbag2 writes chunks of 768 KiB."""
 MOST_HELD = 1 << 28
 """Bytes of messages that are held back to bring chunks that overlap in time into one order."""
 FOOTER_BYTES = 37
 """A footer record (9 + 20 bytes) and the magic at the end of the file."""
-_HEAD = Struct('<BQ')
 _MESSAGE = Struct('<HIQQ')
-_CHUNK = Struct('<QQQI')
 
 
 @dataclass(slots=True)
@@ -75,10 +79,6 @@ class _Chunk:
     start_ns: int
     offset: int
     channels: frozenset[int] | None
-
-
-class _DamageError(Exception):
-    """A record makes no sense, or ends before its time."""
 
 
 class McapFile:
@@ -148,7 +148,7 @@ class McapFile:
 
     def _read_summary(self) -> bool:
         """Take channels, counts and chunks from the summary; False where it cannot be relied on."""
-        with suppress(_DamageError):
+        with suppress(DamageError):
             code, body = self._record_at(self._size - FOOTER_BYTES)
             if code != FOOTER or len(body) < 20:
                 return False
@@ -164,11 +164,11 @@ class McapFile:
                 return False
             counts: dict[int, int] | None = None
             said = None
-            for code, body in _records(BytesIO(summary), len(summary)):
+            for code, body in records(BytesIO(summary), len(summary)):
                 if code == CHUNK_INDEX:
                     self._take_chunk_index(body)
                 elif code == STATISTICS:
-                    said, counts = _statistics(body)
+                    said, counts = statistics(body)
                 else:
                     self._declare(code, body)
             # No messages outside of chunks, and an index of each chunk: else it is no whole index.
@@ -179,10 +179,10 @@ class McapFile:
         return False
 
     def _take_chunk_index(self, body: bytes) -> None:
-        fields = _Fields(body)
+        fields = Fields(body)
         start_ns, end_ns = fields.number('Q'), fields.number('Q')
         offset, _ = fields.number('Q'), fields.number('Q')
-        index = _Fields(fields.raw())
+        index = Fields(fields.raw())
         channels = set()
         while not index.at_end:
             channels.add(index.number('H'))
@@ -221,7 +221,7 @@ class McapFile:
         self._stream.seek(len(MAGIC))
         at = len(MAGIC)
         try:
-            for code, body in _records(self._stream, self._size):
+            for code, body in records(self._stream, self._size):
                 here, at = at, self._stream.tell()
                 if code == DATA_END:
                     return
@@ -241,7 +241,7 @@ class McapFile:
                         self._stream.seek(at)
                 else:
                     self._declare(code, body)
-        except _DamageError:
+        except DamageError:
             if not self.damage:
                 self.damage = f'damaged at byte {at} of {self._size}; read up to there'
 
@@ -251,8 +251,8 @@ class McapFile:
         try:
             code, body = self._record_at(offset)
             if code != CHUNK:
-                raise _DamageError
-        except _DamageError:
+                raise DamageError
+        except DamageError:
             self._note_damage(offset, 'is not where the index says')
             return
         yield from self._messages_in(offset, body, wanted)
@@ -262,29 +262,29 @@ class McapFile:
     ) -> Iterator[tuple[int, int, bytes]]:
         """Yield the messages of a chunk in the order in which they were written."""
         try:
-            records, reason = _unpacked(chunk)
+            content, reason = unpacked(chunk)
             if reason:
                 self._note_damage(offset, reason)
-            for code, body in _records(BytesIO(records), len(records)):
+            for code, body in records(BytesIO(content), len(content)):
                 if code == MESSAGE:
                     yield from self._message(body, wanted)
                 else:
                     self._declare(code, body)
-        except _DamageError:  # a bad chunk does not spoil the next one
+        except DamageError:  # a bad chunk does not spoil the next one
             self._note_damage(offset, 'breaks off')
 
     def _message(
         self, body: bytes, wanted: Collection[int] | None,
     ) -> Iterator[tuple[int, int, bytes]]:
         if len(body) < _MESSAGE.size:
-            raise _DamageError
+            raise DamageError
         key, _, log_ns, _ = _MESSAGE.unpack_from(body)
         if wanted is None or key in wanted:
             yield key, log_ns, body[_MESSAGE.size:]
 
     def _declare(self, code: int, body: bytes) -> None:
         """Take in a schema or a channel."""
-        fields = _Fields(body)
+        fields = Fields(body)
         if code == SCHEMA:
             key, name, _ = fields.number('H'), fields.text(), fields.text()
             self._schemas.setdefault(key, (name, fields.text()))
@@ -307,117 +307,6 @@ class McapFile:
 
     def _record_at(self, offset: int) -> tuple[int, bytes]:
         if not 0 <= offset < self._size:
-            raise _DamageError
+            raise DamageError
         self._stream.seek(offset)
-        return next(_records(self._stream, self._size, everything=True))
-
-
-class _Fields:
-    """Reads the fields of a record, one after the other."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def at_end(self) -> bool:
-        return self._at >= len(self._data)
-
-    def number(self, form: str) -> int:
-        try:
-            value: int = unpack_from(f'<{form}', self._data, self._at)[0]
-        except struct.error:
-            raise _DamageError from None
-        self._at += calcsize(f'<{form}')
-        return value
-
-    def raw(self, form: str = 'I') -> bytes:
-        size = self.number(form)
-        self._at += size
-        return self._data[self._at - size:self._at]
-
-    def text(self) -> str:
-        return self.raw().decode('utf-8', 'replace')
-
-    def map(self) -> dict[str, str]:
-        inside = _Fields(self.raw())
-        found = {}
-        while not inside.at_end:
-            key = inside.text()
-            found[key] = inside.text()
-        return found
-
-
-def _records(
-    stream: BinaryIO, size: int, *, everything: bool = False,
-) -> Iterator[tuple[int, bytes]]:
-    """
-    Yield (opcode, body); of a chunk that is cut, the part that is there.
-
-    :param size: of the stream
-    :param everything: give the body of records outside of :data:`READ`, too; else it is empty
-    """
-    while head := stream.read(_HEAD.size):
-        if len(head) < _HEAD.size:
-            raise _DamageError
-        code, length = _HEAD.unpack(head)
-        left = size - stream.tell()
-        if code == 0 or (length > left and code != CHUNK):
-            raise _DamageError
-        length = min(length, left)
-        if everything or code in READ:
-            yield code, stream.read(length)
-        else:
-            stream.seek(length, 1)
-            yield code, b''
-
-
-def _statistics(body: bytes) -> tuple[int, dict[int, int] | None]:
-    """Return the number of chunks, and that of messages by channel where it is told."""
-    fields = _Fields(body)
-    total, _ = fields.number('Q'), fields.number('H')
-    for _ in range(3):  # channels, attachments, metadata
-        fields.number('I')
-    chunks = fields.number('I')
-    fields.number('Q'), fields.number('Q')
-    table = _Fields(fields.raw())
-    counts = {}
-    while not table.at_end:
-        key = table.number('H')
-        counts[key] = table.number('Q')
-    return chunks, counts if sum(counts.values()) == total else None
-
-
-def _unpacked(chunk: bytes) -> tuple[bytes, str]:
-    """Return the records of a chunk as far as they unpack, and what is wrong with them, if so."""
-    import zstandard
-
-    if len(chunk) < _CHUNK.size:
-        raise _DamageError
-    _, _, size, checksum = _CHUNK.unpack_from(chunk)
-    fields = _Fields(chunk[_CHUNK.size:])
-    way = fields.text()
-    packed = fields.raw('Q')
-    if size > MOST_UNPACKED:
-        raise _DamageError
-    done = bytearray()
-    if not way:
-        done += packed
-    elif way == 'zstd':
-        with suppress(zstandard.ZstdError):
-            reader = zstandard.ZstdDecompressor().stream_reader(packed)
-            while len(done) < size and (part := reader.read(min(1 << 16, size - len(done)))):
-                done += part
-    elif way == 'lz4':
-        import lz4.frame  # type: ignore[import-untyped]
-
-        unpacker = lz4.frame.LZ4FrameDecompressor()
-        with suppress(RuntimeError, EOFError):
-            done += unpacker.decompress(packed, max_length=size)
-    else:
-        return b'', f'is compressed with {way[:20]!r}, which is not known'
-    if len(done) < size:
-        return bytes(done), 'breaks off'
-    if checksum and crc32(done) != checksum:
-        return bytes(done), 'does not match its checksum'
-    return bytes(done), ''
+        return next(records(self._stream, self._size, everything=True))
