@@ -44,7 +44,8 @@ def told(kind, start, end, *, primary=True):
 def tally_of(frames, *, events=(), levels=None, eyes=None, usable=None):
     """Make what is kept of a recording; eyes are usable in every frame unless said otherwise."""
     tally = Tally()
-    tally.stamps.extend(index * STEP for index in range(frames))
+    for index in range(frames):
+        tally.take_time(index * STEP)
     tally.faces.extend([1] * frames)
     tally.expressions.extend([255] * frames)
     tally.valence.extend([0.0] * frames)

@@ -162,7 +162,8 @@ STEP = 40_000_000
 
 def tally_of(frames=200, *, expressions=(), events=(), faces=1, valence=0.5):
     tally = Tally()
-    tally.stamps.extend(index * STEP for index in range(frames))
+    for index in range(frames):
+        tally.take_time(index * STEP)
     tally.faces.extend([faces] * frames)
     tally.expressions.extend([*expressions, *[255] * (frames - len(expressions))])
     tally.valence.extend([valence] * frames)

@@ -150,7 +150,7 @@ def clip(portrait, path, frames=30):
 
 
 @pytest.mark.parametrize(('key', 'objective'), [
-    ('fatigue.blink_min_drop=0.05:0.3:4', 'blink.f1'),
+    ('fatigue.blink_min_drop=0.2:0.5:4', 'blink.f1'),
     ('fatigue.min_eye_px=6:200:2', 'blink.f1'),
     ('fatigue.min_presence=0.3:0.7:2', 'blink.f1'),
     ('emotion.min_face_px=24:900:3', 'expression.macro_f1'),

@@ -29,6 +29,7 @@ from tensorrt_standin.harness import install
 from tensorrt_standin.harness import rewrite
 from tensorrt_standin.harness import TensorRTHere
 from tensorrt_standin.surface import names
+from tensorrt_standin.surface import RTX_VERSION
 from tensorrt_standin.surface import VERSIONS
 from test_inference_backends import convolution
 from test_inference_backends import resident_mib
@@ -444,7 +445,8 @@ class TestRefused:
         else:
             assert not [key for name in classes for key in vars(getattr(trt, name).__mro__[1])
                         if key[0] != '_' and not any(
-                            key in names(version)['classes'][name] for version in VERSIONS)]
+                            key in names(version)['classes'][name]
+                            for version in (*VERSIONS, RTX_VERSION))]
 
 
 def refusal(tensorrt: TensorRTHere, engine: Path) -> str:

@@ -94,7 +94,7 @@ def test_the_model_stays_while_one_of_them_needs_it(graph, portrait):
     _, cameras = _two_cameras(graph)
     for component in graph.nodes.components[-3:]:
         graph.nodes.unload(component.unique_id)
-    assert len(SHARED.keys) == 4
+    assert len(SHARED.keys) == 5  # two detectors, the mesh, two for the expression
     answer = graph.answers(
         cameras['left'], image(picture(portrait), 'rgb8', graph.tick()), '/left/fatigue')
     assert answer is not None

@@ -46,7 +46,7 @@ REASON = _lacks()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(REASON), reason=REASON)]
 
 
-def ros2(*words: str, timeout_s: float = 30.0) -> str:
+def ros2(*words: str, timeout_s: float = PATIENT_S) -> str:
     """Run a command of ros2 and return all that it said."""
     done = subprocess.run(['ros2', *words], capture_output=True, text=True, timeout=timeout_s)
     said = done.stdout + done.stderr

@@ -92,8 +92,7 @@ class Tally:
         :param leap: the clock was set before it: no time lies in between
         :return: its events, placed
         """
-        self._take_time(result.stamp_ns, leap)
-        self.stamps.append(result.stamp_ns)
+        self.take_time(result.stamp_ns, leap)
         self.faces.append(len(result.faces))
         self.models = result.models
         primary = result.primary
@@ -118,8 +117,13 @@ class Tally:
         self.events += found
         return found
 
-    def _take_time(self, stamp_ns: int, leap: bool) -> None:
-        """Let time pass as :class:`aitable_ros.fatigue.monitor.FatigueMonitor` sees it pass."""
+    def take_time(self, stamp_ns: int, leap: bool = False) -> None:
+        """
+        Let time pass to the next frame, as the fatigue monitor sees it pass.
+
+        :param leap: the camera stood still before it; that time does not count
+        """
+        self.stamps.append(stamp_ns)
         newest = self._rising[-1] if self._rising else stamp_ns
         if stamp_ns < newest - JUMP_NS or (leap and stamp_ns < newest):
             self._segment = len(self._rising)  # a recording that loops: everybody is forgotten

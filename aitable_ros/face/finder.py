@@ -174,7 +174,7 @@ class FaceFinder(Closing):
             if main.backend:
                 opened.enter_context(main.backend)
                 if detector_for(main.backend).largest < 1:
-                    second = resolve(options.near_model, load, avoid, _fits)
+                    second = resolve(options.near_model, load, avoid)
                     attempts, near = attempts + second.attempts, second.backend
             if near:
                 opened.enter_context(near)

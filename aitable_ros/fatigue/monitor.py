@@ -18,7 +18,6 @@ from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.face.covered_eyes import eyes_covered
-from aitable_ros.face.mesh import FACE_POINTS
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_detection
 from aitable_ros.face.mesh import roi_from_landmarks
@@ -146,7 +145,7 @@ class FatigueMonitor(Closing):
             attempts, proof = mesh.attempts, None
             if mesh.backend is not None:
                 opened.enter_context(mesh.backend)
-                second = resolve(options.proof_model, load, avoid, _proves)
+                second = resolve(options.proof_model, load, avoid)
                 attempts, proof = attempts + second.attempts, second.backend
             if proof is not None:
                 opened.enter_context(proof)
@@ -333,12 +332,6 @@ def _fits(backend: Backend) -> None:
     """:raises Exception: the model is no face mesh, or does not work as one."""
     roi = roi_from_detection(rehearsal.FACE.detection)
     FaceMesh(backend).read(rehearsal.FRAME.image, roi[np.newaxis])
-
-
-def _proves(backend: Backend) -> None:
-    """:raises Exception: the model is no BlazeFace, or does not work as one."""
-    MeshProof(backend).holds(
-        rehearsal.FRAME.image, FaceLandmarks(np.ones((FACE_POINTS, 3), np.float32), 1.0))
 
 
 def _agree(mesh: NDArray[np.float32], box: NDArray[np.float32]) -> bool:

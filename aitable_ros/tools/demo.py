@@ -151,11 +151,13 @@ def check_models(parameters: Path | None) -> None:
     from aitable_ros.emotion.reader import EmotionOptions
     from aitable_ros.face.finder import FaceOptions
     from aitable_ros.fatigue.options import FatigueOptions
+    from aitable_ros.inference.chain import parts_of
     from aitable_ros.models.catalogue import CATALOGUE
     from aitable_ros.models.catalogue import onnx_path
 
     for options in (FaceOptions(), FatigueOptions(), EmotionOptions()):
-        known = [name for name in options.fallbacks if name in CATALOGUE]
+        known = [name for entry in options.fallbacks for name in parts_of(entry)
+                 if name in CATALOGUE]
         if options.required and not any(
                 onnx_path(name).is_file() for name in known):
             raise InputError(
