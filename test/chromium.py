@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
+from tempfile import TemporaryDirectory
 import time
 from typing import Any
 
@@ -35,10 +36,12 @@ class Browser:
         assert path
         profile = folder / 'chromium'
         self._log = (folder / 'chromium.log').open('wb')
+        # Short, since the path of a socket in it may not be longer than 107 characters.
+        self._scratch = TemporaryDirectory(prefix='cr', ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [path, *FLAGS, f'--user-data-dir={profile}', f'--window-size={width},{height}',
              'about:blank'], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
-            env={**os.environ, 'TMPDIR': str(folder)})  # it leaves its own there when it is ended
+            env={**os.environ, 'TMPDIR': self._scratch.name})
         self._loop = asyncio.new_event_loop()
         self._number = 0
         self.requests: list[str] = []
@@ -146,4 +149,5 @@ class Browser:
             if session is not None:
                 self._loop.run_until_complete(session.close())
             self._loop.close()
+        self._scratch.cleanup()
         self._log.close()
