@@ -12,6 +12,7 @@ from http.server import ThreadingHTTPServer
 import io
 import json
 from pathlib import Path
+import shlex
 import shutil
 import sys
 import tarfile
@@ -67,8 +68,11 @@ def npm(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     folder = folder / 'bin'
     folder.mkdir(exist_ok=True)
     if lines:
-        program = folder / 'npm'
-        program.write_text('\n'.join((f'#!{sys.executable}', 'import shutil, sys', *lines)))
+        script, program = folder / 'npm.py', folder / 'npm'
+        script.write_text('\n'.join(('import shutil, sys', *lines)))
+        # Through sh: the path of an interpreter after #! may have no blank.
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} '
+                           f'{shlex.quote(str(script))} "$@"\n')
         program.chmod(0o755)
     monkeypatch.setenv('PATH', str(folder))
 

@@ -105,7 +105,7 @@ class FatigueOptions(ModelOptions):
         0.3, 'least depth of a blink below the eyes just before and after it, as a share of those',
         low=0.05, high=0.9)
     blink_min_area_s: float = option(
-        0.0125, 'least depth of a blink times the time between images, seconds; replaces '
+        0.0115, 'least depth of a blink times the time between images, seconds; replaces '
         'blink_min_drop where images are so far apart that they miss or blur the lowest moment',
         low=0.0, high=0.1)
     blink_noise_factor: float = option(
