@@ -42,6 +42,8 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.storage import open_storage
 
+QUICK = ('--params', Path(__file__).parent / 'data' / 'quick.yaml')
+
 DATA = Path(__file__).resolve().parent / 'data' / 'recordings'
 SECOND = 10 ** 9
 
@@ -61,7 +63,8 @@ def read(path, **options):
 def evaluate(*arguments):
     """Run the command; return its status and the summary, if there is one."""
     output = arguments[arguments.index('--output') + 1]
-    status = main(['evaluate', *map(str, arguments)])
+    quick = () if '--params' in arguments else QUICK
+    status = main(['evaluate', *map(str, (*arguments, *quick))])
     summary = Path(output) / 'summary.json'
     return status, json.loads(summary.read_text()) if summary.is_file() else None
 

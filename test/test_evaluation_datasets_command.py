@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.tools.clip import ScriptedClip
 
+QUICK = ('--params', Path(__file__).parent / 'data' / 'quick.yaml')
+
 FPS = 30
 CLIP_S = 11
 
 
 def run(*arguments) -> int:
-    return main(['evaluate', *map(str, arguments)])
+    quick = () if {'--params', '--compare'} & set(arguments) else QUICK
+    return main(['evaluate', *map(str, (*arguments, *quick))])
 
 
 def summary_of(folder):

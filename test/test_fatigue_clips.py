@@ -138,7 +138,7 @@ def test_a_cut_to_no_face_is_told_within_a_second(models: Path, shared_data: Pat
 
 @pytest.mark.parametrize('kind', ['nod', 'yes', 'table', 'glance'])
 def test_a_nod_with_the_lids_down_is_told_and_no_other_movement(models: Path, kind: str) -> None:
-    """A photograph turned in 3D: the two slowest films of each kind."""
+    """A photograph turned in 3D: the film of each kind with the fewest images a second."""
     backend = resolve(FatigueOptions()).backend
     assert backend is not None
     films = sorted(
@@ -147,7 +147,7 @@ def test_a_nod_with_the_lids_down_is_told_and_no_other_movement(models: Path, ki
     told, real = 0, 0
     with backend:
         camera = Camera(FaceMesh(backend))
-        for film in films[:2]:
+        for film in films[:1]:
             _, events, _ = watch((shot.frame.image for shot in camera.film(film)), film.fps)
             told += sum(event.type is EVENT.NOD for event in events)
             real += len(film.nods)

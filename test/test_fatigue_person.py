@@ -147,8 +147,8 @@ def test_noise_is_no_blink(fps: float) -> None:
     assert kinds(events) == []
 
 
-@pytest.mark.parametrize('fps', [20.0, 30.0, 60.0])
-@pytest.mark.parametrize('depth', [0.2, 0.25])
+@pytest.mark.parametrize(('fps', 'depth'), [
+    (20.0, 0.2), (30.0, 0.2), (30.0, 0.25), (60.0, 0.2), (60.0, 0.25)])
 def test_a_gaze_shift_is_no_blink_at_any_frame_rate(fps: float, depth: float) -> None:
     """A faster camera changes less from image to image and must not see more blinks for that."""
     _, events = run(readings(12, fps=fps, ear=lambda t: OPEN_EAR * (
@@ -198,6 +198,20 @@ def test_a_level_is_told_again_only_when_it_is_another() -> None:
         for r in readings(60)]
     _, events = run(stream)
     assert [e.level for e in events if e.type is EVENT.LEVEL_CHANGED] == [FatigueLevel.ALERT]
+
+
+def test_a_blink_while_the_head_nods_counts_for_perclos() -> None:
+    """The head dips with the lids and is back when they are: speech, not a look down."""
+    blinks = [(t, t + 0.2) for t in range(4, 58, 2)]
+
+    def pitch(t: float) -> float:
+        return 0.12 * max(0.0, 1 - abs((t - 3.9) % 2 - 0.2) / 0.2) if t > 3.9 else 0.0
+    stream = readings(60, blinks, pitch=pitch)
+    still = run(readings(60, blinks))[0][-1]
+    assessment = run(stream)[0][-1]
+    assert assessment.perclos == pytest.approx(still.perclos, abs=0.01)
+    assert assessment.perclos_p80 == pytest.approx(still.perclos_p80, abs=0.01)
+    assert run(stream, exclude_blinks=True)[0][-1].perclos == 0.0
 
 
 # --- looking down ---------------------------------------------------------------------------------

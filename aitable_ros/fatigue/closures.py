@@ -216,7 +216,7 @@ class ClosureTracker:
         self._follow_pitch(time_ns, pitch, seen)
         if not blink:
             return None
-        self._credit(self.start_ns, end, True)
+        self._credit(self.start_ns, end, end - self.start_ns >= self._excluded)
         self._credit(end, time_ns, False)
         return Closure(self.start_ns, end, False)
 

@@ -203,7 +203,7 @@ class PersonFatigue:
         closure = self._closures.add(now, lids, reading.head_pitch, known)
         if closure is not None:
             self._close(closure, events)
-        if not self._closures.closed:
+        if self._closures.lids is Lids.OPEN:
             self._deep_ns = 0
         if self._closures.confirmed:
             lasted = (now - self._closures.start_ns) * 1e-9
