@@ -8,6 +8,7 @@ from dataclasses import replace
 import gc
 from itertools import pairwise
 import json
+import mmap
 from pathlib import Path
 import subprocess
 import sys
@@ -213,10 +214,13 @@ def test_every_cycle_runs_and_leaves_nothing(
 def test_what_we_hold_is_not_taken_for_tensorrt_s(
     tensorrt: TensorRTHere, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    held: list[bytes] = []
+    held: list[mmap.mmap] = []
 
     def leaking(engine: Path) -> dict[str, Any]:
-        held.append(b'x' * (4 << 20))
+        """Hold new pages; the heap may still have freed ones, which would not show."""
+        pages = mmap.mmap(-1, 4 << 20)
+        pages.write(b'x' * len(pages))
+        held.append(pages)
         return {}
 
     monkeypatch.setitem(gpu_soak.CYCLES, 'all', leaking)
