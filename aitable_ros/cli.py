@@ -16,7 +16,7 @@ from aitable_ros.errors import InputError
 COMMANDS = {
     'demo': ('aitable_ros.tools.demo', 'a camera, the nodes and a report, on this machine'),
     'preflight': ('aitable_ros.tools.preflight', 'is everything in place for a run?'),
-    'models': ('aitable_ros.models.command', 'list, fetch, convert and build models'),
+    'models': ('aitable_ros.engines.command', 'list, fetch, convert and build models'),
     'evaluate': ('aitable_ros.evaluation.command', 'a bag, video or image folder: figures, scores'),
     'bench': ('aitable_ros.tools.bench', 'measure what this machine can do'),
     'run': ('aitable_ros.tools.run', 'the ROS 2 nodes, all in one process'),

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The one exception that bad input raises."""
+"""The exception that bad input raises, and one-line texts of errors."""
 
 
 class InputError(ValueError):
@@ -20,3 +20,9 @@ def one_line(text: str) -> str:
     """Return text with all that cannot be printed on one line as escapes."""
     return text if text.isprintable() else ''.join(
         char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def first_line(error: object) -> str:
+    """Return the first line with text of a library's message or exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -28,9 +28,9 @@ from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.emotion.reading import log_mean
 from aitable_ros.emotion.reading import tempered
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.inference.chain import resolve
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import Detection
 from aitable_ros.types import Expression
 from aitable_ros.types import TrackedFace

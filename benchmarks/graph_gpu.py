@@ -73,9 +73,9 @@ def publish(camera: Any, args: argparse.Namespace) -> list[int]:
     """Publish each frame at its time; return their stamps, wall clock."""
     from sensor_msgs.msg import Image
 
-    from aitable_ros.evaluation.video import Video
     from aitable_ros.nodes import qos
     from aitable_ros.nodes.messages import time_message
+    from aitable_ros.recordings.video import Video
 
     publisher = camera.create_publisher(Image, '/camera/image_raw', qos.IMAGE)
     wait = Event()

@@ -53,7 +53,7 @@ class Clip:
 
 
 def _film(path: Path, count: int) -> list[Image]:
-    from aitable_ros.evaluation.readers import open_source
+    from aitable_ros.recordings.readers import open_source
 
     return [frame.image for frame in islice(open_source(path), count)]
 

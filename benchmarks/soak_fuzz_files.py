@@ -205,7 +205,7 @@ class _Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    from aitable_ros.evaluation import readers  # noqa: F401
+    from aitable_ros.recordings import readers  # noqa: F401
 
     pipe.send('ready')
     while True:
@@ -222,7 +222,7 @@ def _serve(pipe: Connection) -> None:
 
 def _read(path: Path) -> str:
     from aitable_ros.errors import InputError
-    from aitable_ros.evaluation.readers import open_source
+    from aitable_ros.recordings.readers import open_source
 
     count = 0
     try:

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.fatigue.eyes import no_face
 from aitable_ros.fatigue.eyes import read_eyes
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import Frame

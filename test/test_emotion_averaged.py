@@ -27,13 +27,13 @@ from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.emotion.reading import Reading
 from aitable_ros.emotion.rest import LEAD
 from aitable_ros.emotion.rest import Rest
+from aitable_ros.engines.stages import Canned
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.inference.joined import JoinedModels
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import TensorSpec
-from aitable_ros.models.stages import Canned
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import Detection
 from aitable_ros.types import Expression
 from aitable_ros.types import Frame

@@ -23,10 +23,10 @@ from aitable_ros.emotion.hsemotion import HsEmotion
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.engines.stages import Canned
 from aitable_ros.inference import sidecar
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import TensorSpec
-from aitable_ros.models.stages import Canned
 from aitable_ros.types import Detection
 from aitable_ros.types import Expression
 from aitable_ros.types import Frame

@@ -26,7 +26,7 @@ from test_evaluation_readers import write_bag
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.readers import open_source
+from aitable_ros.recordings.readers import open_source
 
 QUICK = ('--params', str(Path(__file__).parent / 'data' / 'quick.yaml'))
 COUNT = 40

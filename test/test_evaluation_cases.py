@@ -39,8 +39,8 @@ from test_evaluation_readers import write_video
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.readers import open_source
-from aitable_ros.evaluation.storage import open_storage
+from aitable_ros.recordings.readers import open_source
+from aitable_ros.recordings.storage import open_storage
 
 QUICK = ('--params', Path(__file__).parent / 'data' / 'quick.yaml')
 

@@ -22,7 +22,7 @@ from aitable_ros.evaluation.classes import ranks
 from aitable_ros.evaluation.compare import _class_differences
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import read_labels
-from aitable_ros.evaluation.overview import class_tables
+from aitable_ros.evaluation.report.overview import class_tables
 from aitable_ros.evaluation.resampling import interval
 from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.tally import Tally

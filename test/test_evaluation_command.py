@@ -20,11 +20,11 @@ from pyarrow import parquet
 import pytest
 
 from aitable_ros.cli import main
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.run import evaluate
 from aitable_ros.evaluation.table import COLUMNS
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import Detection
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import Expression

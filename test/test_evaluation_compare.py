@@ -20,7 +20,7 @@ from aitable_ros.evaluation import compare
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import expression_score
 from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.overview import write_overview
+from aitable_ros.evaluation.report.overview import write_overview
 from aitable_ros.evaluation.scores import of_spans
 from aitable_ros.evaluation.summary import pooled
 from aitable_ros.evaluation.summary import write_json

@@ -22,8 +22,8 @@ from rosbags.typesys import Stores
 import yaml
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.ahead import ahead
-from aitable_ros.evaluation.readers import open_source
+from aitable_ros.recordings.ahead import ahead
+from aitable_ros.recordings.readers import open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 Header = STORE.types['std_msgs/msg/Header']

@@ -18,23 +18,23 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.charts import binned
-from aitable_ros.evaluation.charts import figures
-from aitable_ros.evaluation.charts import latencies
-from aitable_ros.evaluation.charts import POINTS
-from aitable_ros.evaluation.charts import runs
-from aitable_ros.evaluation.charts import thin
-from aitable_ros.evaluation.report import Link
-from aitable_ros.evaluation.report import Moment
-from aitable_ros.evaluation.report import Plot
-from aitable_ros.evaluation.report import Report
-from aitable_ros.evaluation.report import Series
-from aitable_ros.evaluation.report import Span
-from aitable_ros.evaluation.report import Stage
-from aitable_ros.evaluation.report import Table
-from aitable_ros.evaluation.report import Truth
-from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report_page import write_report
+from aitable_ros.evaluation.report.charts import binned
+from aitable_ros.evaluation.report.charts import figures
+from aitable_ros.evaluation.report.charts import latencies
+from aitable_ros.evaluation.report.charts import POINTS
+from aitable_ros.evaluation.report.charts import runs
+from aitable_ros.evaluation.report.charts import thin
+from aitable_ros.evaluation.report.content import Link
+from aitable_ros.evaluation.report.content import Moment
+from aitable_ros.evaluation.report.content import Plot
+from aitable_ros.evaluation.report.content import Report
+from aitable_ros.evaluation.report.content import Series
+from aitable_ros.evaluation.report.content import Span
+from aitable_ros.evaluation.report.content import Stage
+from aitable_ros.evaluation.report.content import Table
+from aitable_ros.evaluation.report.content import Truth
+from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.types import FatigueEventType
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \

@@ -16,10 +16,10 @@ from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
 from aitable_ros.evaluation import sweep
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings.readers import open_source
 
 
 @pytest.mark.parametrize(('text', 'said'), [

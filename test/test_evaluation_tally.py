@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.replay import judge
 from aitable_ros.evaluation.replay import look
 from aitable_ros.evaluation.replay import Seen
@@ -17,6 +16,7 @@ from aitable_ros.evaluation.tally import Tally
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import Detection
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceResult

@@ -7,15 +7,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.prepare import prepare
+from aitable_ros.engines.prepare import source_digest
+from aitable_ros.engines.progress import Progress
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.inference.chain import ModelKey
 from aitable_ros.inference.shared import ModelFailure
-from aitable_ros.models.build_options import BuildOptions
-from aitable_ros.models.prepare import prepare
-from aitable_ros.models.prepare import source_digest
-from aitable_ros.models.progress import Progress
 from aitable_ros.types import Frame
 
 SIDE = 64

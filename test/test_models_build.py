@@ -28,21 +28,21 @@ from tensorrt_standin.surface import VERSIONS
 import yaml
 
 from aitable_ros.cli import main
+from aitable_ros.engines import build as build_module
+from aitable_ros.engines import recipes
+from aitable_ros.engines.build import build
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.prepare import method
+from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.recipes import engine_path
+from aitable_ros.engines.recipes import of_catalogue
+from aitable_ros.engines.recipes import of_yaml
+from aitable_ros.engines.recipes import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.face.yolov8_face import Yolov8Face
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.tensorrt import TensorRTBackend
-from aitable_ros.models import build as build_module
-from aitable_ros.models import recipes
-from aitable_ros.models.build import build
-from aitable_ros.models.build_options import BuildOptions
-from aitable_ros.models.prepare import method
-from aitable_ros.models.progress import Progress
-from aitable_ros.models.recipes import engine_path
-from aitable_ros.models.recipes import of_catalogue
-from aitable_ros.models.recipes import of_yaml
-from aitable_ros.models.recipes import onnx_of
 
 every_version = pytest.mark.parametrize('tensorrt', VERSIONS, indirect=True)
 up_to_8 = pytest.mark.parametrize('tensorrt', VERSIONS[:2], indirect=True)
@@ -340,7 +340,7 @@ def test_a_build_can_be_stopped(tensorrt, home):
 
 def test_ctrl_c_is_heard_in_a_build(tensorrt, home, monkeypatch):
     """8.6 cannot be stopped: the thread is left behind, and says so."""
-    from aitable_ros.models import progress as module
+    from aitable_ros.engines import progress as module
 
     if tensorrt.real:
         pytest.skip('the real one does not hang on demand')
@@ -594,8 +594,8 @@ def test_options_make_the_same_again():
     import argparse
 
     from aitable_ros.cli import main as _  # noqa: F401
-    from aitable_ros.models.commands.engines import add_build
-    from aitable_ros.models.commands.engines import options_from
+    from aitable_ros.engines.commands.engines import add_build
+    from aitable_ros.engines.commands.engines import options_from
 
     parser = argparse.ArgumentParser()
     add_build(parser.add_subparsers())

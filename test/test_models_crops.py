@@ -17,16 +17,16 @@ from test_evaluation_readers import raw
 from test_evaluation_readers import STORE
 
 from aitable_ros.emotion.reader import EmotionOptions
+from aitable_ros.engines.crops import _evenly
+from aitable_ros.engines.crops import _spread
+from aitable_ros.engines.crops import crops
+from aitable_ros.engines.crops import JUDGING
+from aitable_ros.engines.crops import STEP_NS
+from aitable_ros.engines.stages import Tap
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.models.catalogue import card
-from aitable_ros.models.crops import _evenly
-from aitable_ros.models.crops import _spread
-from aitable_ros.models.crops import crops
-from aitable_ros.models.crops import JUDGING
-from aitable_ros.models.crops import STEP_NS
-from aitable_ros.models.stages import Tap
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
 

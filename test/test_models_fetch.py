@@ -395,7 +395,7 @@ def test_every_card_is_complete():
 
 
 def test_nothing_heavy_is_imported_for_the_catalogue():
-    code = ('import sys; import aitable_ros.models.command\n'
+    code = ('import sys; import aitable_ros.engines.command\n'
             'print({"onnx", "h5py", "tflite", "flatbuffers", "rich", "rclpy"} & set(sys.modules))')
     result = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -17,12 +17,12 @@ from onnx.helper import make_tensor_value_info
 import onnxruntime
 import pytest
 
+from aitable_ros.engines.crops import crops
+from aitable_ros.engines.half import node_name
+from aitable_ros.engines.half import sensitive
+from aitable_ros.engines.half import to_fp16
+from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
-from aitable_ros.models.crops import crops
-from aitable_ros.models.half import node_name
-from aitable_ros.models.half import sensitive
-from aitable_ros.models.half import to_fp16
-from aitable_ros.models.verify import verify
 
 MODELS = ('fer', 'facemesh', 'facemesh_468', 'blazeface_full', 'blazeface_short')
 DEKKER = 8193.0

@@ -10,15 +10,15 @@ import math
 import numpy as np
 import pytest
 
+from aitable_ros.engines.crops import Crops
+from aitable_ros.engines.crops import Sample
+from aitable_ros.engines.layers import inspected
+from aitable_ros.engines.layers import kind_of
+from aitable_ros.engines.layers import layers_of
+from aitable_ros.engines.profile import hints
+from aitable_ros.engines.profile import LEAST
+from aitable_ros.engines.profile import profile
 from aitable_ros.errors import InputError
-from aitable_ros.models.crops import Crops
-from aitable_ros.models.crops import Sample
-from aitable_ros.models.layers import inspected
-from aitable_ros.models.layers import kind_of
-from aitable_ros.models.layers import layers_of
-from aitable_ros.models.profile import hints
-from aitable_ros.models.profile import LEAST
-from aitable_ros.models.profile import profile
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])

@@ -14,15 +14,15 @@ from onnx import numpy_helper
 from onnx import TensorProto
 import pytest
 
+from aitable_ros.engines.calibrator import CalibrationBatches
+from aitable_ros.engines.calibrator import key_path
+from aitable_ros.engines.crops import crops
+from aitable_ros.engines.quantize import _by_entropy
+from aitable_ros.engines.quantize import _by_percentile
+from aitable_ros.engines.quantize import BINS
+from aitable_ros.engines.quantize import quantize
+from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
-from aitable_ros.models.calibrator import CalibrationBatches
-from aitable_ros.models.calibrator import key_path
-from aitable_ros.models.crops import crops
-from aitable_ros.models.quantize import _by_entropy
-from aitable_ros.models.quantize import _by_percentile
-from aitable_ros.models.quantize import BINS
-from aitable_ros.models.quantize import quantize
-from aitable_ros.models.verify import verify
 
 CONVOLUTIONS = 23
 """Of ``fer``."""

@@ -21,15 +21,15 @@ import pytest
 import yolov8_seeded
 
 from aitable_ros.cli import main
+from aitable_ros.engines.build import build
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.tensorrt_rtx import RtxToolchain
+from aitable_ros.engines.toolchain import toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.tensorrt_layers import layers_told
 from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.models.build import build
-from aitable_ros.models.build_options import BuildOptions
-from aitable_ros.models.progress import Progress
-from aitable_ros.models.tensorrt_rtx import RtxToolchain
-from aitable_ros.models.toolchain import toolchain
 
 pytestmark = pytest.mark.skipif(
     not RTX.package, reason='TensorRT for RTX is not installed here: its wheels are for Linux '

@@ -17,12 +17,12 @@ from onnx import TensorProto
 import onnxruntime
 import pytest
 
+from aitable_ros.engines.rewrite.linear import Composer
+from aitable_ros.engines.rewrite.prelu import find_prelu
+from aitable_ros.engines.rewrite.towers import merge_towers
+from aitable_ros.engines.simplify import for_tensorrt
+from aitable_ros.engines.simplify import simplify
 from aitable_ros.models.convert import ensure
-from aitable_ros.models.rewrite.linear import Composer
-from aitable_ros.models.rewrite.prelu import find_prelu
-from aitable_ros.models.rewrite.towers import merge_towers
-from aitable_ros.models.simplify import for_tensorrt
-from aitable_ros.models.simplify import simplify
 
 
 def outputs_of(model: Any, batch: int = 2) -> list[np.ndarray]:

@@ -23,14 +23,14 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.trtexec import arguments
+from aitable_ros.engines.trtexec import find_trtexec
+from aitable_ros.engines.trtexec import TrtexecToolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.tensorrt_version import trtexec_version
-from aitable_ros.models.build_options import BuildOptions
-from aitable_ros.models.prepare import Prepared
-from aitable_ros.models.trtexec import arguments
-from aitable_ros.models.trtexec import find_trtexec
-from aitable_ros.models.trtexec import TrtexecToolchain
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -239,15 +239,15 @@ def test_ctrl_c_ends_it_and_leaves_nothing(fake, small, tmp_path, monkeypatch):
 
 def test_int8_is_not_named_where_nothing_can_prove_it(fake, small, tmp_path, capsys):
     """There is a calibration cache, but trtexec alone cannot compare with the ONNX."""
-    from aitable_ros.models.calibrator import CalibrationBatches
-    from aitable_ros.models.prepare import prepare
-    from aitable_ros.models.progress import Progress
+    from aitable_ros.engines.calibrator import CalibrationBatches
+    from aitable_ros.engines.prepare import prepare
+    from aitable_ros.engines.progress import Progress
 
     cache = tmp_path / 'calibration.cache'
     ready = prepare(small, BuildOptions(precision='fp16'), (8, 6), Progress())
     images = np.zeros((4, 3, 8, 8), np.float32)
     np.savez(tmp_path / 'inputs.npz', image=images)
-    from aitable_ros.models.crops import crops
+    from aitable_ros.engines.crops import crops
 
     CalibrationBatches(crops(small, tmp_path / 'inputs.npz', 4), 4, ready.sha256,
                        cache).write_cache(b'TRT-8601-EntropyCalibration2\n')
@@ -265,7 +265,7 @@ def test_int8_is_not_named_where_nothing_can_prove_it(fake, small, tmp_path, cap
 
 
 def test_it_is_found_where_nvidia_puts_it(fake, tmp_path, monkeypatch):
-    from aitable_ros.models import trtexec
+    from aitable_ros.engines import trtexec
 
     program = fake('8.5')
     monkeypatch.setenv('PATH', str(program.parent))

@@ -14,14 +14,14 @@ import onnx
 from onnx import numpy_helper
 import pytest
 
+from aitable_ros.engines.crops import Crops
+from aitable_ros.engines.crops import crops
+from aitable_ros.engines.crops import Sample
+from aitable_ros.engines.limits import LIMITS
+from aitable_ros.engines.quantize import quantize
+from aitable_ros.engines.verify import Metric
+from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
-from aitable_ros.models.crops import Crops
-from aitable_ros.models.crops import crops
-from aitable_ros.models.crops import Sample
-from aitable_ros.models.limits import LIMITS
-from aitable_ros.models.quantize import quantize
-from aitable_ros.models.verify import Metric
-from aitable_ros.models.verify import verify
 
 MODELS = ('fer', 'facemesh', 'blazeface_full', 'blazeface_short')
 
@@ -131,7 +131,7 @@ def test_too_few_samples_cannot_tell(models, inputs):
 @pytest.mark.parametrize(('first', 'agreement'), [(0.40, 1), (0.43, 0)])
 def test_of_two_expressions_that_are_as_likely_either_is_right(monkeypatch, first, agreement):
     from aitable_ros.emotion.reading import Reading
-    from aitable_ros.models import verify as module
+    from aitable_ros.engines import verify as module
 
     def readings(first, second, valence):
         others = (1 - first - second) / 6

@@ -29,16 +29,14 @@ HEAVY = {'aiohttp', 'cuda', 'flatbuffers', 'h5py', 'jinja2', 'mediapipe', 'onnx'
          'skimage', 'tensorrt', 'tflite', 'torch', 'ultralytics', 'zstandard'}
 # Where it is installed: a bridge that most robots do not want.
 OPTIONAL = {'hri_msgs'}
-# DESIGN section 2: a room may use the rooms below it. fatigue reads face.mesh; the models room has
-# a ground floor, where inference looks names up, and a workshop, which runs what it makes.
+# A package may use the packages below it. Inference takes models by name from `models`; `engines`
+# builds, runs and compares them. fatigue reads face.mesh.
 RANK = {
     '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
-    'drawing': 2, 'picture_header': 0, 'stopping': 0, 'image_codec': 1, 'rcl_yaml': 1,
-    'rehearsal': 1, 'recordings': 1, 'stamps': 2,
-    'models.catalogue': 2, 'models.store': 2, 'models.convert': 2, 'inference': 3, 'face': 4,
-    'emotion': 4, 'fatigue': 5, 'models': 6, 'pipeline': 6, 'nodes': 7, 'evaluation': 7, 'tools': 8,
-    'models.crops': 8,
-    'monitor': 8, 'cli': 9, '__main__': 10,
+    'atomic': 1, 'drawing': 2, 'picture_header': 0, 'stopping': 0, 'image_codec': 1, 'rcl_yaml': 1,
+    'rehearsal': 1, 'clock': 2, 'models': 2, 'inference': 3, 'face': 4, 'emotion': 4, 'fatigue': 5,
+    'pipeline': 6, 'recordings': 7, 'nodes': 7, 'engines': 8, 'evaluation': 8, 'tools': 9,
+    'monitor': 9, 'cli': 10, '__main__': 11,
 }
 # The checkpoint is weights only: whoever loads it must name the network's class.
 UPWARD = {('inference/torch.py', 'emotion')}

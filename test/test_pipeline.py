@@ -18,12 +18,12 @@ import pytest
 
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.readers import open_source
 from aitable_ros.evaluation.run import evaluate
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings.readers import open_source
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueLevel

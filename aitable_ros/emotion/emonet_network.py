@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from warnings import catch_warnings
 from warnings import simplefilter
 
-from aitable_ros.inference.loaded import one_line
+from aitable_ros.errors import first_line
 from aitable_ros.inference.protocol import BackendError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> Any:
         raise BackendError(f'{path}: no such file') from None
     except Exception as error:  # of damage whatever comes, IndexError and struct.error, too
         # of what it will not unpickle, PyTorch's own words tell how to run code of that file
-        why = (one_line(error).split('. ')[0] if isinstance(error, (OSError, RuntimeError))
+        why = (first_line(error).split('. ')[0] if isinstance(error, (OSError, RuntimeError))
                else 'something else is in it')
         raise BackendError(f'{path}: not a PyTorch checkpoint of plain weights: {why}; download it '
                            'again, or save a state_dict() of EmoNet') from None

@@ -103,7 +103,7 @@ def run(args: Namespace) -> int:
     """
     from aitable_ros.evaluation.board import ProgressBoard
     from aitable_ros.evaluation.fleet import work
-    from aitable_ros.evaluation.overview import write_overview
+    from aitable_ros.evaluation.report.overview import write_overview
     from aitable_ros.pipeline import PipelineOptions
 
     if args.compare or len(args.params or ()) > 1 or args.sweep or not args.input:
@@ -249,7 +249,7 @@ def _unlike(folder: Path, others: Sequence[Path]) -> Path:
 
 def _items(args: Namespace) -> list[Item]:
     """Make a work item of each input and, of a bag, of each topic asked for."""
-    from aitable_ros.evaluation.readers import choose_topics
+    from aitable_ros.recordings.readers import choose_topics
 
     paths = _expanded(args.input)
     chosen = [
@@ -318,7 +318,7 @@ def _show(summaries: Sequence[Summary], together: Summary, output: Path) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from aitable_ros.evaluation.overview import headlines_of
+    from aitable_ros.evaluation.report.overview import headlines_of
 
     console = Console()
     if not console.is_terminal:
@@ -347,8 +347,8 @@ def _show_together(console: Console, together: Summary) -> None:
     """Print the pooled scores with their intervals."""
     from rich.table import Table
 
-    from aitable_ros.evaluation.overview import class_tables
-    from aitable_ros.evaluation.overview import rows_of
+    from aitable_ros.evaluation.report.overview import class_tables
+    from aitable_ros.evaluation.report.overview import rows_of
 
     for part in class_tables(together.get('video_class', {})):
         classes = Table(box=None, pad_edge=False, header_style='bold', title=part.title,

@@ -29,13 +29,13 @@ from aitable_ros.evaluation.pooling import Metric
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import sums_of
 from aitable_ros.evaluation.pooling import who
-from aitable_ros.evaluation.report import Cell
-from aitable_ros.evaluation.report import Link
-from aitable_ros.evaluation.report import Plot
-from aitable_ros.evaluation.report import Report
-from aitable_ros.evaluation.report import Table
-from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report_page import write_report
+from aitable_ros.evaluation.report.content import Cell
+from aitable_ros.evaluation.report.content import Link
+from aitable_ros.evaluation.report.content import Plot
+from aitable_ros.evaluation.report.content import Report
+from aitable_ros.evaluation.report.content import Table
+from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.resampling import interval
 from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.scores import SCORED_AS
@@ -443,8 +443,8 @@ def _models(found: Score) -> dict[str, str]:
 
 def _plots(found: Score) -> list[Plot]:
     """Draw the differences with their intervals, of the scores that are shares."""
-    from aitable_ros.evaluation.charts import BLUE
-    from aitable_ros.evaluation.charts import GREY
+    from aitable_ros.evaluation.report.charts import BLUE
+    from aitable_ros.evaluation.report.charts import GREY
 
     entries = [entry for entry in found['scores']
                if entry['difference'] is not None and not entry['name'].endswith('per_hour')]

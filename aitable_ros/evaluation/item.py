@@ -103,13 +103,13 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     from aitable_ros.config import read_parameter_file
     from aitable_ros.evaluation.datasets import formats
     from aitable_ros.evaluation.listed import open_labelled
-    from aitable_ros.evaluation.recorded import RecordedTopics
-    from aitable_ros.evaluation.recorded import Replay
     from aitable_ros.evaluation.run import evaluate
-    from aitable_ros.evaluation.with_topics import BagCopy
     from aitable_ros.face.tracker import number_from_one
     from aitable_ros.pipeline import Pipeline
     from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.recordings.recorded import RecordedTopics
+    from aitable_ros.recordings.recorded import Replay
+    from aitable_ros.recordings.with_topics import BagCopy
 
     watch = watch or Watch()
     number_from_one()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.readers import open_source
-from aitable_ros.evaluation.source import Source
-from aitable_ros.evaluation.stills import Stills
+from aitable_ros.recordings.readers import open_source
+from aitable_ros.recordings.source import Source
+from aitable_ros.recordings.stills import Stills
 from aitable_ros.types import Frame
 
 

@@ -17,13 +17,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 
-from aitable_ros.evaluation.source import Source
 from aitable_ros.fatigue.eyes import no_face
 from aitable_ros.fatigue.eyes import read_eyes
 from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.recordings.source import Source
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import FaceResult

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.presentation import present
-from aitable_ros.evaluation.recorded import Replay
-from aitable_ros.evaluation.report_page import write_report
-from aitable_ros.evaluation.source import Source
+from aitable_ros.evaluation.report.page import write_report
+from aitable_ros.evaluation.report.presentation import present
+from aitable_ros.evaluation.report.thumbnails import thumbnails as make_thumbnails
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import summarise
 from aitable_ros.evaluation.summary import Summary
@@ -26,9 +25,10 @@ from aitable_ros.evaluation.table import FrameTable
 from aitable_ros.evaluation.table import rows_from_result
 from aitable_ros.evaluation.tally import FoundEvent
 from aitable_ros.evaluation.tally import Tally
-from aitable_ros.evaluation.thumbnails import thumbnails as make_thumbnails
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.recordings.recorded import Replay
+from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 

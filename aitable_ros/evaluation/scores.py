@@ -23,8 +23,8 @@ from aitable_ros.evaluation.metrics import majority
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
 from aitable_ros.evaluation.pooling import over_images
-from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.tally import Tally
+from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel

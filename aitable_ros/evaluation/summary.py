@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.atomic import legible
-from aitable_ros.evaluation.atomic import replacing
+from aitable_ros.atomic import legible
+from aitable_ros.atomic import replacing
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import who
 from aitable_ros.evaluation.scores import doubts
 from aitable_ros.evaluation.scores import scores
-from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.tally import Tally
+from aitable_ros.recordings.source import Source
 from aitable_ros.types import FatigueEventType
 
 Summary = dict[str, Any]

@@ -32,23 +32,23 @@ from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import sums_of
 from aitable_ros.evaluation.pooling import who
-from aitable_ros.evaluation.report import Cell
-from aitable_ros.evaluation.report import Plot
-from aitable_ros.evaluation.report import Report
-from aitable_ros.evaluation.report import Table
-from aitable_ros.evaluation.report import Verdict
-from aitable_ros.evaluation.report_page import write_report
+from aitable_ros.evaluation.report.content import Cell
+from aitable_ros.evaluation.report.content import Plot
+from aitable_ros.evaluation.report.content import Report
+from aitable_ros.evaluation.report.content import Table
+from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.resampling import interval
 from aitable_ros.evaluation.resampling import LEVEL
 from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.scores import scores
-from aitable_ros.evaluation.source import Source
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import write_json
 from aitable_ros.evaluation.tally import Tally
 from aitable_ros.options import Options
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings.source import Source
 from aitable_ros.types import FrameResult
 
 Floats = NDArray[np.float64]
@@ -469,11 +469,11 @@ def _report(found: Score) -> Report:
 
 def _plot(found: Score, columns: Sequence[tuple[Family, Metric]]) -> Plot:
     """Draw shares over the value on the left, false alarms per hour on the right."""
-    from aitable_ros.evaluation.charts import AMBER
-    from aitable_ros.evaluation.charts import BLUE
-    from aitable_ros.evaluation.charts import faded
-    from aitable_ros.evaluation.charts import GREY
-    from aitable_ros.evaluation.charts import TEAL
+    from aitable_ros.evaluation.report.charts import AMBER
+    from aitable_ros.evaluation.report.charts import BLUE
+    from aitable_ros.evaluation.report.charts import faded
+    from aitable_ros.evaluation.report.charts import GREY
+    from aitable_ros.evaluation.report.charts import TEAL
 
     x = [entry['value'] for entry in found['values']]
     data: list[dict[str, Any]] = []

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.atomic import legible
+from aitable_ros.atomic import replacing
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.atomic import legible
-from aitable_ros.evaluation.atomic import replacing
 from aitable_ros.types import Expression
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from aitable_ros.errors import first_line
 from aitable_ros.errors import InputError
 from aitable_ros.inference.joined import JoinedModels
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import library_of
@@ -272,7 +272,7 @@ def _try_entry(
             attempts.append(Attempt(entry, spoken, 'out of memory while it was loaded'))
         except (ImportError, OSError) as error:  # installed, but a library below it is not
             attempts.append(
-                Attempt(entry, spoken, f'{runtime.spoken} cannot be used: {one_line(error)}'))
+                Attempt(entry, spoken, f'{runtime.spoken} cannot be used: {first_line(error)}'))
         else:
             reason, hopeless = _misfit(backend, fit)
             if reason:
@@ -298,7 +298,7 @@ def _misfit(backend: Backend, fit: Callable[[Backend], object]) -> tuple[str, bo
     except Exception as error:  # of a model that somebody made anything can be wrong
         backend.close()
         known = isinstance(error, (InputError, BackendError))
-        reason = one_line(error) if known else f'{type(error).__name__}: {one_line(error)}'
+        reason = first_line(error) if known else f'{type(error).__name__}: {first_line(error)}'
         return reason, isinstance(error, InputError)
     return '', False
 

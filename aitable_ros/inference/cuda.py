@@ -19,10 +19,10 @@ from contextlib import contextmanager
 import ctypes
 from threading import Lock
 
+from aitable_ros.errors import first_line
 from aitable_ros.inference.cuda_device import CudaError
 from aitable_ros.inference.cuda_device import Device
 from aitable_ros.inference.cuda_device import Gpu
-from aitable_ros.inference.loaded import one_line
 
 _NO_BINDING = ('neither PyCUDA nor cuda-python can be used ({}); install one: '
                '`sudo apt install python3-pycuda` or `pip install cuda-python`')
@@ -52,7 +52,7 @@ def _opened(device_id: int) -> Device:
         try:
             return kind(device_id)
         except (ImportError, OSError) as error:
-            reasons.append(one_line(error))
+            reasons.append(first_line(error))
     if not _has_driver():
         raise CudaError(f'no NVIDIA driver here ({_DRIVER})')
     raise CudaError(_NO_BINDING.format('; '.join(reasons)))

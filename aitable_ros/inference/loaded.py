@@ -105,12 +105,6 @@ class LoadedModel(Closing, ABC):
         self.close()
 
 
-def one_line(error: object) -> str:
-    """Return the first line of a library's message or exception that says anything."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _names(names: Any) -> str:
     return ', '.join(f"'{name}'" for name in names) or 'none'
 

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.errors import first_line
 from aitable_ros.inference.loaded import LoadedModel
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
@@ -84,7 +84,7 @@ class MediaPipeBackend(LoadedModel):
             try:
                 found = self._find(crop)
             except Exception as error:  # its bindings raise bare RuntimeError and ValueError
-                raise BackendError(f'{self.model}: MediaPipe failed: {one_line(error)}') from None
+                raise BackendError(f'{self.model}: MediaPipe failed: {first_line(error)}') from None
             if found:
                 # depth is in units of the width
                 landmarks[row] = [(point.x, point.y, point.z) for point in found]
@@ -103,7 +103,7 @@ def _from_package() -> tuple[_Find, Callable[[], None]]:
         from mediapipe.python.solution_base import SolutionBase
     except Exception as error:  # AttributeError and worse, next to a numpy that it does not know
         raise BackendError(
-            f'this MediaPipe has no face mesh inside ({one_line(error)}): install '
+            f'this MediaPipe has no face mesh inside ({first_line(error)}): install '
             'mediapipe==0.10.21 with numpy<2, or name a .task file') from None
     try:
         solution = SolutionBase(
@@ -117,7 +117,7 @@ def _from_package() -> tuple[_Find, Callable[[], None]]:
                     'output_stream': ['LANDMARKS:landmarks']}]),
             side_inputs={'with_attention': True}, outputs=['landmarks'])
     except Exception as error:
-        raise BackendError(f'MediaPipe cannot load its face mesh: {one_line(error)}') from None
+        raise BackendError(f'MediaPipe cannot load its face mesh: {first_line(error)}') from None
     whole = NormalizedRect(x_center=0.5, y_center=0.5, width=1, height=1)
 
     def find(crop: NDArray[np.uint8]) -> Any:
@@ -140,7 +140,7 @@ def _from_task(path: Path) -> tuple[_Find, Callable[[], None]]:
             base_options=BaseOptions(model_asset_buffer=path.read_bytes()),
             min_face_detection_confidence=_LOWEST_DETECTION))
     except Exception as error:
-        raise BackendError(f'{path}: MediaPipe cannot load it: {one_line(error)}') from None
+        raise BackendError(f'{path}: MediaPipe cannot load it: {first_line(error)}') from None
 
     def find(crop: NDArray[np.uint8]) -> Any:
         faces = landmarker.detect(Image(image_format=ImageFormat.SRGB, data=crop)).face_landmarks

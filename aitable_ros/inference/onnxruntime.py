@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.errors import first_line
 from aitable_ros.inference.loaded import LoadedModel
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
@@ -107,6 +107,6 @@ def _spec(item: Any) -> TensorSpec:
 
 def _reason(error: BaseException) -> str:
     """``[ONNXRuntimeError] : 1 : FAIL : Load model from X failed:/onnxruntime_src/Y what``."""
-    text = re.sub(r'^\[ONNXRuntimeError\] : \d+ : \w+ : ', '', one_line(error))
+    text = re.sub(r'^\[ONNXRuntimeError\] : \d+ : \w+ : ', '', first_line(error))
     text = re.sub(r'^Load model from .*? failed:', '', text)
     return re.sub(r'/onnxruntime_src/\S+ .*?\) (?=[A-Z])', '', text)

@@ -25,8 +25,8 @@ from typing import TypeVar
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
+from aitable_ros.errors import first_line
 from aitable_ros.inference.chain import ModelKey
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
@@ -184,7 +184,7 @@ class BorrowedModel(Closing):
         except Exception as error:  # a library's own; its model is to blame all the same
             raise ModelFailure(
                 shared.key, f'{self.model}: {self.name} failed: {type(error).__name__}: '
-                f'{one_line(error)}') from error
+                f'{first_line(error)}') from error
 
     def warm_up(self) -> None:
         """Run once on zeros; :func:`aitable_ros.inference.chain.resolve` has done so."""

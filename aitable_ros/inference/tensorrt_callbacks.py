@@ -82,7 +82,7 @@ def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
 
 
 class Batches(Protocol):
-    """What an entropy calibrator asks for, without TensorRT: see ``models/calibrator.py``."""
+    """What an entropy calibrator asks for, without TensorRT: see ``engines/calibrator.py``."""
 
     batch_size: int
 

@@ -13,7 +13,7 @@ import re
 from threading import local
 from typing import Any
 
-from aitable_ros.inference.loaded import one_line
+from aitable_ros.errors import first_line
 from aitable_ros.inference.tensorrt_callbacks import make_logger
 
 _LOG = logging.getLogger(__package__ + '.tensorrt')
@@ -52,13 +52,13 @@ def _note(level: str, text: str) -> None:
     if level == 'error':
         errors = getattr(_SAID, 'errors', None)
         if errors is None:
-            _LOG.error('%s', one_line(text))
+            _LOG.error('%s', first_line(text))
         else:
             errors.append(text)
     elif level == 'warning':
-        _LOG.warning('%s', one_line(text))
+        _LOG.warning('%s', first_line(text))
     else:
-        _LOG.debug('%s', one_line(text))
+        _LOG.debug('%s', first_line(text))
 
 
 @cache
@@ -84,5 +84,5 @@ def why(said: list[str], otherwise: str = 'it does not say why') -> str:
     everything = ' '.join(said)
     plain = next((text for pattern, text in _KNOWN if re.search(pattern, everything, re.I)), '')
     # "[defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)"
-    quote = re.sub(r'^(\d+: )?(\[[^\]]*\] ?)?(Error Code \d+: )?', '', one_line(said[0]))
+    quote = re.sub(r'^(\d+: )?(\[[^\]]*\] ?)?(Error Code \d+: )?', '', first_line(said[0]))
     return f'{plain} ("{quote}")' if plain else quote

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.errors import first_line
 from aitable_ros.inference.loaded import LoadedModel
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
@@ -69,7 +69,7 @@ class TorchBackend(LoadedModel):
             with torch.inference_mode():
                 results = self._network(torch.from_numpy(image).to(self.device))
         except RuntimeError as error:
-            raise BackendError(f'{self.model}: PyTorch failed: {one_line(error)}') from None
+            raise BackendError(f'{self.model}: PyTorch failed: {first_line(error)}') from None
         return {
             spec.name: value.float().cpu().numpy() for spec, value in zip(self.outputs, results)}
 

@@ -24,8 +24,8 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from aitable_ros import __version__
+from aitable_ros.errors import first_line
 from aitable_ros.errors import InputError
-from aitable_ros.inference.loaded import one_line
 from aitable_ros.models.store import put_in_place
 from aitable_ros.models.store import unwritable
 
@@ -183,7 +183,7 @@ class _Download:
 
     def _judge(self, error: HTTPError, start: int) -> None:
         """Make of an HTTP state what it means: try again, or not."""
-        reason = f'it answers {error.code} {one_line(error.reason)}'
+        reason = f'it answers {error.code} {first_line(error.reason)}'
         if error.code == 416 and start:  # the part is as long as the file, and is not the file
             self._discard(True, reason)
             return
@@ -195,13 +195,13 @@ class _Download:
     def _judge_connection(self, error: Exception) -> NoReturn:
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, http.client.InvalidURL):
-            self._fail(one_line(reason), 'look at the address')
+            self._fail(first_line(reason), 'look at the address')
         if isinstance(reason, ssl.SSLCertVerificationError):
             self._fail(f'its certificate is not trusted: {reason.verify_message}',
                        "are this machine's clock and certificates right?")
         if isinstance(reason, TimeoutError):
             raise _Passing(f'no answer in {self._patience.stall_s:g} s')
-        raise _Passing(getattr(reason, 'strerror', None) or one_line(reason))
+        raise _Passing(getattr(reason, 'strerror', None) or first_line(reason))
 
     def _extent(self, response: Any, start: int) -> tuple[int, int]:
         """Return where the answer begins, and the size of the whole file; 0 = it does not say."""
@@ -247,7 +247,7 @@ class _Download:
         except TimeoutError:
             raise _Passing(f'nothing more came for {self._patience.stall_s:g} s') from None
         except (http.client.HTTPException, OSError) as error:
-            raise _Passing(f'it cut off: {one_line(error)}') from None
+            raise _Passing(f'it cut off: {first_line(error)}') from None
 
     def _fail(self, reason: str, remedy: str) -> NoReturn:
         raise InputError(f'cannot download {self._path.name} from {self._url}: {reason}; {remedy}')

@@ -25,6 +25,7 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.clock import StampGuard
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
 from aitable_ros.image_codec import ImageDecoder
@@ -35,7 +36,6 @@ from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.messages import faces_of
 from aitable_ros.nodes.messages import model_of
 from aitable_ros.nodes.messages import stamp_ns
-from aitable_ros.stamps import StampGuard
 from aitable_ros.types import Frame
 
 MATCH_DEPTH = 8

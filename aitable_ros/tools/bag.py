@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.wire import definitions
+from aitable_ros.recordings.wire import definitions
 
 
 class BagWriter:

@@ -103,7 +103,7 @@ def open_input(
     cv2.setLogLevel(0)  # what it has to say of bad input is said by us, in one line
     if name.isdigit() and not Path(name).exists():
         return LiveCamera(int(name))
-    from aitable_ros.evaluation.readers import open_source
+    from aitable_ros.recordings.readers import open_source
 
     return open_source(name, topic)
 

@@ -108,7 +108,7 @@ def check_backends(gpu: bool) -> Iterator[Check]:
 
 def _rtx(trt: Any, version: str, gpu: bool) -> tuple[Check, bool]:
     """Tell whether its engines run on the GPU here, in words and yes or no; it builds anywhere."""
-    from aitable_ros.models.tensorrt_rtx import capabilities
+    from aitable_ros.engines.tensorrt_rtx import capabilities
 
     able = capabilities(trt)
     here, lacking = _machine(RTX)

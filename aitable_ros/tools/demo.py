@@ -280,7 +280,7 @@ def _tell(
     args: argparse.Namespace, source: Any, truth: ClipTruth | None, story: Any, items: list[Item],
 ) -> int:
     """Write the report and the summary, print the verdict and return the exit status."""
-    from aitable_ros.evaluation.report_page import write_report
+    from aitable_ros.evaluation.report.page import write_report
 
     name = 'scripted clip' if truth is not None else str(args.input)
     passed = all(item.passed for item in items)
@@ -315,11 +315,11 @@ def _report(
 ) -> Any:
     import numpy as np
 
-    from aitable_ros.evaluation.report import Report
-    from aitable_ros.evaluation.report import Series
-    from aitable_ros.evaluation.report import Span
-    from aitable_ros.evaluation.report import Truth
-    from aitable_ros.evaluation.report import Verdict
+    from aitable_ros.evaluation.report.content import Report
+    from aitable_ros.evaluation.report.content import Series
+    from aitable_ros.evaluation.report.content import Span
+    from aitable_ros.evaluation.report.content import Truth
+    from aitable_ros.evaluation.report.content import Verdict
     from aitable_ros.tools.story import Percentiles
 
     p95 = Percentiles.of(story.latencies()['image to fatigue']).p95

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.report import Moment
-from aitable_ros.evaluation.report import Series
-from aitable_ros.evaluation.report import Stage
+from aitable_ros.evaluation.report.content import Moment
+from aitable_ros.evaluation.report.content import Series
+from aitable_ros.evaluation.report.content import Stage
 from aitable_ros.tools.graph import Ears
 from aitable_ros.tools.graph import Heard
 from aitable_ros.tools.graph import Sent

@@ -113,8 +113,8 @@ class TensorRTHere:
         key = sha256(f'{onnx.read_bytes()!r}{precision}{batches}'.encode()).hexdigest()[:12]
         made = self._folder / key / path.name
         if not made.exists():
-            from aitable_ros.models.build import build
-            from aitable_ros.models.build_options import BuildOptions
+            from aitable_ros.engines.build import build
+            from aitable_ros.engines.build_options import BuildOptions
 
             low, best, high = batches
             build(onnx, made, BuildOptions(

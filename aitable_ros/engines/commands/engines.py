@@ -1,0 +1,237 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""``aitable models build`` and ``aitable models all``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from dataclasses import fields
+import json
+from pathlib import Path
+import sys
+from typing import Any
+
+from aitable_ros.engines.build import build
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.build_options import PRECISIONS
+from aitable_ros.engines.progress import shown
+from aitable_ros.engines.recipes import build_all
+from aitable_ros.engines.recipes import engine_path
+from aitable_ros.engines.recipes import of_catalogue
+from aitable_ros.engines.recipes import of_yaml
+from aitable_ros.engines.recipes import onnx_of
+from aitable_ros.engines.recipes import Outcome
+from aitable_ros.engines.toolchain import RUNTIMES
+from aitable_ros.engines.toolchain import Toolchain
+from aitable_ros.engines.toolchain import toolchain
+from aitable_ros.errors import InputError
+from aitable_ros.inference.sidecar import Sidecar
+
+Actions = Any
+"""argparse's own type of a group of subcommands is private."""
+
+
+def add_build(actions: Actions) -> argparse.ArgumentParser:
+    """Declare ``build``."""
+    parser: argparse.ArgumentParser = actions.add_parser(
+        'build', help='make a TensorRT engine',
+        description='Build an engine, with its record (NAME.engine.json) beside it. An engine of '
+        'TensorRT runs only on the GPU it was built on: run this on the robot. One of TensorRT for '
+        'RTX is built anywhere, and runs on the RTX cards that --for names.')
+    parser.add_argument(
+        'source', metavar='NAME|FILE',
+        help='catalogue name, .onnx, .tflite, .pth (EmoNet, needs PyTorch) or .pt (YOLOv8-face, '
+        'needs ultralytics)')
+    parser.add_argument(
+        '--output', type=Path, metavar='ENGINE',
+        help="where to write (default: NAME_PRECISION.engine in the models' folder, FILE.engine "
+        'for a file; TensorRT for RTX: NAME_rtx.engine)')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp16', help='(default: fp16)')
+    add_options(parser)
+    parser.set_defaults(act=run_build)
+    return parser
+
+
+def add_all(actions: Actions) -> argparse.ArgumentParser:
+    """Declare ``all``."""
+    parser: argparse.ArgumentParser = actions.add_parser(
+        'all', help='make the engines of all models',
+        description='Build an engine of every model that is here, or of those a YAML file lists. '
+        'What is there and fits is kept, so an interrupted run goes on where it stopped. One that '
+        'fails does not stop the others; the exit status is then 1.')
+    parser.add_argument('yaml', nargs='?', type=Path, metavar='YAML', help='a list: docs/models.md')
+    parser.add_argument(
+        '--precision', action='append', choices=PRECISIONS,
+        help='may be given again (default: fp16)')
+    parser.add_argument('--rebuild', action='store_true', help='also what is there and fits')
+    add_options(parser)
+    parser.set_defaults(act=run_all)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of a build; their defaults are :class:`BuildOptions`' own."""
+    shapes = parser.add_argument_group('batch')
+    shapes.add_argument('--min-batch', type=int, metavar='N', help='(default: 1)')
+    shapes.add_argument('--opt-batch', type=int, metavar='N', help='the one it is tuned for '
+                        '(default: 1)')
+    shapes.add_argument('--max-batch', type=int, metavar='N',
+                        help='faces of one frame that run together (default: 4)')
+    builder = parser.add_argument_group('builder')
+    builder.add_argument('--runtime', choices=('auto', *RUNTIMES), default='auto',
+                         help='TensorRT, or TensorRT for RTX (default: the first where it is '
+                         'installed; the second for --for)')
+    builder.add_argument('--for', dest='compute_capabilities', metavar='SM[,SM...]',
+                         help='compute capabilities that an engine of TensorRT for RTX is to run '
+                         'on, as sm86,sm89,sm120 (default: all from sm80 on)')
+    builder.add_argument('--workspace-mib', type=int, metavar='MIB',
+                         help='scratch memory a layer may take (default: all)')
+    builder.add_argument('--timing-cache', type=Path, metavar='FILE',
+                         help="what builds measured (default: one a GPU in the models' folder)")
+    builder.add_argument('--dla-core', type=int, metavar='N',
+                         help='deep learning accelerator; the GPU takes what it cannot')
+    builder.add_argument('--builder-level', type=int, metavar='0-5',
+                         help='how long it looks for fast kernels (default: 3; TensorRT 8.6 on)')
+    builder.add_argument('--aux-streams', type=int, metavar='N',
+                         help='further streams the engine may use (TensorRT 8.6 on)')
+    builder.add_argument('--sparse', action='store_true', default=None,
+                         help='use weights that are 2:4 sparse')
+    builder.add_argument('--tf32', action='store_true', default=None,
+                         help='let fp32 run in TF32: faster, 10 bits of mantissa')
+    builder.add_argument('--no-external-tactics', dest='external_tactics', action='store_false',
+                         default=None, help='no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to '
+                         '9; left out anyway where they cannot be loaded)')
+    builder.add_argument('--device-id', type=int, metavar='N', help='GPU (default: 0)')
+    builder.add_argument('--trtexec', type=Path, metavar='PROGRAM',
+                         help='build through it (default: only where TensorRT has no Python '
+                         'package)')
+    precision = parser.add_argument_group('precision')
+    precision.add_argument('--exclude-from-fp16', nargs='+', metavar='NODE',
+                           help='ONNX nodes that stay fp32: names, operators or patterns')
+    precision.add_argument('--quantization', choices=('auto', 'entropy', 'qdq'),
+                           help="int8 by TensorRT's calibrator, or in the ONNX graph (default: "
+                           'the second; the first for --calibration-cache and, up to 10, '
+                           '--dla-core)')
+    precision.add_argument('--calibration-method', choices=('percentile', 'entropy', 'minmax'),
+                           help='for qdq: how the largest value that counts is found (default: '
+                           'percentile)')
+    precision.add_argument('--spare', type=int, metavar='N',
+                           help='for qdq: leave the N most sensitive layers out of int8 (default: '
+                           'none, or the tenth, fifth or two fifths that it takes to pass on the '
+                           'CPU)')
+    precision.add_argument('--calibration-dir', type=Path, metavar='DIR',
+                           help='images, videos or a bag like what it will see; int8 needs them')
+    precision.add_argument('--calibration-samples', type=int, metavar='N', help='(default: 256)')
+    precision.add_argument('--calibration-cache', type=Path, metavar='FILE',
+                           help='what the calibrator found; read if it is there, else written')
+    precision.add_argument('--verify', type=Path, metavar='DIR',
+                           help='compare with the fp32 ONNX on these after the build; without '
+                           'a pass, it does not get its name (int8: default --calibration-dir)')
+    precision.add_argument('--force', action='store_true', default=None,
+                           help='give it its name all the same')
+    parser.add_argument('--verbose', action='store_true', default=None, help="TensorRT's own log")
+
+
+def options_from(args: argparse.Namespace, precision: str) -> BuildOptions:
+    """:raises InputError: out of range or contradictory."""
+    given = {item.name: getattr(args, item.name, None) for item in fields(BuildOptions)}
+    given['precision'] = precision
+    if given['exclude_from_fp16'] is not None:
+        given['exclude_from_fp16'] = tuple(given['exclude_from_fp16'])
+    if given['compute_capabilities'] is not None:
+        given['compute_capabilities'] = tuple(
+            filter(None, given['compute_capabilities'].replace(',', ' ').split()))
+    return BuildOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def _tools(args: argparse.Namespace, options: BuildOptions) -> Toolchain:
+    return toolchain(
+        options.device_id, args.trtexec, args.runtime, options.compute_capabilities)
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Build one engine."""
+    options = options_from(args, args.precision)
+    tools = _tools(args, options)
+    onnx, model = onnx_of(args.source)
+    engine = args.output or engine_path(args.source, options.precision, tools.runtime)
+    if engine.suffix not in ('.engine', '.plan'):
+        raise InputError(f'{engine}: an engine must end in .engine')
+    with shown(engine.name, options.verbose) as progress:
+        sidecar = build(onnx, engine, options, progress, model=model, tools=tools)
+    if args.json:
+        print(json.dumps({'engine': str(engine), **asdict(sidecar)}, indent=2))  # noqa: T201
+        return 0
+    print(f'{engine}\n  {described(sidecar)}')  # noqa: T201
+    return 0
+
+
+def run_all(args: argparse.Namespace) -> int:
+    """Build many."""
+    precisions = args.precision or ['fp16']
+    options = options_from(args, precisions[0])
+    tools = _tools(args, options)
+    recipes = (of_yaml(args.yaml, options, tools.runtime) if args.yaml else
+               of_catalogue(options, precisions, tools.runtime))
+    outcomes: list[Outcome] = []
+    at = {recipe.engine: f'[{number}/{len(recipes)}] {recipe.engine.name}'
+          for number, recipe in enumerate(recipes, 1)}
+    for outcome in build_all(
+            recipes, tools, lambda recipe: shown(at[recipe.engine], options.verbose),
+            args.rebuild):
+        outcomes.append(outcome)
+        if not args.json:
+            print(_line(outcome), flush=True)  # noqa: T201
+    if args.json:
+        print(json.dumps([_row(outcome) for outcome in outcomes], indent=2))  # noqa: T201
+    return 1 if any(outcome.state == 'failed' for outcome in outcomes) else 0
+
+
+def described(sidecar: Sidecar) -> str:
+    """Return an engine's record in a line."""
+    batch = (f'batch {sidecar.min_batch} to {sidecar.max_batch}'
+             if sidecar.max_batch > sidecar.min_batch else f'batch {sidecar.max_batch}')
+    parts = [sidecar.precision, batch, f'{sidecar.engine_bytes / 1e6:.1f} MB',
+             f'{sidecar.library.spoken} {sidecar.tensorrt}', sidecar.fits, _layers(sidecar),
+             f'{sidecar.seconds:.0f} s', _accuracy(sidecar)]
+    return ', '.join(part for part in parts if part)
+
+
+def _layers(sidecar: Sidecar) -> str:
+    """Return ``layers: 12 fp16, 2 fp32``; empty where the builder did not tell."""
+    told = ', '.join(f'{count} {precision}' for precision, count in sorted(sidecar.layers.items()))
+    return f'layers: {told}' if told else ''
+
+
+def _accuracy(sidecar: Sidecar) -> str:
+    if sidecar.forced:
+        return 'forced'
+    return str(sidecar.accuracy.get('verdict', '')) if sidecar.accuracy else 'not verified'
+
+
+def _line(outcome: Outcome) -> str:
+    name = f'{outcome.state:8}{outcome.recipe.engine.name}'
+    if outcome.sidecar is not None:
+        return f'{name}: {described(outcome.sidecar)}'
+    return f'{name}: {outcome.detail}'
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        'model': outcome.recipe.source, 'precision': outcome.recipe.options.precision,
+        'engine': str(outcome.recipe.engine), 'state': outcome.state, 'detail': outcome.detail,
+        'seconds': outcome.sidecar.seconds if outcome.sidecar else None,
+        'bytes': outcome.sidecar.engine_bytes if outcome.sidecar else None}
+
+
+def interrupted() -> None:
+    """End the process where native code goes on building: it hears of nothing else."""
+    from aitable_ros.engines.progress import left_behind
+
+    if left_behind():
+        import os
+
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)

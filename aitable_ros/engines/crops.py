@@ -1,0 +1,390 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Real inputs for a model, made by the very stage that will feed it, from pictures and recordings.
+
+What calibrates a model and what judges it must look like what it will see. So the pipeline's own
+stages run here over a sample of the frames, the model tapped, and what reaches it is kept: a mesh
+gets the crop of a face that is being followed, an expression model the crop that the mesh placed, a
+second detector its close looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from hashlib import sha256
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.emotion.reader import EmotionOptions
+from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.engines.stages import EMOTION
+from aitable_ros.engines.stages import FACE
+from aitable_ros.engines.stages import MESH
+from aitable_ros.engines.stages import OTHER
+from aitable_ros.engines.stages import Tap
+from aitable_ros.engines.stages import task_of
+from aitable_ros.errors import InputError
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.face.finder import FaceOptions
+from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.inference.chain import ModelOptions
+from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.protocol import Backend
+from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.recordings.readers import open_source
+from aitable_ros.recordings.recording import is_bag
+from aitable_ros.recordings.source import Source
+from aitable_ros.recordings.stills import is_picture
+from aitable_ros.recordings.stills import Stills
+from aitable_ros.types import Frame
+
+MINIMUM = 16
+"""Fewer say nothing about a model; what is asked for may be less."""
+CALIBRATING, JUDGING = 0.25, 0.75
+"""Phases: what a model was calibrated with says less of how good it is."""
+SPARE = 1.5
+"""Frames looked at for each input wanted: some show nobody, or nobody that can be read."""
+STEP_NS = 33_000_000
+"""
+The same frame once more, a camera's frame later: by then a face is followed, not found, and its
+crop is the one that the mesh placed, as in nearly all frames of a running pipeline.
+"""
+VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
+ARRAYS = '.npz'
+Progress = Callable[[str, int, int], None]
+"""Called with the file, the frames of it that were looked at, and how many will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """
+    Where an input comes from.
+
+    :param file: below the folder that was given
+    :param frame: its number in the file, from 0; 0 for a picture
+    :param stamp_ns: of the frame, as the file has it
+    :param face: number of the input within the frame: a face, or a look of the detector
+    """
+
+    file: str
+    frame: int
+    stamp_ns: int
+    face: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops:
+    """
+    Real inputs of a model.
+
+    :param model: catalogue name or file name
+    :param task: ``face``, ``mesh``, ``emotion`` or empty, as the catalogue has it
+    :param inputs: by input name, first axis ``len(samples) * rows``
+    :param samples: where each comes from
+    :param rows: rows that make one sample; ``fer`` reads two views of a face
+    :param source: what was given
+    """
+
+    model: str
+    task: str
+    inputs: dict[str, NDArray[Any]]
+    samples: tuple[Sample, ...]
+    rows: int = 1
+    source: str = ''
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Yield the inputs in batches of ``size`` rows, the last one perhaps smaller."""
+        total = len(self.samples) * self.rows
+        for start in range(0, total, size):
+            yield {name: array[start:start + size] for name, array in self.inputs.items()}
+
+    def some(self, count: int) -> Crops:
+        """Return ``count`` of the samples, or all where there are fewer, evenly chosen."""
+        chosen = _evenly(len(self), min(count, len(self)))
+        rows = (chosen[:, None] * self.rows + np.arange(self.rows)).reshape(-1)
+        return replace(
+            self, samples=tuple(self.samples[index] for index in chosen),
+            inputs={name: array[rows] for name, array in self.inputs.items()})
+
+    @property
+    def sha256(self) -> str:
+        """Of all the inputs: the same frames cut by another version of the code differ."""
+        digest = sha256()
+        for name in sorted(self.inputs):
+            array = np.ascontiguousarray(self.inputs[name])
+            digest.update(f'{name} {array.dtype} {array.shape}'.encode())
+            digest.update(array.data)
+        return digest.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return which frames were used; for the sidecar."""
+        return {
+            'source': self.source, 'n': len(self), 'sha256': self.sha256,
+            'frames': [asdict(sample) for sample in self.samples]}
+
+
+@dataclass(slots=True, eq=False)
+class _Found:
+    """What one file gave."""
+
+    samples: list[Sample] = field(default_factory=list)
+    rows: list[list[dict[str, NDArray[Any]]]] = field(default_factory=list)
+
+
+def crops(
+    model: ModelCard | str | Path, source: Path, samples: int, *, per_file: int | None = None,
+    topic: str | None = None, minimum: int = MINIMUM, phase: float = CALIBRATING,
+    progress: Progress | None = None,
+) -> Crops:
+    """
+    Make real inputs for a model, spread evenly over pictures and recordings.
+
+    :param model: a catalogue name, its card, or a fp32 ``.onnx`` of which a stage of ours knows the
+        inputs and outputs; it is run, on the CPU
+    :param source: a picture, a video, a rosbag2, a folder of these, or a ``.npz`` with an array of
+        rows for each input, as they go into the model (which then may be any)
+    :param samples: how many are wanted at most
+    :param per_file: most of them from one file; without it, too, a file gives more than its share
+        only where others have not enough
+    :param topic: camera topic of a bag
+    :param phase: where in each part of a recording a frame is taken, 0 ... 1; with
+        :data:`CALIBRATING` and :data:`JUDGING` the same recordings serve both with other frames
+    :param minimum: least number, or ``samples`` where that is less
+    :raises InputError: nothing there, unreadable, too few faces (says how many), the model cannot
+        be loaded, or no stage of ours runs it
+    """
+    if samples < 1:
+        raise InputError(f'{samples} inputs of a model asked for; at least 1 must be')
+    entry = model.name if isinstance(model, ModelCard) else str(model)
+    if isinstance(model, Path) and '/' not in entry:
+        entry = f'./{entry}'
+    with resolve(ModelOptions(engine_path=entry)).backend or _nothing() as backend:
+        if source.suffix.lower() == ARRAYS:
+            found = _from_arrays(backend, source, samples)
+        else:
+            found = _from_pictures(backend, source, samples, per_file, topic, phase, progress)
+    least = min(minimum, samples)
+    if len(found) < least:
+        what = 'rows' if source.suffix.lower() == ARRAYS else 'inputs with a face'
+        raise InputError(
+            f'{source}: {len(found)} {what} found for {entry}, at least {least} are needed; give '
+            'more pictures or longer recordings of faces that look at the camera')
+    return found
+
+
+def _nothing() -> Backend:
+    raise AssertionError('a chain that is required ends with a model')
+
+
+def _from_arrays(backend: Backend, source: Path, samples: int) -> Crops:
+    try:
+        with np.load(source, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f'{source}: no .npz file of arrays: {error}') from None
+    wanted = {spec.name: spec for spec in backend.inputs}
+    if arrays.keys() != wanted.keys():
+        raise InputError(f'{source}: has arrays {sorted(arrays)}, {backend.model} takes '
+                         f'{sorted(wanted)}')
+    for name, spec in wanted.items():
+        shape = arrays[name].shape
+        if len(shape) != len(spec.shape) or any(
+                size not in (None, got) for got, size in zip(shape[1:], spec.shape[1:])):
+            raise InputError(f"{source}: '{name}' is {list(shape)}, {backend.model} takes "
+                             f'{["n", *spec.shape[1:]]}')
+    count = min(len(array) for array in arrays.values())
+    chosen = _evenly(count, min(samples, count))
+    return Crops(
+        backend.model, task_of(backend),
+        {name: arrays[name][chosen].astype(spec.dtype) for name, spec in wanted.items()},
+        tuple(Sample(source.name, int(row), 0, 0) for row in chosen), source=str(source))
+
+
+def _from_pictures(
+    backend: Backend, source: Path, samples: int, per_file: int | None, topic: str | None,
+    phase: float, progress: Progress | None,
+) -> Crops:
+    task = task_of(backend)
+    if task == OTHER:
+        raise InputError(
+            f'{backend.model}: no stage of ours runs it, so nobody knows what goes in; give a .npz '
+            'file with an array for each input')
+    files = _files(source, topic)
+    spread = _spread([_length(file) for file in files], math.ceil(samples * SPARE))
+    found: list[_Found] = []
+    with _Stages(task, backend) as stages:
+        for file, share in zip(files, spread):
+            found += _from_file(stages, file, share, source, phase, progress)
+    shares = _spread([min(len(part.rows), per_file or samples) for part in found], samples)
+    found = [_thinned(part, share) for part, share in zip(found, shares)]
+    flat = [row for part in found for rows in part.rows for row in rows]
+    return Crops(
+        backend.model, task,
+        {spec.name: np.concatenate([row[spec.name] for row in flat]) if flat else np.empty(0)
+         for spec in backend.inputs},
+        tuple(sample for part in found for sample in part.samples), stages.rows, str(source))
+
+
+def _from_file(
+    stages: _Stages, file: Source, share: int, source: Path, phase: float,
+    progress: Progress | None,
+) -> list[_Found]:
+    """Look at ``share`` frames of a recording, or pictures of a folder, each of them a file."""
+    name = file.path.relative_to(source).as_posix() if file.path != source else ''
+    folder = f'{name}/' if name and file.names else ''
+    wanted = set(_evenly(_length(file), share, phase).tolist())
+    last, done = max(wanted, default=-1), 0
+    found = [_Found() for _ in file.names] or [_Found()]
+    for index, frame in enumerate(file):
+        if index in wanted:
+            still = file.names[index] if file.names else ''
+            part = found[index if still else 0]
+            for number, rows in enumerate(stages.look(frame)):
+                part.samples.append(Sample(
+                    f'{folder}{still}' if still else name or file.path.name,
+                    0 if still else index, frame.stamp_ns, number))
+                part.rows.append(rows)
+            done += 1
+            if progress:
+                progress(name or file.path.name, done, len(wanted))
+        if index >= last:
+            break
+    return found
+
+
+def _thinned(part: _Found, wanted: int) -> _Found:
+    chosen = _evenly(len(part.rows), wanted)
+    return _Found([part.samples[index] for index in chosen], [part.rows[index] for index in chosen])
+
+
+class _Stages:
+    """
+    The pipeline's stages, the one in question with a tap on its model.
+
+    :param backend: stays the caller's to close
+    """
+
+    def __init__(self, task: str, backend: Backend) -> None:
+        self.rows = 1
+        self._task, self._tap = task, Tap(backend, dry=task == EMOTION)
+        with ExitStack() as opened:
+            self._finder = opened.enter_context(self._open_finder())
+            self._monitor = opened.enter_context(
+                FatigueMonitor(FatigueOptions(), self._tap) if task == MESH
+                else FatigueMonitor.open(replace(FatigueOptions(), required=False)))
+            self._reader = opened.enter_context(EmotionReader(
+                EmotionOptions(), self._tap if task == EMOTION else None))
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._opened.close()
+
+    def _open_finder(self) -> FaceFinder:
+        """Put the tap where inference has that detector: beside a far one, or first."""
+        options = FaceOptions()
+        if self._task != FACE:
+            return FaceFinder.open(options)
+        from aitable_ros.face.blazeface import BlazeFace
+        from aitable_ros.face.detector import detector_for
+
+        detector = detector_for(self._tap)
+        if isinstance(detector, BlazeFace) and detector.largest >= 1:
+            far = resolve(replace(options, fallbacks=('blazeface_full',), required=False))
+            if far.backend:
+                return FaceFinder(options, far.backend, near=self._tap)
+            return FaceFinder(options, self._tap)
+        near = resolve(options.near_model).backend if detector.largest < 1 else None
+        return FaceFinder(options, self._tap, near=near)
+
+    def look(self, frame: Frame) -> list[list[dict[str, NDArray[Any]]]]:
+        """Return what the model is given for one frame: the rows of each face or look."""
+        for stage in (self._finder, self._monitor, self._reader):
+            stage.reset()
+        self._tap.take()
+        faces = self._finder.update(frame)
+        if self._task == FACE:
+            return [[row] for row in self._tap.take()]
+        fatigue = self._monitor.update(frame, faces)
+        for face in faces:
+            self._finder.follow(face.track_id, fatigue.landmarks.get(face.track_id))
+        self._tap.take()
+        later = Frame(frame.image, frame.stamp_ns + STEP_NS)
+        faces = self._finder.update(later)
+        if self._task == MESH:
+            self._monitor.update(later, [
+                face for face in faces if face.track_id in fatigue.landmarks])
+            return [[row] for row in self._tap.take()]
+        read = [
+            key for key, value in self._reader.update(later, faces).items() if value.confidence]
+        rows = self._tap.take()
+        if read:
+            self.rows = len(rows) // len(read)
+        return [rows[at:at + self.rows] for at in range(0, len(rows), self.rows)]
+
+
+def _files(source: Path, topic: str | None) -> list[Source]:
+    """Open what a path is, or all that lies below it: the pictures of a folder count as one."""
+    if not source.is_dir() or is_bag(source):
+        return [open_source(source, topic)]
+    files = list(_below(source, topic))
+    if not files:
+        raise InputError(f'{source}: no picture, video or rosbag2 in it')
+    return files
+
+
+def _below(folder: Path, topic: str | None) -> Iterator[Source]:
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
+    if any(map(is_picture, inside)):
+        yield Stills(folder)
+    for path in inside:
+        if is_bag(path):
+            yield open_source(path, topic)
+        elif path.is_dir():
+            yield from _below(path, topic)
+        elif path.suffix.lower() in VIDEOS:
+            yield open_source(path)
+
+
+def _length(file: Source) -> int:
+    """Return how many frames there are; counted, where the file does not say."""
+    return file.frames or sum(1 for _ in file)
+
+
+def _spread(lengths: Sequence[int], wanted: int) -> list[int]:
+    """Share out a number: the same for all, as far as they have so many."""
+    shares = [0] * len(lengths)
+    left = min(wanted, sum(lengths))
+    while left > 0:
+        able = [index for index, length in enumerate(lengths) if shares[index] < length]
+        able = [able[index] for index in _evenly(len(able), min(left, len(able)))]
+        each = max(1, left // len(able))
+        for index in able:
+            more = min(each, lengths[index] - shares[index], left)
+            shares[index] += more
+            left -= more
+    return shares
+
+
+def _evenly(count: int, wanted: int, phase: float = 0.5) -> NDArray[np.intp]:
+    """Return ``wanted`` of ``count`` numbers, one from each of as many equal parts."""
+    return ((np.arange(wanted) + phase) * (count / max(wanted, 1))).astype(np.intp)

@@ -1,0 +1,392 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX graph that a TensorRT builder gets: simplified, rewritten, with its precision in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from typing import TYPE_CHECKING
+
+from aitable_ros import __version__
+from aitable_ros.engines.build_options import better
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.progress import Progress
+from aitable_ros.errors import InputError
+from aitable_ros.inference.onnx_file import external_files
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.tensorrt_version import calibrates
+from aitable_ros.inference.tensorrt_version import typed_by_onnx
+from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.models.catalogue import model_home
+
+if TYPE_CHECKING:
+    from aitable_ros.engines.calibrator import CalibrationBatches
+
+_PREPARING = ('half.py', 'prepare.py', 'quantize.py', 'simplify.py')
+_QUANTISED = ('QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'QLinearConv',
+              'QLinearMatMul')
+"""Operators of a graph whose fp32 is gone: nothing could say what int8 has cost."""
+_CALIBRATION_BATCH = 8
+"""Where the batch is open: fewer launches, and the scales do not depend on it."""
+
+_REHEARSED = 64
+"""Samples that tell a graph that falls short; the engine is judged by all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """
+    What goes into a builder.
+
+    :param name: of the ONNX file, for what is kept of its builds
+    :param content: the ONNX file
+    :param nodes: name and operator of its nodes, in order
+    :param inputs: name and shape; None is the open batch
+    :param batches: least, best and most that the profile covers; all 1 where the batch is fixed
+    :param typed: precision is in the graph; else the builder's flags say it
+    :param fp32_nodes: names of nodes that flags must hold in fp32
+    :param calibrator: for the entropy method: batches, and the cache
+    :param quantized: for Q/DQ in the graph: what was done
+    """
+
+    name: str
+    content: bytes
+    source_sha256: str
+    nodes: list[tuple[str, str]]
+    inputs: dict[str, tuple[int | None, ...]]
+    batches: tuple[int, int, int]
+    typed: bool
+    fp32_nodes: tuple[str, ...] = ()
+    calibrator: CalibrationBatches | None = None
+    quantized: dict[str, Any] | None = None
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """How int8 was calibrated, for the record; complete once the engine is built."""
+        return self.calibrator.to_dict() if self.calibrator else self.quantized
+
+    @property
+    def sha256(self) -> str:
+        """Of the ONNX file that the builder reads."""
+        return sha256(self.content).hexdigest()
+
+    def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Return the inputs' shapes with a batch put in."""
+        return {name: tuple(batch if size is None else size for size in shape)
+                for name, shape in self.inputs.items()}
+
+    @property
+    def dynamic(self) -> bool:
+        """Tell whether the batch is open, so that an optimisation profile is needed."""
+        return _open_batch(self.inputs)
+
+    @property
+    def strict(self) -> bool:
+        """Tell whether fp32 must be obeyed: beside Q/DQ pairs TensorRT 8 fails over that."""
+        return self.quantized is None
+
+
+@cache
+def preparation() -> str:
+    """Return a digest of the code that prepares graphs: an edit of it makes another engine."""
+    digest = sha256()
+    root = resources.files('aitable_ros.models')
+    for entry in (root, root / 'rewrite'):
+        for file in sorted(entry.iterdir(), key=lambda file: file.name):
+            if entry.name == 'rewrite' or file.name in _PREPARING:
+                digest.update(file.read_bytes() if file.name.endswith('.py') else b'')
+    return f'{__version__}+{digest.hexdigest()[:12]}'
+
+
+def source_digest(onnx_file: Path) -> str:
+    """
+    Return a hash of an ONNX file with the files that hold its weights, where there are any.
+
+    :raises InputError: one of them cannot be read
+    """
+    digest = sha256()
+    file = onnx_file
+    try:
+        digest.update(onnx_file.read_bytes())
+        for file in external_files(onnx_file):
+            digest.update(file.read_bytes())
+    except BackendError:
+        pass  # it will be said when it is loaded
+    except OSError as error:
+        whose = '' if file == onnx_file else f', which holds weights of {onnx_file}'
+        raise InputError(f'cannot read {file}{whose}: {error.strerror}') from None
+    return digest.hexdigest()
+
+
+def method(options: BuildOptions, version: Version) -> str:
+    """
+    Return how int8 is made: ``entropy`` (TensorRT calibrates) or ``qdq`` (the graph says it).
+
+    The calibrator's EmoNet agreed with fp32 on 0.67 of the expressions, that with Q/DQ nodes on
+    0.97 (TensorRT 8.6, H200): only these can leave layers out. A DLA takes no Q/DQ nodes while
+    there is a calibrator: https://github.com/NVIDIA/TensorRT/issues/2222
+
+    :raises InputError: this TensorRT cannot do what is asked
+    """
+    chosen = options.quantization
+    if chosen == 'auto':
+        wanted = options.calibration_cache or (options.dla_core is not None and calibrates(version))
+        chosen = 'entropy' if wanted and options.spare is None else 'qdq'
+    if chosen == 'entropy' and not calibrates(version):
+        option = '--quantization entropy' if options.quantization != 'auto' else (
+            '--calibration-cache')
+        raise InputError(f'{option}: TensorRT {version[0]} has no calibrator; '
+                         'leave it out, and quantisation is written into the ONNX graph')
+    if chosen == 'qdq' and options.calibration_cache:
+        raise InputError("--calibration-cache is for TensorRT's calibrator: leave it out, or "
+                         '--quantization qdq and --spare')
+    if chosen == 'entropy' and options.spare is not None:
+        raise InputError("--spare: TensorRT's calibrator leaves no layer out; give only one of it "
+                         'and --quantization entropy')
+    return chosen
+
+
+def prepare(
+    onnx_file: Path, options: BuildOptions, version: Version, progress: Progress,
+    model: str = '', calibrating: bool = True,
+) -> Prepared:
+    """
+    Read a file and make it ready for a version of TensorRT.
+
+    :param model: catalogue name, which says how pictures become inputs; or empty
+    :param calibrating: False: no calibrator can run here, int8 must be in the graph or a cache
+    :raises InputError: no ONNX file, a batch that it does not have, or no pictures for int8
+    """
+    if find_spec('onnx') is None:
+        raise InputError('preparing a model for TensorRT needs onnx: pip install onnx')
+    import onnx
+
+    digest = source_digest(onnx_file)
+    progress.phase('preparing the graph', 0, 0)
+    try:
+        proto = onnx.load(str(onnx_file))
+        if not proto.graph.node:
+            raise InputError(f'{onnx_file}: there is no graph in it')
+    except InputError:
+        raise
+    except Exception as error:  # protobuf's exceptions differ with its version
+        raise InputError(
+            f'{onnx_file}: not an ONNX file, or cut short ({type(error).__name__})') from None
+    done = next((node for node in proto.graph.node if node.op_type in _QUANTISED), None)
+    if done is not None:
+        raise InputError(f'{onnx_file} is quantised already ({done.op_type} {done.name}): give the '
+                         'fp32 model that it was made from; --precision int8 quantises it')
+    proto = _rewritten(proto)
+    entropy = options.precision == 'int8' and method(options, version) == 'entropy'
+    typed = typed_by_onnx(version) and not entropy
+    quantized: dict[str, Any] | None = None
+    fp32_nodes: tuple[str, ...] = ()
+    pictures = _pictures(model or onnx_file, options, needed=not entropy)
+    if options.precision == 'int8' and not entropy:
+        progress.phase('quantising', 0, 0)
+        proto, quantized = _quantised(
+            proto, onnx_file, model, pictures, options, progress,
+            judging=calibrating and not options.force)
+    if options.precision != 'fp32' and not typed:
+        fp32_nodes = _sensitive(proto, options)
+    elif options.precision == 'fp16':
+        proto = _half(proto, options)
+    elif options.precision == 'int8':
+        proto = _half_beside_int8(proto, options, progress)
+    ready = proto.SerializeToString()
+    inputs = _inputs(proto, onnx_file)
+    batches = _batches(inputs, onnx_file, options)
+    calibrator = None
+    if entropy:
+        from aitable_ros.engines.calibrator import CalibrationBatches
+
+        cache = options.calibration_cache or _calibration_cache(onnx_file)
+        if not calibrating and not cache.exists():
+            raise InputError(f'--precision int8: trtexec does not calibrate, and {cache} is not '
+                             'there: make it where TensorRT has its Python package and name it '
+                             'with --calibration-cache, or give --quantization qdq')
+        calibrator = CalibrationBatches(
+            pictures if calibrating else None,
+            max(batches[2], _CALIBRATION_BATCH) if _open_batch(inputs) else batches[0],
+            sha256(ready).hexdigest(), cache)
+        if calibrator.note and options.calibration_cache:
+            progress.remark(calibrator.note)
+    return Prepared(
+        name=onnx_file.stem, content=ready, source_sha256=digest,
+        nodes=[(node.name, node.op_type) for node in proto.graph.node],
+        inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
+        calibrator=calibrator, quantized=quantized)
+
+
+def _rewritten(proto: Any) -> Any:
+    from aitable_ros.engines.simplify import for_tensorrt
+    from aitable_ros.engines.simplify import simplify
+
+    return for_tensorrt(simplify(proto))
+
+
+def _half(proto: Any, options: BuildOptions) -> Any:
+    from aitable_ros.engines.half import sensitive
+    from aitable_ros.engines.half import to_fp16
+
+    return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
+
+
+def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> Any:
+    """Put what int8 does not cover into fp16, as flags do where they say the precision."""
+    from onnx.version_converter import convert_version
+
+    from aitable_ros.engines.half import opset
+    from aitable_ros.engines.half import PAIR_OPSET
+
+    if opset(proto) < PAIR_OPSET:
+        try:
+            proto = convert_version(proto, PAIR_OPSET)
+        except Exception as error:  # its exceptions are of several kinds, none of them documented
+            progress.remark('what int8 does not cover stays fp32: the graph cannot be had in opset '
+                            f'{PAIR_OPSET} ({type(error).__name__})')
+            return proto
+    return _half(proto, options)
+
+
+def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
+    """Return what :func:`_half` leaves in fp32, for flags to say the same."""
+    from aitable_ros.engines.half import sensitive
+
+    return tuple(dict.fromkeys([*sensitive(proto), *_excluded(proto, options)]))
+
+
+def _excluded(proto: Any, options: BuildOptions) -> list[str]:
+    """
+    Return the nodes that the user named, by name, operator or shell pattern of either.
+
+    :raises InputError: there is no such node
+    """
+    found = []
+    names = {node.name: node.op_type for node in proto.graph.node}
+    for pattern in options.exclude_from_fp16:
+        hits = [name for name, operator in names.items()
+                if fnmatchcase(name, pattern) or fnmatchcase(operator, pattern)]
+        if not hits:
+            near = get_close_matches(pattern, [*names, *names.values()], n=2, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ''
+            raise InputError(
+                f'--exclude-from-fp16: no node or operator is called "{pattern}"{hint}')
+        found += hits
+    return found
+
+
+def _quantised(
+    proto: Any, onnx_file: Path, model: str, pictures: Any, options: BuildOptions,
+    progress: Progress, judging: bool,
+) -> tuple[Any, dict[str, Any]]:
+    """
+    Return the graph with Q/DQ nodes in it, and how they were found.
+
+    Where ``judging``, it is run on the CPU first, as what is built from it will be judged: EmoNet's
+    with all layers in int8 agreed with fp32 on 0.66 of the expressions there, and the engine that
+    an H200 had made of it in 384 s on 0.69.
+
+    :raises InputError: it falls short already
+    """
+    import onnx
+
+    from aitable_ros.engines.crops import crops
+    from aitable_ros.engines.crops import JUDGING
+    from aitable_ros.engines.quantize import quantize
+    from aitable_ros.engines.verify import verify
+    from aitable_ros.engines.verify import VerifyReport
+
+    reports: list[VerifyReport] = []
+    judged = crops(
+        model or onnx_file, options.compared_on, min(options.calibration_samples, _REHEARSED),
+        phase=JUDGING) if judging and options.compared_on else None
+
+    def judge(candidate: Path) -> bool:
+        assert judged is not None
+        progress.phase('comparing int8 on the CPU', 0, 0)
+        reports.append(verify(
+            candidate, onnx_file, judged, precision='int8', backend='onnxruntime'))
+        return reports[-1].passed
+
+    with TemporaryDirectory(prefix='aitable-') as folder:
+        source, output = (Path(folder) / f'{part}{onnx_file.name}' for part in ('', 'int8_'))
+        source.write_bytes(proto.SerializeToString())
+        report = quantize(
+            source, output, pictures, method=options.calibration_method, spare=options.spare,
+            exclude=_excluded(proto, options), judge=None if judged is None else judge,
+            progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
+        if reports and not reports[-1].passed:
+            more = '' if options.spare is None else f', another --spare than {options.spare}'
+            raise InputError(
+                f'{onnx_file.name} is not built in int8; its graph, {report.layers} layers of it '
+                f"in int8, on the CPU: {reports[-1].verdict}: {'; '.join(reports[-1].reasons)}; "
+                f'{better(more)}')
+        record = {**report.to_dict(), 'method': f'qdq, {report.method}'}
+        del record['output']
+        return onnx.load(output), record
+
+
+def _calibration_cache(onnx_file: Path) -> Path:
+    # EmoNet's scales take TensorRT 8.6 minutes; a build that is stopped later need not lose them.
+    return model_home() / 'calibration' / f'{onnx_file.stem}.cache'
+
+
+def _told(progress: Progress, name: str, done: int, total: int) -> None:
+    progress.phase(name, done, total)
+
+
+def _pictures(model: str | Path, options: BuildOptions, needed: bool) -> Any:
+    """
+    Return what int8 is calibrated with; None where that is not wanted, or a cache may do.
+
+    :raises InputError: there are none
+    """
+    if options.precision != 'int8' or (options.calibration_dir is None and not needed):
+        return None
+    if options.calibration_dir is None:
+        raise InputError('--precision int8 needs pictures like those of its later use: give '
+                         '--calibration-dir FOLDER (images, videos or a bag)')
+    from aitable_ros.engines.crops import crops
+
+    return crops(model, options.calibration_dir, options.calibration_samples)
+
+
+def _inputs(proto: Any, path: Path) -> dict[str, tuple[int | None, ...]]:
+    weights = {item.name for item in proto.graph.initializer}
+    found = {}
+    for item in proto.graph.input:
+        if item.name in weights:
+            continue
+        sizes = tuple(size.dim_value or None for size in item.type.tensor_type.shape.dim)
+        if None in sizes[1:]:
+            raise InputError(f"{path}: input '{item.name}' leaves more open than the batch: export "
+                             'it with a fixed size')
+        found[item.name] = sizes
+    return found
+
+
+def _open_batch(inputs: Mapping[str, tuple[int | None, ...]]) -> bool:
+    return any(None in shape for shape in inputs.values())
+
+
+def _batches(
+    inputs: Mapping[str, tuple[int | None, ...]], path: Path, options: BuildOptions,
+) -> tuple[int, int, int]:
+    if _open_batch(inputs):
+        return options.min_batch, options.opt_batch, options.max_batch
+    fixed = max((shape[0] for shape in inputs.values() if shape and shape[0]), default=1)
+    if options.opt_batch > fixed or options.min_batch > fixed:
+        raise InputError(f'{path}: its batch is fixed at {fixed}: leave out --min-batch and '
+                         '--opt-batch, or export it with an open batch')
+    return fixed, fixed, fixed

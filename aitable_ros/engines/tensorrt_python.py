@@ -1,0 +1,251 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Build engines with TensorRT's Python package, any version from 8.5 on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+from typing import Any
+from typing import TYPE_CHECKING
+
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.progress import interruptible
+from aitable_ros.engines.progress import Progress
+from aitable_ros.errors import InputError
+from aitable_ros.inference import tensorrt_version as versions
+from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.tensorrt_callbacks import set_calibrator
+from aitable_ros.inference.tensorrt_callbacks import set_progress
+from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.tensorrt_log import heard_by
+from aitable_ros.inference.tensorrt_log import logger
+from aitable_ros.inference.tensorrt_log import why
+from aitable_ros.models.catalogue import model_home
+from aitable_ros.models.store import write_atomically
+
+if TYPE_CHECKING:
+    from aitable_ros.engines.calibrator import CalibrationBatches
+    from aitable_ros.inference.cuda_device import Device
+    from aitable_ros.inference.cuda_device import Memory
+    from aitable_ros.inference.cuda_device import Pinned
+
+_LOGGED = (
+    (re.compile(r'Timing Runner|Autotuning format combination'), 'timing kernels'),
+    (re.compile(r'Graph (?:construction|optimization) time|fusions?\b', re.I),
+     'optimising the graph'),
+    (re.compile(r'Engine generation completed|Total (?:Host|Activation) '), 'writing the engine'),
+)
+"""What 8.5 to 9 say in their logs, as phases: they have no progress monitor."""
+
+
+class PythonToolchain:
+    """
+    TensorRT's builder in this process.
+
+    :raises InputError: TensorRT is too old or cannot be loaded, or there is no such GPU
+    """
+
+    name = 'tensorrt-python'
+    runtime = TENSORRT.name
+    compute_capabilities: tuple[str, ...] = ()
+    runs = True
+
+    def __init__(self, device_id: int = 0) -> None:
+        try:
+            self.version = versions.trt_version()
+            self.machine = Machine.here(device_id)
+        except (ImportError, OSError, BackendError) as error:
+            raise InputError(f'TensorRT cannot be used here: {error}') from None
+        self._device_id = device_id
+
+    def build(
+        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+    ) -> dict[str, int]:
+        """:raises InputError: it cannot be built; the reason is TensorRT's own."""
+        import tensorrt
+
+        from aitable_ros.inference.cuda import primary_context
+
+        stoppable = versions.reports_progress(self.version)
+        tactics = versions.external_tactics(options.external_tactics)
+
+        def work() -> bytes:
+            with primary_context(self._device_id) as device, heard_by(
+                    lambda level, text: _note(progress, level, text, stoppable)):
+                builder = tensorrt.Builder(logger())
+                network = parsed(tensorrt, builder, prepared, engine)
+                config = builder.create_builder_config()
+                feed = Feed(
+                    prepared.calibrator, device, progress) if prepared.calibrator else None
+                calibrator = _configure(
+                    builder, network, config, prepared, options, tactics, feed)
+                set_progress(config, progress)
+                cache = options.timing_cache or _cache_path(self.machine, prepared.name)
+                _load_timing_cache(config, cache, progress)
+                progress.phase('building', 0, 0)
+                try:
+                    plan = builder.build_serialized_network(network, config)
+                finally:
+                    if feed:
+                        feed.close()
+                if calibrator is not None and calibrator.error is not None:
+                    raise calibrator.error
+                if plan is None:
+                    raise InputError(
+                        f'TensorRT cannot build {engine.name}: {why(progress.errors)}')
+                _keep_timing_cache(builder, versions.timing_cache(config), cache, progress)
+                return bytes(plan)
+
+        engine.write_bytes(interruptible(work, progress, stoppable))
+        return {}
+
+
+def parsed(trt: Any, builder: Any, prepared: Prepared, engine: Path) -> Any:
+    """
+    Return the network of an ONNX file, with whose parser it stays bound.
+
+    :param trt: TensorRT's Python module
+    :raises InputError: what the parser does not understand, node by node
+    """
+    network = builder.create_network(versions.network_flags(prepared.typed, trt))
+    parser = trt.OnnxParser(network, logger(trt))
+    if not parser.parse(prepared.content):
+        errors = list(versions.parser_errors(parser, prepared.nodes, trt))
+        raise InputError(f'TensorRT does not understand the ONNX of {engine.name}: '
+                         + ('; '.join(errors) or 'it does not say why'))
+    return network
+
+
+def _configure(
+    builder: Any, network: Any, config: Any, prepared: Prepared, options: BuildOptions,
+    tactics: dict[str, bool], feed: Feed | None,
+) -> Any:
+    """Tell the builder all that was asked; return the calibrator, which must outlive the build."""
+    versions.set_precision(
+        config, options.precision, typed=prepared.typed, tf32=options.tf32)
+    versions.set_workspace(config, options.workspace_mib)
+    versions.set_builder_level(config, options.builder_level)
+    versions.set_aux_streams(config, options.aux_streams)
+    versions.set_tactics(config, tactics)
+    versions.set_detailed(config)
+    versions.share_profile(config)
+    if options.sparse:
+        versions.set_sparse(config)
+    if options.dla_core is not None:
+        versions.set_dla(builder, config, options.dla_core)
+    if prepared.fp32_nodes and not prepared.typed:
+        versions.keep_fp32(
+            network, config, prepared.fp32_nodes, strict=prepared.strict)
+    if prepared.dynamic:
+        config.add_optimization_profile(profile_of(builder, prepared, prepared.batches))
+    if feed is None:
+        return None
+    size = feed.batch_size
+    return set_calibrator(config, feed, profile_of(builder, prepared, (size, size, size)))
+
+
+class Feed:
+    """Brings batches for calibration onto the GPU; what ``tensorrt_callbacks.Batches`` asks for."""
+
+    def __init__(
+        self, calibration: CalibrationBatches, device: Device, progress: Progress,
+    ) -> None:
+        self.batch_size = calibration.batch_size
+        self._calibration, self._device, self._progress = calibration, device, progress
+        self._held: dict[str, tuple[Memory, Pinned]] = {}
+        self._stream = device.stream()
+        self._given = 0
+
+    def next_batch(self, names: list[str]) -> list[int] | None:
+        """Return the addresses of the next batch, in the order of the names."""
+        batch = self._calibration.next()
+        if batch is None:  # for each tensor TensorRT now compares histograms, on one core
+            self._progress.phase('calibrating: scales', 0, 0)
+            return None
+        self._given += 1
+        self._progress.phase('calibrating', self._given, self._calibration.batches)
+        for name in names:
+            array = batch[name]
+            if name not in self._held:
+                self._held[name] = (
+                    self._device.allocate(array.nbytes), self._device.pin(array.nbytes))
+            memory, pinned = self._held[name]
+            pinned.array[:array.nbytes] = array.reshape(-1).view('u1')
+            self._device.upload(memory, pinned, array.nbytes, self._stream)
+        self._device.wait(self._stream)
+        return [self._held[name][0].address for name in names]
+
+    def read_cache(self) -> bytes | None:
+        """Return what an earlier calibration of this model with these inputs found."""
+        return self._calibration.read_cache()
+
+    def write_cache(self, content: bytes) -> None:
+        """Keep what this one found, if that can be."""
+        try:
+            self._calibration.write_cache(content)
+        except InputError as error:
+            self._progress.remark(f'the scales are not kept: {error}')
+
+    def close(self) -> None:
+        """Give the memory back; called once, with the GPU current."""
+        for memory, pinned in self._held.values():
+            self._device.free(memory)
+            self._device.free(pinned)
+        self._device.free(self._stream)
+
+
+def profile_of(builder: Any, prepared: Prepared, batches: tuple[int, int, int]) -> Any:
+    """Return the optimisation profile of an open batch: its least, best and most."""
+    profile = builder.create_optimization_profile()
+    least, best, most = (prepared.shapes(batch) for batch in batches)
+    for name in prepared.inputs:
+        profile.set_shape(name, least[name], best[name], most[name])
+    return profile
+
+
+def _cache_path(machine: Machine, model: str) -> Path:
+    # One a model: TensorRT 8.6 cannot read back what it writes of some (EmoNet), and that would
+    # cost all others theirs.
+    name = re.sub(r'[^\w.]+', '_', f'{model}_{machine.gpu}_{machine.tensorrt}')
+    return model_home() / 'timing' / f'{name}.cache'
+
+
+def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b''
+    if not _takes(config, content, progress):
+        versions.set_timing_cache(config, b'')
+        progress.remark(f'{path} is of another TensorRT or GPU, or one that TensorRT wrote and '
+                        'cannot read: starting a new one')
+
+
+def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progress) -> None:
+    """Write what was measured, unless TensorRT itself cannot read it."""
+    if not _takes(builder.create_builder_config(), content, progress):
+        progress.remark(f'{path} is not written: TensorRT cannot read its own cache of this model')
+        return
+    try:
+        write_atomically(path, content)
+    except InputError as error:  # the engine is worth more
+        progress.remark(f'what was measured is not kept: {error}')
+
+
+def _takes(config: Any, content: bytes, progress: Progress) -> bool:
+    """Give a builder what was measured; what TensorRT has against it is no error of the build."""
+    told = len(progress.errors)
+    taken = versions.set_timing_cache(config, content) and len(progress.errors) == told
+    del progress.errors[told:]
+    return taken
+
+
+def _note(progress: Progress, level: str, text: str, monitored: bool) -> None:
+    progress.log(level, text)
+    if not monitored:
+        phase = next((name for pattern, name in _LOGGED if pattern.search(text)), '')
+        if phase:
+            progress.phase(phase, 0, 0)

@@ -1,0 +1,88 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What turns ONNX into an engine here: TensorRT's Python package, trtexec, or TensorRT for RTX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+from typing import TYPE_CHECKING
+
+from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.progress import Progress
+from aitable_ros.errors import InputError
+from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.tensorrt_library import RTX
+from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.tensorrt_version import Version
+
+RUNTIMES = {'tensorrt': TENSORRT, 'rtx': RTX}
+"""What ``--runtime`` calls them."""
+
+if TYPE_CHECKING:
+    from aitable_ros.engines.prepare import Prepared
+
+
+class Toolchain(Protocol):
+    """One way to build."""
+
+    name: str
+    """``tensorrt-python``, ``tensorrt-rtx-python`` or ``trtexec``."""
+    runtime: str
+    """:attr:`Library.name` of what runs its engines."""
+    compute_capabilities: tuple[str, ...]
+    """``8.6`` ...: what its engines run on; empty: only on the GPU that they are built on."""
+    version: Version
+    machine: Machine
+    runs: bool
+    """Whether the engine can be run here, to compare it with its ONNX."""
+
+    def build(
+        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+    ) -> dict[str, int]:
+        """
+        Write the engine.
+
+        :return: how many of its layers read which type; empty where the builder does not tell
+        :raises InputError: it cannot be built; the reason is the builder's own
+        """
+
+
+def toolchain(
+    device_id: int = 0, trtexec: Path | None = None, runtime: str = 'auto',
+    targets: Sequence[str] = (),
+) -> Toolchain:
+    """
+    Return what builds here.
+
+    :param trtexec: use this program, whatever else there is
+    :param runtime: a key of ``RUNTIMES``, or ``auto``: TensorRT where it is installed, else
+        TensorRT for RTX
+    :param targets: compute capabilities to build for, which only TensorRT for RTX can; ``auto``
+        then means that
+    :raises InputError: there is none, it is too old, or what is asked contradicts itself
+    """
+    from aitable_ros.engines.tensorrt_python import PythonToolchain
+    from aitable_ros.engines.tensorrt_rtx import RtxToolchain
+    from aitable_ros.engines.trtexec import find_trtexec
+    from aitable_ros.engines.trtexec import TrtexecToolchain
+
+    if targets and (runtime == 'tensorrt' or trtexec is not None):
+        raise InputError('--for goes with --runtime rtx: an engine of TensorRT is for the GPU that '
+                         'it is built on')
+    if runtime == 'rtx' and trtexec is not None:
+        raise InputError('--trtexec goes with --runtime tensorrt')
+    if runtime == 'rtx' or targets:
+        return RtxToolchain(device_id, targets)
+    if trtexec is None and TENSORRT.package:
+        return PythonToolchain(device_id)
+    program = find_trtexec(trtexec)
+    if program is not None:
+        return TrtexecToolchain(program, device_id)
+    if runtime == 'auto' and RTX.package:
+        return RtxToolchain(device_id)
+    raise InputError(
+        'TensorRT is not installed: neither its Python package (apt install '
+        'python3-libnvinfer-dev on a Jetson) nor trtexec (PATH, /usr/src/tensorrt/bin) is there; '
+        'for an RTX card: pip install "aitable_ros[rtx]"')

@@ -1,0 +1,60 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""A report as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from datetime import datetime
+from datetime import timezone
+import json
+from pathlib import Path
+
+from aitable_ros import __version__
+from aitable_ros.atomic import replacing
+from aitable_ros.evaluation.report import charts
+from aitable_ros.evaluation.report.content import Report
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """
+    Write a report as one self-contained HTML file of about 5 MB (plotly is in it), atomically.
+
+    :return: the file
+    """
+    from jinja2 import Environment
+    from jinja2 import PackageLoader
+    from jinja2 import StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    figures = charts.figures(report)
+    page = Environment(
+        loader=PackageLoader('aitable_ros.evaluation', ''), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=StrictUndefined,
+    ).get_template('report.html').render(
+        report=report,
+        figures={name: _for_script(figure) for name, figure in figures.items()},
+        plotly=get_plotlyjs() if figures else '',
+        shares=charts.shares(report),
+        latencies=charts.latencies(report),
+        tables=[charts.cells(table) for table in report.tables],
+        picture=_data_url(report.picture) if report.picture else '',
+        moments=sorted(report.moments, key=lambda moment: moment.start_s),
+        pictures={moment: _data_url(moment.picture) for moment in report.moments if moment.picture},
+        version=__version__,
+        made=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
+    )
+    path = Path(path)
+    with replacing(path) as draft:
+        draft.write_text(page, encoding='utf-8', errors='backslashreplace')
+    return path
+
+
+def _for_script(figure: object) -> str:
+    """JSON that can stand in a script element."""
+    return json.dumps(figure, allow_nan=False, separators=(',', ':')).replace('<', '\\u003c')
+
+
+def _data_url(picture: bytes) -> str:
+    kind = 'png' if picture.startswith(b'\x89PNG') else 'jpeg'
+    return f'data:image/{kind};base64,{b64encode(picture).decode()}'

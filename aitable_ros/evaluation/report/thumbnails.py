@@ -1,0 +1,92 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Small pictures of the primary person's face at the events: only where somebody asks for them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.errors import InputError
+from aitable_ros.evaluation.table import read_columns
+from aitable_ros.evaluation.tally import Tally
+from aitable_ros.recordings.source import Source
+from aitable_ros.types import FatigueEventType
+
+MOST = 60
+"""More would make a report that no browser likes; longer events go first, blinks are spread."""
+SIDE_PX = 112
+MARGIN = 1.5
+"""Of the face's box."""
+RANK = (FatigueEventType.SLEEP, FatigueEventType.MICROSLEEP, FatigueEventType.LONG_CLOSURE,
+        FatigueEventType.NOD, FatigueEventType.YAWN, FatigueEventType.BLINK)
+
+
+def thumbnails(source: Source, tally: Tally, table: Path) -> dict[int, bytes]:
+    """
+    Read the recording once more for the face in the middle of each event.
+
+    :param table: its ``frames.parquet``, which says where the face is
+    :return: JPEG by index into ``tally.events``; events beyond :data:`MOST` have none
+    """
+    wanted = _frames(tally)
+    boxes = _boxes(table, set(wanted))
+    last = max(boxes, default=-1)
+    found: dict[int, bytes] = {}
+    with closing(iter(source)) as frames:
+        try:
+            for number, frame in enumerate(frames):
+                if number > last:
+                    break
+                if number in boxes:
+                    picture = _face(frame.image, boxes[number])
+                    found |= dict.fromkeys(wanted[number], picture)
+        except InputError:
+            pass  # a damaged end, which the summary tells
+    return found
+
+
+def _frames(tally: Tally) -> dict[int, list[int]]:
+    """Return frame -> indices of the events that are to be shown by it."""
+    ranked: list[int] = []
+    for kind in RANK:
+        kept = [i for i, e in enumerate(tally.events) if e.primary and e.event.type is kind]
+        room = MOST - len(ranked)
+        if len(kept) > room:
+            kept = [kept[i] for i in np.linspace(0, len(kept) - 1, room).round().astype(int)]
+        ranked += kept
+    frames: dict[int, list[int]] = {}
+    for index in ranked:
+        event = tally.events[index]
+        frames.setdefault((event.start_frame + event.end_frame) // 2, []).append(index)
+    return frames
+
+
+def _boxes(table: Path, frames: set[int]) -> dict[int, tuple[float, ...]]:
+    columns = read_columns(table, ('frame', 'primary', 'x1', 'y1', 'x2', 'y2'))
+    rows = np.flatnonzero(
+        (columns['primary'] == 1) & np.isin(columns['frame'], sorted(frames))
+        & np.isfinite(columns['x1']))
+    return {int(columns['frame'][row]): tuple(float(columns[name][row]) for name in (
+        'x1', 'y1', 'x2', 'y2')) for row in rows}
+
+
+def _face(image: NDArray[np.uint8], box: tuple[float, ...]) -> bytes:
+    """Cut a square around a face, as JPEG."""
+    x1, y1, x2, y2 = box
+    side = max(8, round(MARGIN * max(x2 - x1, y2 - y1)))
+    left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
+    square = np.full((side, side, 3), 128, np.uint8)
+    inside = image[max(0, top):max(0, top + side), max(0, left):max(0, left + side)]
+    at_y, at_x = max(0, -top), max(0, -left)
+    square[at_y:at_y + inside.shape[0], at_x:at_x + inside.shape[1]] = inside
+    small: Any = cv2.resize(square, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    good, data = cv2.imencode(
+        '.jpg', cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    assert good
+    return bytes(data)

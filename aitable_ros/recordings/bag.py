@@ -1,0 +1,317 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The camera topics of ROS recordings as frames: no ROS needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import closing
+from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field
+from itertools import islice
+from pathlib import Path
+import struct
+from typing import Any
+
+from aitable_ros.clock import jumps
+from aitable_ros.errors import InputError
+from aitable_ros.fatigue.monitor import JUMP_NS
+from aitable_ros.image_codec import ImageDecoder
+from aitable_ros.recordings.recording import is_bag
+from aitable_ros.recordings.recording import Message
+from aitable_ros.recordings.recording import Recording
+from aitable_ros.recordings.source import Skipped
+from aitable_ros.recordings.source import Source
+from aitable_ros.recordings.storage import Topic
+from aitable_ros.types import Frame
+
+__all__ = ['Bag', 'camera_topics', 'is_bag']
+
+SECOND_NS = 1_000_000_000
+LOOK_AHEAD = 10_000
+"""Images without a stamp, at the beginning, after which none is expected to have one."""
+ZERO_NS = 100_000_000
+"""So near to where the log time puts it, a first stamp of zero is believed: a simulation's, or a
+driver's that counts from its start."""
+OTHER_TIME = 'its stamp is of another time than those around it'
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+CAMERAS = (IMAGE, COMPRESSED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BagFrame(Frame):
+    """
+    An image of a bag.
+
+    :param number: among the images of its topic, those that cannot be used included, from 0
+    """
+
+    number: int = field(kw_only=True)
+
+
+def camera_topics(recording: Recording) -> dict[str, int | None]:
+    """Return the camera topics of a bag with their numbers of messages (None: not known)."""
+    return {
+        name: topic.count for name, topic in sorted(recording.topics.items())
+        if topic.kind in CAMERAS}
+
+
+class Bag(Source):
+    """
+    One camera topic of a rosbag2: sqlite3 or mcap, one file or split, compressed or not.
+
+    Frames come in the recorded order with the header's stamp, or the log time where the header has
+    none. What cannot be decoded is left out and counted, as the nodes do.
+
+    :param topic: may be left out where the bag has one camera topic with messages
+    :param strict: end at the first image that cannot be used
+    """
+
+    kind = 'bag'
+
+    def __init__(self, path: Path, topic: str | None = None, *, strict: bool = False) -> None:
+        super().__init__(path)
+        self.strict = strict
+        self._recording = Recording(path, self.note)
+        self.topic = self._choose(topic)
+        self.frames = self._recording.topics[self.topic].count
+        if self.frames and self.frames > 1 and self._recording.duration_s > 0:
+            self.fps = (self.frames - 1) / self._recording.duration_s
+
+    def _choose(self, wanted: str | None) -> str:
+        topics = self._recording.topics
+        cameras = camera_topics(self._recording)
+        listed = ', '.join(
+            f"{name} ({'?' if count is None else count})"
+            for name, count in cameras.items()) or 'none'
+        if wanted:
+            name = wanted if wanted in topics else f'/{wanted}'
+            if name not in topics:
+                raise InputError(
+                    f"{self.path}: no topic '{wanted}'; camera topics (messages): {listed}")
+            if name not in cameras:
+                raise InputError(f"{self.path}: topic '{name}' is {topics[name].kind}, not a "
+                                 f'camera; camera topics (messages): {listed}')
+        else:
+            alive = [name for name, count in cameras.items() if count != 0] or list(cameras)
+            if not alive:
+                others = ', '.join(sorted(topics)) or 'none'
+                hint = '; --from-topics reads what our nodes recorded' if any(
+                    topic.kind.startswith('aitable_msgs/') for topic in topics.values()) else ''
+                raise InputError(f'{self.path}: no camera topic; topics: {others}{hint}')
+            if len(alive) > 1:
+                raise InputError(f'{self.path}: several camera topics; choose one with --topic: '
+                                 f"{listed}; or --topic '*' for a result of each")
+            name = alive[0]
+        if cameras[name] == 0:
+            raise InputError(f"{self.path}: topic '{name}' has no messages")
+        return name
+
+    def _read(self) -> Iterator[Frame]:
+        from rosbags.typesys import get_typestore
+        from rosbags.typesys import Stores
+
+        # Image and CompressedImage are the same in every ROS 2, so the bag's own definitions, which
+        # old ones lack, are not needed.
+        typestore = get_typestore(Stores.ROS2_HUMBLE)
+        decoder = ImageDecoder(self.topic)
+        skipped = Skipped(self, 'images', strict=self.strict)
+        self.leaps.clear()
+        encoding = ''
+        given = 0
+        with ExitStack() as stack:  # all of it is closed on this thread, to which sqlite3 is bound
+            recorded = stack.enter_context(closing(self._recording.messages([self.topic])))
+            messages = stack.enter_context(closing(self._messages(recorded, typestore, skipped)))
+            for timed in stack.enter_context(closing(self._stamped(messages, skipped))):
+                message, place = timed.message, timed.recorded
+                raw = place.topic.kind == IMAGE
+                try:
+                    image = decoder.raw(message) if raw else decoder.compressed(
+                        str(message.format), message.data)
+                except ValueError as error:
+                    skipped.one(place.number, str(error))
+                    continue
+                found = message.encoding if raw else 'compressed'
+                if encoding and found != encoding:
+                    raise InputError(f"{self.path}: topic '{self.topic}' changes its encoding from "
+                                     f'{encoding} to {found}; record one camera a topic')
+                encoding = found
+                if timed.leap:
+                    self.leaps.add(given)
+                given += 1
+                yield BagFrame(image, timed.stamp_ns, str(message.header.frame_id),
+                               number=place.number)
+        skipped.end(given)
+
+    def _messages(
+        self, messages: Iterator[Message], typestore: Any, skipped: Skipped,
+    ) -> Generator[tuple[Any, _Recorded], None, None]:
+        """Yield the topic's messages that can be deserialised and have a possible stamp."""
+        number = 0
+        for recorded in messages:
+            if recorded.topic.kind not in CAMERAS:
+                continue
+            try:
+                message: Any = typestore.deserialize_cdr(recorded.data, recorded.topic.kind)
+                stamp = message.header.stamp
+                if stamp.sec < 0 or stamp.nanosec >= SECOND_NS:
+                    skipped.one(number, f'header stamp {stamp.sec} s + {stamp.nanosec} ns is not a '
+                                'time')
+                else:
+                    yield message, _Recorded(recorded.topic, recorded.log_ns, number)
+            except InputError:
+                raise
+            except Exception:  # rosbags asserts, or numpy finds too few bytes
+                skipped.one(number, f'a message of {len(recorded.data)} bytes is no whole image; '
+                            'damaged?')
+            number += 1
+
+    def _stamped(
+        self, messages: Iterator[tuple[Any, _Recorded]], skipped: Skipped,
+    ) -> Generator[_Timed, None, None]:
+        """Give each message its time; a single image of another time is left out, as by nodes."""
+        stamps = Stamps(self.note, self._recording, self.topic)
+        late = _Late()
+        last: _Timed | None = None
+        odd: _Timed | None = None
+        first_waits = True  # only the ones after it can say whether its stamp is right
+        for message, recorded in messages:
+            now = _Timed(message, recorded, stamps.of(message.header.stamp, recorded.log_ns))
+            if last is None:
+                last = now
+                continue
+            if now.is_of_another_time(last):
+                if odd is None or now.is_of_another_time(odd):
+                    if odd is not None:
+                        skipped.one(odd.recorded.number, OTHER_TIME)
+                    odd = now
+                    continue
+                if first_waits:
+                    skipped.one(last.recorded.number, OTHER_TIME)
+                    first_waits = False
+                else:
+                    leap_s = (odd.stamp_ns - last.stamp_ns) / SECOND_NS
+                    self.note(f'the stamps leap by {leap_s:.1f} s at image {odd.recorded.number}: '
+                              'the clock was set, or the recording began anew; the leap does not '
+                              'count as time')
+                    odd.leap = True
+                late.add(odd.stamp_ns)
+                yield odd
+            elif odd is not None:  # a single wrong stamp
+                skipped.one(odd.recorded.number, OTHER_TIME)
+            odd = None
+            if first_waits:
+                first_waits = False
+                late.add(last.stamp_ns)
+                yield last
+            late.add(now.stamp_ns)
+            yield now
+            last = now
+        if last is not None and first_waits:
+            yield last
+        if odd is not None:
+            skipped.one(odd.recorded.number, OTHER_TIME)
+        if late.count:
+            self.note(f'{late.count} images are not stamped later than the image before them (by '
+                      f'{late.most_ns / 1e6:.0f} ms at most); they are passed over, as the nodes '
+                      'do')
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """
+    Where a message was.
+
+    :param number: among those of the topic, from 0
+    """
+
+    topic: Topic
+    log_ns: int
+    number: int
+
+
+@dataclass(slots=True)
+class _Timed:
+    """
+    A message and its time.
+
+    :param leap: the clock was set before it
+    """
+
+    message: Any
+    recorded: _Recorded
+    stamp_ns: int
+    leap: bool = False
+
+    def is_of_another_time(self, other: _Timed) -> bool:
+        """Compare with one before it, as :class:`aitable_ros.clock.StampGuard` does."""
+        return jumps(*((one.stamp_ns, one.recorded.log_ns / SECOND_NS) for one in (other, self)))
+
+
+class _Late:
+    """Counts the images whose stamp does not rise."""
+
+    def __init__(self) -> None:
+        self.count = self.most_ns = 0
+        self._newest: int | None = None
+
+    def add(self, stamp_ns: int) -> None:
+        if self._newest is not None and 0 <= self._newest - stamp_ns <= JUMP_NS:
+            self.count += 1
+            self.most_ns = max(self.most_ns, self._newest - stamp_ns)
+        else:
+            self._newest = stamp_ns
+
+
+class Stamps:
+    """
+    Header stamps; where one is zero, the log time, moved by the known distance of the two.
+
+    The distance is that of the image before, or, of the first images, that of the next one that
+    has a stamp. A first stamp of zero that fits the ones after it is a stamp like any other.
+    """
+
+    def __init__(self, note: Callable[[str], None], recording: Recording, topic: str) -> None:
+        self._note = note
+        self._recording = recording
+        self._topic = topic
+        self._distance_ns: int | None = None
+
+    def of(self, stamp: Any, log_ns: int) -> int:
+        """Return the time of an image in nanoseconds."""
+        stamp_ns = int(stamp.sec) * SECOND_NS + int(stamp.nanosec)
+        if stamp_ns > 0:
+            self._distance_ns = stamp_ns - log_ns
+            return stamp_ns
+        if self._distance_ns is None:
+            self._distance_ns = self._look_ahead()
+        estimate_ns = log_ns + self._distance_ns
+        if abs(estimate_ns) < ZERO_NS:
+            return 0
+        self._note('some images have no header stamp; the time of recording (log time) is used '
+                   'for them')
+        return estimate_ns
+
+    def _look_ahead(self) -> int:
+        """Return the distance of the first stamp that is not zero; 0 where there is none."""
+        with suppress(InputError), closing(self._recording.messages([self._topic])) as messages:
+            for message in islice(messages, LOOK_AHEAD):
+                stamp_ns = header_stamp(message.data)
+                if stamp_ns:
+                    return stamp_ns - message.log_ns
+        return 0
+
+
+def header_stamp(data: bytes) -> int:
+    """Return the stamp at the beginning of a serialised message; 0 where there is none."""
+    try:
+        form = '<iI' if data[1] & 1 else '>iI'
+        seconds, rest = struct.unpack_from(form, data, 4)
+    except (IndexError, struct.error):
+        return 0
+    return max(int(seconds) * SECOND_NS + int(rest), 0)

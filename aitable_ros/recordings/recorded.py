@@ -1,0 +1,360 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What a robot recorded of our topics, read in place of running models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from aitable_ros.errors import InputError
+from aitable_ros.fatigue.closures import ClosureTracker
+from aitable_ros.fatigue.eyes import open_eye
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings import wire
+from aitable_ros.recordings.bag import camera_topics
+from aitable_ros.recordings.bag import header_stamp
+from aitable_ros.recordings.recording import is_bag
+from aitable_ros.recordings.recording import Recording
+from aitable_ros.recordings.source import Source
+from aitable_ros.recordings.storage import Topic
+from aitable_ros.types import EyeReading
+from aitable_ros.types import FaceResult
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import Validity
+
+LATE_NS = 2_000_000_000
+"""An answer that comes later than this after its image, by the images' own time, is left out."""
+LOOP_NS = 10_000_000_000
+"""Stamps that fall back by more start a new round: the recorded camera played in a loop."""
+_PIXEL = np.zeros((1, 1, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnsweredFrame(Frame):
+    """A moment of which the answers were recorded and the picture is not looked at (one pixel)."""
+
+    result: FrameResult = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class _Moment:
+    """What is known so far about one image."""
+
+    image: bool = False
+    answered: bool = False
+    frame_id: str = ''
+    faces: Any = None
+    emotions: dict[int, Any] = field(default_factory=dict)
+    states: dict[int, Any] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
+
+
+def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
+    """
+    Return namespace -> our topics in it (``faces``, ``emotion``, …) -> the topic's full name.
+
+    Topics that were remapped count as one set where there is one of each.
+    """
+    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in wire.KINDS.values()}
+    by_kind = {kind: role for role, kind in wire.KINDS.items()}
+    found: dict[str, dict[str, str]] = {}
+    for name, kind in sorted(ours.items()):
+        role = by_kind[kind]
+        place = name.removesuffix(f'/{role}') if name.endswith(f'/{role}') \
+            else name.rpartition('/')[0]
+        found.setdefault(place or '/', {})[role] = name
+    if len(found) > 1 and len(set(ours.values())) == len(ours):
+        place = min(found, key=len)
+        return {place: {by_kind[kind]: name for name, kind in sorted(ours.items())}}
+    return found
+
+
+class RecordedTopics(Source):
+    """
+    The recorded answers of one set of nodes, a moment for each image.
+
+    Where the bag has the camera topic too, its images number the frames, so that labels fit; else
+    the answers do.
+
+    :param namespace: of the nodes, or any topic in it; may be left out where the bag has one
+    """
+
+    kind = 'recorded topics'
+
+    def __init__(self, path: Path, namespace: str | None = None) -> None:
+        super().__init__(path)
+        if not path.exists():
+            raise InputError(f'{path}: no such file or folder')
+        if not is_bag(path):
+            raise InputError(f'{path}: not a rosbag2, so it has no recorded topics; leave '
+                             '--from-topics out')
+        self._recording = Recording(path, self.note)
+        self.topic, self._roles = self._choose(namespace)
+        self._camera = self._camera_beside()
+        counted = self._recording.topics[
+            self._camera or next(iter(self._roles.values()))].count
+        if counted and self._recording.duration_s > 0:
+            self.fps = counted / self._recording.duration_s
+
+    def _choose(self, wanted: str | None) -> tuple[str, dict[str, str]]:
+        found = {
+            place: roles for place, roles in namespaces(self._recording.topics).items()
+            if any(self._recording.topics[name].count != 0 for name in roles.values())}
+        if not found:
+            listed = ', '.join(sorted(self._recording.topics)) or 'none'
+            raise InputError(f'{self.path}: nothing recorded of our topics (types '
+                             f'{wire.PACKAGE}*); topics: {listed}')
+        if wanted is None:
+            if len(found) > 1:
+                raise InputError(f'{self.path}: topics of several sets of nodes; choose a '
+                                 f'namespace with --topic: {", ".join(found)}')
+            return next(iter(found.items()))
+        asked = f"/{wanted.strip('/')}"
+        for place, roles in found.items():
+            if asked == place or asked in roles.values():
+                return place, roles
+        raise InputError(f"{self.path}: nothing recorded of our topics in '{wanted}'; namespaces: "
+                         f'{", ".join(found)}')
+
+    def _camera_beside(self) -> str:
+        """Return the camera topic that the answers are about, where that is clear."""
+        cameras = [name for name, count in camera_topics(self._recording).items() if count != 0]
+        if len(cameras) > 1:
+            prefix = self.topic.rstrip('/') + '/'
+            cameras = [name for name in cameras if name.startswith(prefix)]
+        return cameras[0] if len(cameras) == 1 else ''
+
+    def _read(self) -> Iterator[Frame]:
+        reader = _Assembler(self._roles, self._camera, wire.Wire(self._with_definitions()))
+        answered = unanswered = unseen = 0
+        try:
+            for stamp_ns, moment in reader.moments(self._recording):
+                answered += moment.answered
+                unanswered += not moment.answered
+                unseen += not moment.image
+                yield AnsweredFrame(
+                    _PIXEL, stamp_ns, moment.frame_id, result=reader.result(stamp_ns, moment))
+        except InputError as error:
+            text = str(error)
+            raise InputError(text if str(self.path) in text else f'{self.path}: {text}') from None
+        finally:
+            if unanswered:
+                self.note(f'{unanswered} of {answered + unanswered} images have no recorded '
+                          'answer: the nodes dropped them, or were not running')
+            if self._camera and unseen:
+                self.note(f'{unseen} answers are about images that are not in the bag')
+            if not self._camera:
+                self.note('no camera topic belongs to the recorded topics, so frames are numbered '
+                          'by the answers; images that the nodes dropped are not counted')
+            if reader.late:
+                self.note(f'{reader.late} messages came over {LATE_NS / 1e9:g} s after their image '
+                          'and are left out')
+
+    def _with_definitions(self) -> dict[str, Topic]:
+        """Return the topics as the first file that has them describes them."""
+        from aitable_ros.recordings.storage import open_storage
+
+        found: dict[str, Topic] = {}
+        names = set(self._roles.values())
+        for file in self._recording.files:
+            if names <= set(found):
+                break
+            with open_storage(file) as storage:
+                found |= {name: topic for name, topic in storage.topics.items() if name in names}
+        return found
+
+
+class _Assembler:
+    """Brings the messages about an image together: they come one by one, and not in order."""
+
+    def __init__(self, roles: Mapping[str, str], camera: str, decoder: wire.Wire) -> None:
+        self._roles = {name: role for role, name in roles.items()}
+        self._camera = camera
+        self._wire = decoder
+        self._judged_by = next(
+            role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events') if role in roles)
+        self._models: dict[str, ModelInfo] = {}
+        self._waiting: dict[int, _Moment] = {}
+        self._newest = self._given = -(1 << 62)
+        self.late = 0
+
+    def moments(self, recording: Recording) -> Iterator[tuple[int, _Moment]]:
+        """Yield (stamp, what is known), in the order of the stamps."""
+        names = {*self._roles, *([self._camera] if self._camera else ())}
+        for recorded in recording.messages(names):
+            stamp_ns = self._take(recorded.topic, recorded.data)
+            if stamp_ns is None:
+                continue
+            if stamp_ns < self._newest - LOOP_NS:
+                self._waiting, behind = {stamp_ns: self._waiting.pop(stamp_ns)}, self._waiting
+                yield from sorted(behind.items())
+                self._newest, self._given = stamp_ns, -(1 << 62)
+                continue
+            self._newest = max(self._newest, stamp_ns)
+            for ripe in sorted(s for s in self._waiting if s < self._newest - LATE_NS):
+                self._given = ripe
+                yield ripe, self._waiting.pop(ripe)
+        yield from sorted(self._waiting.items())
+
+    def _take(self, topic: Topic, data: bytes) -> int | None:
+        """Put a message to its moment; None where it comes too late for that."""
+        if topic.name == self._camera:
+            stamp_ns = header_stamp(data)
+            if not stamp_ns:
+                return None
+            self._at(stamp_ns).image = True
+            return stamp_ns
+        message = self._wire.decode(topic.kind, data)
+        stamp_ns = wire.stamp_of(message)
+        if stamp_ns <= self._given and stamp_ns >= self._newest - LOOP_NS:
+            role = self._roles[topic.name]
+            # While the camera is gone the node repeats the last image's stamp.
+            self.late += role != 'fatigue' or message.validity != 2
+            return None
+        moment = self._at(stamp_ns)
+        moment.frame_id = moment.frame_id or message.header.frame_id
+        role = self._roles[topic.name]
+        moment.answered |= role == self._judged_by
+        if role == 'faces':
+            moment.faces = message
+            self._models['face'] = wire.model_of(message)
+        elif role == 'emotion':
+            moment.emotions.setdefault(int(message.track_id), message)
+            self._models['emotion'] = wire.model_of(message)
+        elif role == 'fatigue':
+            moment.states.setdefault(int(message.track_id), message)
+            self._models['mesh'] = wire.model_of(message)
+        else:
+            moment.events.append(message)
+        return stamp_ns
+
+    def _at(self, stamp_ns: int) -> _Moment:
+        return self._waiting.setdefault(stamp_ns, _Moment())
+
+    def result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
+        """Make the pipeline's answer of a moment."""
+        try:
+            return self._result(stamp_ns, moment)
+        except (ValueError, AttributeError) as error:  # a constant or a field of another version
+            raise InputError(f'the message stamped {stamp_ns} ns was recorded by another version: '
+                             f'{error}') from None
+
+    def _result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
+        if moment.faces is not None:
+            faces = wire.faces_of(moment.faces)
+        else:
+            # Without faces, whoever has an emotion, or eyes or a reason why not, is in the image.
+            told = {
+                **{track: m for track, m in moment.states.items() if track and m.validity != 2},
+                **moment.emotions}
+            faces = sorted(map(wire.face_of, told.values()), key=lambda face: not face.primary)
+        here = {face.track_id for face in faces}
+        states = {track: wire.fatigue_of(message) for track, message in moment.states.items()}
+        return FrameResult(
+            stamp_ns=stamp_ns,
+            faces=tuple(
+                FaceResult(
+                    face=face, fatigue=states.get(face.track_id),
+                    emotion=wire.emotion_of(moment.emotions[face.track_id])
+                    if face.track_id in moment.emotions else None)
+                for face in faces),
+            absent=tuple(state for track, state in states.items() if track not in here),
+            events=tuple(map(wire.event_of, moment.events)),
+            models=dict(self._models), elapsed_ms={})
+
+
+class _Off:
+    """A stage that does not run."""
+
+    attempts = ()
+
+    def configure(self, options: object) -> None:
+        """Take options, to no effect."""
+
+
+class Replay:
+    """
+    Stands in for the pipeline: its answers are the recorded ones.
+
+    The messages do not carry the time that PERCLOS over the whole recording is made of; it is
+    counted here from the recorded eyes, by the fatigue stage's own rule.
+    """
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self.options = options
+        self.faces, self.fatigue, self.emotion = _Off(), _Off(), _Off()
+        self._people: dict[int, _Clock] = {}
+        self._last_ns = -(1 << 62)
+
+    def reset(self) -> None:
+        """Forget everybody."""
+        self._people.clear()
+
+    def process_frame(self, frame: Frame) -> FrameResult:
+        """Return what was recorded of a frame."""
+        assert isinstance(frame, AnsweredFrame)
+        if frame.stamp_ns < self._last_ns:
+            self.reset()
+        self._last_ns = frame.stamp_ns
+        return replace(frame.result, faces=tuple(
+            face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
+            for face in frame.result.faces))
+
+    def _timed(self, state: FatigueAssessment) -> FatigueAssessment:
+        clock = self._people.get(state.track_id)
+        if clock is None:
+            clock = self._people[state.track_id] = _Clock(self.options.fatigue)
+        clock.add(state)
+        return replace(state, usable_s=clock.usable_ns * 1e-9, closed_s=clock.closed_ns * 1e-9)
+
+    def __enter__(self) -> Replay:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is open."""
+
+
+class _Clock:
+    """Usable and closed time of one person."""
+
+    def __init__(self, options: FatigueOptions) -> None:
+        self.usable_ns = self.closed_ns = 0
+        self._options = options
+        self._lids = ClosureTracker(options, self._credit)
+
+    def add(self, state: FatigueAssessment) -> None:
+        if not math.isfinite(state.openness):
+            self._lids.expire(state.stamp_ns)
+            return
+        fixed, shut, base = (
+            self._options.ear_closed, self._options.ear_shut, state.baseline_ear)
+        ear = (state.openness * (1 - shut) + shut) * base
+        reading = EyeReading(
+            state.stamp_ns, Validity.VALID, state.ear_left, state.ear_right, ear,
+            head_yaw=state.head_yaw)
+        lids = float(ear >= fixed) if fixed else (open_eye(reading) / base - shut) / (1 - shut)
+        self._lids.add(
+            state.stamp_ns, lids, state.head_pitch, state.calibrated or bool(fixed))
+
+    def _credit(self, start_ns: int, end_ns: int, closed: bool) -> None:
+        self.usable_ns += end_ns - start_ns
+        if closed:
+            self.closed_ns += end_ns - start_ns
