@@ -3,9 +3,9 @@
 """
 Fit what eyes look like, for ``aitable_ros/face/covered_eyes.py``; writes ``face/eye_table.py``.
 
-Run ``.venv/bin/python docs/fatigue_eyes.py`` from the repository root. The eyes are those of the
-public-domain portrait that scikit-image ships, drawn in other shapes, poses and focus, with the
-lids anywhere between open and shut. No picture of anybody else is in the table.
+Run ``PYTHONPATH=test .venv/bin/python docs/fatigue_eyes.py`` from the repository root. The eyes are
+those of the public-domain portrait that scikit-image ships, drawn in other shapes, poses and focus,
+with the lids anywhere between open and shut. No picture of anybody else is in the table.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from pathlib import Path
 import sys
 
 import cv2
+from head_films import Camera
+from head_films import PEOPLE
 import numpy as np
 from numpy.typing import NDArray
+from turning_head import HeadPose
 
 from aitable_ros.face.covered_eyes import eye_patches
 from aitable_ros.face.covered_eyes import small
@@ -24,9 +27,6 @@ from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_landmarks
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
-from aitable_ros.tools.head import HeadPose
-from aitable_ros.tools.head_films import Camera
-from aitable_ros.tools.head_films import PEOPLE
 from aitable_ros.types import FaceLandmarks
 
 COMPONENTS = 8

@@ -3,9 +3,10 @@
 """
 Measure the fatigue stage on the labelled clips, on made nods and on the demo clip.
 
-Run ``.venv/bin/python docs/fatigue_plots.py`` from the repository root. The script rewrites the
-measured part of ``docs/fatigue.md`` and the plots ``docs/fatigue_*.svg``. The labelled clips are
-not part of the repository (``../shared/data``); without them only made films are measured.
+Run ``PYTHONPATH=test .venv/bin/python docs/fatigue_plots.py`` from the repository root. The script
+rewrites the measured part of ``docs/fatigue.md`` and the plots ``docs/fatigue_*.svg``. The labelled
+clips are not part of the repository (``../shared/data``); without them only drawn films are
+measured.
 
 The first run reads every clip under every condition and takes some ten minutes. Later runs take
 the meshes that the first run kept.
@@ -39,6 +40,9 @@ from fatigue_films import NOT_POOLED
 from fatigue_films import PLAIN
 from fatigue_films import read_film
 from fatigue_films import watch
+from head_films import Camera
+from head_films import nod_films
+from head_films import other_films
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,9 +56,6 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.head_films import Camera
-from aitable_ros.tools.head_films import nod_films
-from aitable_ros.tools.head_films import other_films
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent
 from aitable_ros.types import FatigueEventType

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from head_films import Camera
+from head_films import PEOPLE
 import numpy as np
 from numpy.typing import NDArray
+from occluders import occlude
 import pytest
 
 from aitable_ros.face.covered_eyes import eyes_covered
@@ -16,9 +19,6 @@ from aitable_ros.face.mesh import roi_from_landmarks
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
-from aitable_ros.tools.head_films import Camera
-from aitable_ros.tools.head_films import PEOPLE
-from aitable_ros.tools.occluders import occlude
 from aitable_ros.types import Detection
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import Frame

@@ -10,6 +10,9 @@ import json
 from pathlib import Path
 
 import cv2
+from head_films import Camera
+from head_films import nod_films
+from head_films import other_films
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -21,9 +24,6 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.head_films import Camera
-from aitable_ros.tools.head_films import nod_films
-from aitable_ros.tools.head_films import other_films
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent

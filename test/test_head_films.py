@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from itertools import product
 import math
 
+from head_films import Camera
+from head_films import nod_films
+from head_films import other_films
+from head_films import PEOPLE
+from head_films import RATES
+from head_films import SIZE
+from head_films import Track
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from turning_head import HeadPose
+from turning_head import TurningHead
 
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.mesh import FaceMesh
@@ -21,15 +30,6 @@ from aitable_ros.fatigue.head_pose import head_angles
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import Scene
-from aitable_ros.tools.head import HeadPose
-from aitable_ros.tools.head import TurningHead
-from aitable_ros.tools.head_films import Camera
-from aitable_ros.tools.head_films import nod_films
-from aitable_ros.tools.head_films import other_films
-from aitable_ros.tools.head_films import PEOPLE
-from aitable_ros.tools.head_films import RATES
-from aitable_ros.tools.head_films import SIZE
-from aitable_ros.tools.head_films import Track
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import Frame
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from occluders import occlude
+from occluders import OCCLUDERS
 import pytest
 
 from aitable_ros.face.mesh import FaceMesh
@@ -17,8 +19,6 @@ from aitable_ros.fatigue.eyes import RIGHT_EYE
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import Scene
-from aitable_ros.tools.occluders import occlude
-from aitable_ros.tools.occluders import OCCLUDERS
 from aitable_ros.types import FaceLandmarks
 
 LIPS = (13, 14, 82, 87, 312, 317)

@@ -3,7 +3,7 @@
 """
 Films of a head that moves to a script: nods of a person who dozes off, and what is none.
 
-The portrait of :mod:`aitable_ros.tools.clip` is turned in 3D by :mod:`aitable_ros.tools.head` while
+The portrait of :mod:`aitable_ros.tools.clip` is turned in 3D by :mod:`turning_head` while
 its lids move. The truth of every image is the script's: pose, closure of the lids, nods.
 """
 
@@ -19,12 +19,12 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from turning_head import HeadPose
+from turning_head import TurningHead
 
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_landmarks
 from aitable_ros.tools.clip import Scene
-from aitable_ros.tools.head import HeadPose
-from aitable_ros.tools.head import TurningHead
 from aitable_ros.types import Frame
 
 SIZE = (640, 480)
@@ -104,7 +104,7 @@ class HeadFilm:
 
     :param kind: ``nod``, or which of the movements that are none
     :param roll: of the head relative to the photograph, radians; pitch and yaw alike, with the
-        signs of :class:`aitable_ros.tools.head.HeadPose`
+        signs of :class:`turning_head.HeadPose`
     :param closure: of the lids, 0 this person's open eye ... 1 shut
     :param nods: start of the fall and end of the rise, seconds
     """
