@@ -9,7 +9,10 @@ class InputError(ValueError):
 
     The message is one line that names the file or parameter and the remedy. A command prints it
     and exits with status 2; a node logs it and fails to configure. Nothing shows a traceback.
-    What a damaged file brings into it, line breaks above all, becomes escapes.
+    Characters of a damaged file that cannot be printed, line breaks above all, become escapes.
+
+    >>> str(InputError('clip.avi: not a video'))
+    'clip.avi: not a video'
     """
 
     def __init__(self, message: object = '') -> None:

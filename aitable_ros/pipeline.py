@@ -36,7 +36,13 @@ from aitable_ros.types import ModelInfo
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineOptions:
-    """The options of the three stages."""
+    """
+    The options of the three stages.
+
+    >>> from aitable_ros import PipelineOptions
+    >>> PipelineOptions().face.confidence
+    0.5
+    """
 
     face: FaceOptions = field(default_factory=FaceOptions)
     fatigue: FatigueOptions = field(default_factory=FatigueOptions)
@@ -76,6 +82,13 @@ class Pipeline(Closing):
     models.
 
     :raises InputError: a required model cannot be loaded
+
+    >>> import numpy as np
+    >>> from aitable_ros import Pipeline
+    >>> with Pipeline() as pipeline:
+    ...     result = pipeline.process(np.zeros((480, 640, 3), np.uint8), stamp_ns=0)
+    >>> result.faces
+    ()
     """
 
     def __init__(self, options: PipelineOptions | None = None) -> None:

@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The values that pass between the rooms: frozen, documented, free of ROS.
+The values that pass between the packages: frozen, documented, free of ROS.
 
 Images are RGB uint8, height x width x channel. Boxes are ``[x1, y1, x2, y2]``, pixels of the whole
 image, float32, not clipped to it. Angles are radians. A ``_ns`` is an int of nanoseconds, a ``_s``
@@ -29,6 +29,11 @@ class Frame:
     :param image: ``(height, width, 3)`` uint8, RGB, read-only once shared
     :param stamp_ns: when it was taken, from the message header or the video's own clock
     :param frame_id: the camera's coordinate frame
+
+    >>> import numpy as np
+    >>> frame = Frame(np.zeros((480, 640, 3), np.uint8), stamp_ns=0)
+    >>> frame.width, frame.height
+    (640, 480)
     """
 
     image: NDArray[np.uint8]
@@ -54,7 +59,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What produced a result: goes into every message, row and report."""
+    """
+    What produced a result: goes into every message, row and report.
+
+    >>> ModelInfo('facemesh', backend='openvino', precision='fp32').backend
+    'openvino'
+    """
 
     model: str = ''
     backend: str = ''
@@ -70,6 +80,10 @@ class Detection:
     :param confidence: 0 ... 1
     :param keypoints: ``(k, 2)`` float32 pixels, image left/right as the *person's*: right eye, left
         eye, nose tip, then what the model has (BlazeFace: mouth, right ear, left ear); k may be 0
+
+    >>> import numpy as np
+    >>> Detection(np.array([10, 20, 110, 140], np.float32), confidence=0.9).keypoints.shape
+    (0, 2)
     """
 
     box: NDArray[np.float32]
@@ -87,6 +101,11 @@ class TrackedFace:
     :param detection: the last detection, its box moved to this image
     :param primary: the person the robot is dealing with; at most one in an image
     :param detected: found by the detector in this very image, not carried over from an earlier one
+
+    >>> import numpy as np
+    >>> found = Detection(np.array([10, 20, 110, 140], np.float32), confidence=0.9)
+    >>> TrackedFace(track_id=1, detection=found, primary=True).box.tolist()
+    [10.0, 20.0, 110.0, 140.0]
     """
 
     track_id: int
@@ -109,6 +128,11 @@ class FaceLandmarks:
         relative to the head's centre, smaller = nearer
     :param presence: probability that the crop shows a face, 0 ... 1
     :param eyes_covered: neither eye can be seen: the lids of the mesh are guesses
+
+    >>> import numpy as np
+    >>> corners = np.array([[10, 20, 0], [110, 140, 5]], np.float32)
+    >>> FaceLandmarks(corners, presence=0.99).box.tolist()
+    [10.0, 20.0, 110.0, 140.0]
     """
 
     points: NDArray[np.float32]
@@ -128,7 +152,12 @@ class FaceLandmarks:
 
 
 class Expression(IntEnum):
-    """EmoNet's eight classes in EmoNet's order; the constants of ``aitable_msgs/Emotion``."""
+    """
+    EmoNet's eight classes in EmoNet's order; the constants of ``aitable_msgs/Emotion``.
+
+    >>> Expression(1).name
+    'HAPPY'
+    """
 
     NEUTRAL = 0
     HAPPY = 1
@@ -155,6 +184,12 @@ class EmotionEstimate:
     :param arousal: -1 ... 1, NaN where the model has none
     :param from_cache: read from an earlier image of this face
     :param age_s: image time since that reading, seconds
+
+    >>> import numpy as np
+    >>> happy = np.eye(8, dtype=np.float32)[Expression.HAPPY]
+    >>> estimate = EmotionEstimate(1, Expression.HAPPY, confidence=1.0, probabilities=happy)
+    >>> estimate.expression.name, estimate.valence
+    ('HAPPY', nan)
     """
 
     track_id: int
@@ -168,7 +203,12 @@ class EmotionEstimate:
 
 
 class Validity(IntEnum):
-    """Whether a fatigue level may be used, and if not, why; constants of ``FatigueState``."""
+    """
+    Whether a fatigue level may be used, and if not, why; constants of ``FatigueState``.
+
+    >>> FatigueAssessment(1, 0, Validity.OCCLUDED).validity is Validity.VALID
+    False
+    """
 
     VALID = 0
     WARMING_UP = 1
@@ -179,7 +219,12 @@ class Validity(IntEnum):
 
 
 class FatigueLevel(IntEnum):
-    """How tired; constants of ``FatigueState``."""
+    """
+    How tired; constants of ``FatigueState``.
+
+    >>> FatigueLevel.SEVERE > FatigueLevel.MILD > FatigueLevel.ALERT
+    True
+    """
 
     ALERT = 0
     MILD = 1
@@ -189,7 +234,13 @@ class FatigueLevel(IntEnum):
 
 
 class FatigueReason(IntFlag):
-    """Why the level is what it is; bits of ``FatigueState.reasons``."""
+    """
+    Why the level is what it is; bits of ``FatigueState.reasons``.
+
+    >>> reasons = FatigueReason.PERCLOS | FatigueReason.MICROSLEEP
+    >>> FatigueReason.MICROSLEEP in reasons, FatigueReason.YAWNING in reasons
+    (True, False)
+    """
 
     NONE = 0
     PERCLOS = 1
@@ -202,7 +253,12 @@ class FatigueReason(IntFlag):
 
 
 class FatigueEventType(IntEnum):
-    """Constants of ``FatigueEvent``."""
+    """
+    Constants of ``FatigueEvent``.
+
+    >>> FatigueEventType.BLINK.name
+    'BLINK'
+    """
 
     BLINK = 0
     LONG_CLOSURE = 1
@@ -229,6 +285,9 @@ class EyeReading:
         roll > 0 the head tilts to the person's right shoulder
     :param head_pitch: > 0 looks down
     :param head_yaw: > 0 looks to the person's left
+
+    >>> EyeReading(0, Validity.OCCLUDED).ear
+    nan
     """
 
     stamp_ns: int
@@ -251,6 +310,10 @@ class FatigueAssessment:
     :param usable_s: time in which the eyes could be measured since this person came, as far as it
         is known what it was
     :param closed_s: of that, with closed eyes
+
+    >>> state = FatigueAssessment(1, 0, Validity.WARMING_UP)
+    >>> state.level.name, state.perclos
+    ('UNKNOWN', nan)
     """
 
     track_id: int
@@ -291,6 +354,11 @@ class FatigueEvent:
     :param start_ns: when it began, image time
     :param duration_s: how long it lasted (so far, for a sleep that goes on)
     :param level: the level after it
+
+    >>> blink = FatigueEvent(
+    ...     1, FatigueEventType.BLINK, start_ns=0, duration_s=0.2, level=FatigueLevel.ALERT)
+    >>> blink.type.name
+    'BLINK'
     """
 
     track_id: int
@@ -302,7 +370,14 @@ class FatigueEvent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceResult:
-    """All that the pipeline knows about one face in one frame; a stage that is off leaves None."""
+    """
+    All that the pipeline knows about one face in one frame; a stage that is off leaves None.
+
+    >>> import numpy as np
+    >>> found = Detection(np.array([10, 20, 110, 140], np.float32), confidence=0.9)
+    >>> FaceResult(TrackedFace(1, found)).fatigue is None
+    True
+    """
 
     face: TrackedFace
     landmarks: FaceLandmarks | None = None
@@ -321,6 +396,9 @@ class FrameResult:
     :param events: what became certain with this frame
     :param models: what ran, by stage: ``face``, ``mesh``, ``emotion``
     :param elapsed_ms: time spent by stage, milliseconds: ``face``, ``fatigue``, ``emotion``
+
+    >>> FrameResult(0, (), (), (), {}, {}).primary is None
+    True
     """
 
     stamp_ns: int

@@ -119,6 +119,8 @@ def test_dependencies_point_one_way() -> None:
     wrong = set()
     for path in SOURCES:
         room = room_in(name_of(path))
+        if room == '__init__':  # it names what it exports, and loads a name at its first use
+            continue
         for name, _ in imports(path):
             used = room_in(name)
             if name.split('.')[0] != 'aitable_ros' or used.split('.')[0] == room.split('.')[0]:
