@@ -100,7 +100,7 @@ class Prepared:
 def preparation() -> str:
     """Return a digest of the code that prepares graphs: an edit of it makes another engine."""
     digest = sha256()
-    root = resources.files('aitable_ros.models')
+    root = resources.files('aitable_ros.engines')
     for entry in (root, root / 'rewrite'):
         for file in sorted(entry.iterdir(), key=lambda file: file.name):
             if entry.name == 'rewrite' or file.name in _PREPARING:
