@@ -27,7 +27,7 @@ from test_evaluation_readers import write_bag
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.table import read_columns
+from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.recordings import wire
 from aitable_ros.recordings.recorded import RecordedTopics
 from aitable_ros.tools.clip import ScriptedClip

@@ -20,9 +20,9 @@ from pyarrow import parquet
 import pytest
 
 from aitable_ros.cli import main
-from aitable_ros.evaluation.run import evaluate
-from aitable_ros.evaluation.table import COLUMNS
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.evaluate import evaluate
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.output_tables import COLUMNS
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.types import Detection
@@ -255,50 +255,50 @@ def event(track, start_ns, duration_s, kind=FatigueEventType.BLINK):
 
 
 def test_events_are_placed_on_the_nearest_frames_and_told_apart_by_person():
-    tally = Tally()
+    measured = Measurements()
     step = 40_000_000
     start = 10**18
     for index in range(25):
         told = []
         if index == 24:
             told = [event(1, start + 5 * step + 15_000_000, 0.1), event(2, start + 3 * step, 0.1)]
-        tally.add(result(start + index * step, events=told, faces=2))
-    (blink,) = tally.blinks()
+        measured.add(result(start + index * step, events=told, faces=2))
+    (blink,) = measured.blinks()
     assert (blink.start, blink.end) == (5, 8)  # 0.215 s and 0.315 s at 25 fps
-    assert tally.of_primary(FatigueEventType.BLINK)[0].start_s == pytest.approx(0.215)
-    assert len(tally.events) == 2
+    assert measured.of_primary(FatigueEventType.BLINK)[0].start_s == pytest.approx(0.215)
+    assert len(measured.events) == 2
 
 
 def test_usable_and_closed_time_are_the_primary_persons():
-    tally = Tally()
+    measured = Measurements()
     for index in range(101):
         seconds = index / 10
         # From 5 s on somebody else, here and counted all along, is the primary one.
         track = 1 if seconds < 5 else 2
-        tally.add(result(
+        measured.add(result(
             round(seconds * 1e9), track=track, faces=3 - track, usable_s=seconds,
             closed_s=max(0.0, seconds - 8)))
-    assert tally.usable_s == pytest.approx(10)
-    assert tally.perclos == pytest.approx(0.2)
-    assert tally.duration_s == pytest.approx(10.1)
+    assert measured.usable_s == pytest.approx(10)
+    assert measured.perclos == pytest.approx(0.2)
+    assert measured.duration_s == pytest.approx(10.1)
 
 
 def test_a_bag_that_loops_is_placed_in_its_latest_round():
-    tally = Tally()
+    measured = Measurements()
     for _ in range(2):
         for index in range(50):
             told = [event(1, 10 * 40_000_000, 0.08)] if index == 20 else []
-            tally.add(result(index * 40_000_000, events=told))
-    assert [(b.start, b.end) for b in tally.blinks()] == [(10, 12), (60, 62)]
-    assert tally.duration_s == pytest.approx(2 * 49 * 0.04 + 0.04)
+            measured.add(result(index * 40_000_000, events=told))
+    assert [(b.start, b.end) for b in measured.blinks()] == [(10, 12), (60, 62)]
+    assert measured.duration_s == pytest.approx(2 * 49 * 0.04 + 0.04)
 
 
 def test_the_highest_level_is_by_severity_and_unknown_is_the_lowest():
-    tally = Tally()
+    measured = Measurements()
     for index, level in enumerate((FatigueLevel.UNKNOWN, FatigueLevel.ALERT, FatigueLevel.SEVERE,
                                    FatigueLevel.MILD, FatigueLevel.UNKNOWN)):
-        tally.add(result(index * 40_000_000, level=level))
-    assert tally.level_max is FatigueLevel.SEVERE
+        measured.add(result(index * 40_000_000, level=level))
+    assert measured.level_max is FatigueLevel.SEVERE
 
 
 # --- against people's labels ----------------------------------------------------------------------

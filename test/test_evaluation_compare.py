@@ -20,13 +20,13 @@ from aitable_ros.evaluation import compare
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import expression_score
 from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.report.overview import write_overview
+from aitable_ros.evaluation.output_tables import EVENT_COLUMNS
+from aitable_ros.evaluation.output_tables import EventTable
+from aitable_ros.evaluation.output_tables import FrameTable
+from aitable_ros.evaluation.report.many_recordings import write_overview
 from aitable_ros.evaluation.scores import of_spans
 from aitable_ros.evaluation.summary import pooled
 from aitable_ros.evaluation.summary import write_json
-from aitable_ros.evaluation.table import EVENT_COLUMNS
-from aitable_ros.evaluation.table import EventTable
-from aitable_ros.evaluation.table import FrameTable
 from aitable_ros.types import Expression
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \

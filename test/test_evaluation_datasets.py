@@ -15,10 +15,10 @@ from aitable_ros.evaluation.datasets.formats import find
 from aitable_ros.evaluation.datasets.formats import format_of
 from aitable_ros.evaluation.datasets.formats import FORMATS
 from aitable_ros.evaluation.datasets.formats import read
-from aitable_ros.evaluation.item import fingerprint
-from aitable_ros.evaluation.item import Item
+from aitable_ros.evaluation.inputs import open_labelled
+from aitable_ros.evaluation.job import fingerprint
+from aitable_ros.evaluation.job import Job
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.listed import open_labelled
 from aitable_ros.types import Expression
 
 
@@ -365,10 +365,10 @@ def test_a_result_is_done_again_when_any_of_its_label_files_changed(tmp_path):
     film = write(tmp_path / 'yawning.avi')
     named = write(tmp_path / '001_yawning_drowsiness.txt', '01')
     mouth = write(tmp_path / '001_yawning_mouth.txt', '01')
-    item = Item(path=film, output=tmp_path / 'out', labels=named)
+    item = Job(path=film, output=tmp_path / 'out', labels=named)
     before = fingerprint(item)
     assert fingerprint(item) == before
     write(mouth, '00')
     assert fingerprint(item) != before
-    assert fingerprint(Item(path=film, output=tmp_path / 'out', labels=named,
+    assert fingerprint(Job(path=film, output=tmp_path / 'out', labels=named,
                             labels_format='nthu-ddd')) != fingerprint(item)

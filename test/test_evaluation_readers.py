@@ -22,7 +22,7 @@ from rosbags.typesys import Stores
 import yaml
 
 from aitable_ros.errors import InputError
-from aitable_ros.recordings.ahead import ahead
+from aitable_ros.recordings.prefetch import prefetch
 from aitable_ros.recordings.readers import open_source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -342,7 +342,7 @@ def test_it_works_ahead_by_no_more_than_the_bound():
             made.append(number)
             yield number
 
-    items = ahead(numbers, depth=4)
+    items = prefetch(numbers, depth=4)
     assert next(items) == 0
     time.sleep(0.3)
     assert 4 <= len(made) <= 6  # taken, waiting, and the one in the producer's hand
@@ -354,7 +354,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise InputError('damaged')
 
-    items = ahead(broken)
+    items = prefetch(broken)
     assert next(items) == 1
     with pytest.raises(InputError, match='damaged'):
         next(items)
@@ -371,7 +371,7 @@ def test_leaving_early_closes_the_producer_and_ends_its_thread():
             closed.set()
 
     before = threading.active_count()
-    items = ahead(endless)
+    items = prefetch(endless)
     next(items)
     items.close()
     assert closed.is_set()

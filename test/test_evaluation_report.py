@@ -24,16 +24,16 @@ from aitable_ros.evaluation.report.charts import latencies
 from aitable_ros.evaluation.report.charts import POINTS
 from aitable_ros.evaluation.report.charts import runs
 from aitable_ros.evaluation.report.charts import thin
-from aitable_ros.evaluation.report.content import Link
-from aitable_ros.evaluation.report.content import Moment
-from aitable_ros.evaluation.report.content import Plot
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Series
-from aitable_ros.evaluation.report.content import Span
-from aitable_ros.evaluation.report.content import Stage
-from aitable_ros.evaluation.report.content import Table
-from aitable_ros.evaluation.report.content import Truth
-from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.elements import Card
+from aitable_ros.evaluation.report.elements import Link
+from aitable_ros.evaluation.report.elements import Plot
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Series
+from aitable_ros.evaluation.report.elements import Span
+from aitable_ros.evaluation.report.elements import StageProvenance
+from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.report.elements import TimelineEvent
+from aitable_ros.evaluation.report.elements import Truth
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.types import FatigueEventType
 
@@ -57,18 +57,18 @@ def full_report(seconds: float = 40.0) -> Report:
         valence=np.sin(time_s), arousal=np.cos(time_s))
     return Report(
         title='A <script>alert(1)</script> clip', subtitle='40 s',
-        verdicts=[Verdict(label='Blinks', value='1 of 1', state='good'),
-                  Verdict(label='Latency', value='50 ms', state='bad')],
+        cards=[Card(label='Blinks', value='1 of 1', state='good'),
+                  Card(label='Latency', value='50 ms', state='bad')],
         measured=series,
         truth=Truth(series=Series(time_s=time_s, openness=openness, perclos=np.full(n, 0.05)),
                     blinks=[Span(5, 5.2)], closures=[Span(20, 22, 'microsleep')],
                     expressions=[Span(0, 10, 'neutral')], ignore=[Span(30, 35)]),
-        moments=[Moment(FatigueEventType.BLINK, 5.0, 0.2),
-                 Moment(FatigueEventType.MICROSLEEP, 20.0, 2.0, 'raised', PIXEL)],
+        events=[TimelineEvent(FatigueEventType.BLINK, 5.0, 0.2),
+                 TimelineEvent(FatigueEventType.MICROSLEEP, 20.0, 2.0, 'raised', PIXEL)],
         expression_share={'happy': 0.75, 'neutral': 0.25, 'sad': 0.0},
         latency_ms={'stamp → fatigue': np.array([1.0, 2.0, 40.0, np.nan])}, latency_budget_ms=33,
-        stages=[Stage(stage='mesh', model='facemesh', backend='openvino', precision='fp32',
-                      steps=['tensorrt: not installed', 'openvino: runs'])],
+        stages=[StageProvenance(stage='mesh', model='facemesh', backend='openvino',
+                      precision='fp32', steps=['tensorrt: not installed', 'openvino: runs'])],
         plots=[Plot(title='Score by value', told='F1 by value', caption='Grey: the plateau.',
                     figure={'data': [{'type': 'scatter', 'x': [1, 2], 'y': [0.5, 1.0]}],
                             'layout': {'height': 300}})],

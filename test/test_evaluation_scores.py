@@ -17,6 +17,8 @@ import pytest
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import read_labels
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import PlacedEvent
 from aitable_ros.evaluation.metrics import affect_score
 from aitable_ros.evaluation.metrics import blink_score
 from aitable_ros.evaluation.metrics import box_score
@@ -31,8 +33,6 @@ from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.scores import doubts
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.summary import pooled
-from aitable_ros.evaluation.tally import FoundEvent
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEvent
 from aitable_ros.types import FatigueEventType
@@ -154,22 +154,22 @@ class Clip:
 def told(kind, start_frame, end_frame):
     event = FatigueEvent(1, kind, start_frame * STEP, (end_frame - start_frame) * STEP * 1e-9,
                          FatigueLevel.ALERT)
-    return FoundEvent(event, True, event.start_ns / 1e9, start_frame, end_frame)
+    return PlacedEvent(event, True, event.start_ns / 1e9, start_frame, end_frame)
 
 
 STEP = 40_000_000
 
 
 def tally_of(frames=200, *, expressions=(), events=(), faces=1, valence=0.5):
-    tally = Tally()
+    measured = Measurements()
     for index in range(frames):
-        tally.take_time(index * STEP)
-    tally.faces.extend([faces] * frames)
-    tally.expressions.extend([*expressions, *[255] * (frames - len(expressions))])
-    tally.valence.extend([valence] * frames)
-    tally.arousal.extend([math.nan] * frames)
-    tally.events += events
-    return tally
+        measured.take_time(index * STEP)
+    measured.faces.extend([faces] * frames)
+    measured.expressions.extend([*expressions, *[255] * (frames - len(expressions))])
+    measured.valence.extend([valence] * frames)
+    measured.arousal.extend([math.nan] * frames)
+    measured.events += events
+    return measured
 
 
 def test_closures_are_those_longer_than_a_blink(tmp_path):
@@ -226,14 +226,14 @@ def test_one_picture_is_scored_by_the_labels_of_its_folder(tmp_path):
     labels.check(1, ('a.jpg',))
     with pytest.raises(InputError, match=r"labels 'a\.jpg', which the input does not have"):
         labels.check(1, ('c.jpg',))
-    tally = Tally(stills=True)
-    tally.stamps.append(0)
-    tally.faces.append(1)
-    tally.expressions.append(Expression.HAPPY)
-    tally.valence.append(0.3)
-    tally.arousal.append(math.nan)
-    tally.boxes.append(())
-    found = scores(Clip(names=('a.jpg',)), tally, labels)
+    measured = Measurements(stills=True)
+    measured.stamps.append(0)
+    measured.faces.append(1)
+    measured.expressions.append(Expression.HAPPY)
+    measured.valence.append(0.3)
+    measured.arousal.append(math.nan)
+    measured.boxes.append(())
+    found = scores(Clip(names=('a.jpg',)), measured, labels)
     assert 'expression' not in found
     assert found['valence']['rmse'] == pytest.approx(0.1)
 

@@ -16,7 +16,7 @@ from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
 from aitable_ros.evaluation import sweep
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.readers import open_source
@@ -115,13 +115,13 @@ def test_an_objective_that_the_labels_do_not_allow_is_told():
 # --- the vision once ------------------------------------------------------------------------------
 
 def judged(results):
-    tally = Tally()
+    measured = Measurements()
     for result in results:
-        tally.add(result)
-    first = min((e.event.track_id for e in tally.events), default=0)  # ids go on in a process
+        measured.add(result)
+    first = min((e.event.track_id for e in measured.events), default=0)  # ids go on in a process
     return ([(replace(e.event, track_id=e.event.track_id - first), e.primary, e.start_frame,
-              e.end_frame) for e in tally.events],
-            tally.closed_s, tally.usable_s, tally.level_max, list(tally.faces))
+              e.end_frame) for e in measured.events],
+            measured.closed_s, measured.usable_s, measured.level_max, list(measured.faces))
 
 
 @pytest.mark.parametrize('name', ['talking_woman.mp4', 'face_then_noface.mov', 'three_people.gif'])

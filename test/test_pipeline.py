@@ -18,7 +18,7 @@ import pytest
 
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.run import evaluate
+from aitable_ros.evaluation.evaluate import evaluate
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline

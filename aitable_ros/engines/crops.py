@@ -44,11 +44,11 @@ from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.recordings.image_folder import ImageFolder
+from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.source import Source
-from aitable_ros.recordings.stills import is_picture
-from aitable_ros.recordings.stills import Stills
 from aitable_ros.types import Frame
 
 MINIMUM = 16
@@ -355,7 +355,7 @@ def _files(source: Path, topic: str | None) -> list[Source]:
 def _below(folder: Path, topic: str | None) -> Iterator[Source]:
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith('.'))
     if any(map(is_picture, inside)):
-        yield Stills(folder)
+        yield ImageFolder(folder)
     for path in inside:
         if is_bag(path):
             yield open_source(path, topic)

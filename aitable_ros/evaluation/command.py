@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets import formats
-from aitable_ros.evaluation.item import Item
+from aitable_ros.evaluation.job import Job
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import pooled
 from aitable_ros.evaluation.summary import Summary
@@ -101,9 +101,9 @@ def run(args: Namespace) -> int:
 
     :return: 0 done; 2 an input or its labels cannot be used (to the end): what was done is kept
     """
-    from aitable_ros.evaluation.board import ProgressBoard
-    from aitable_ros.evaluation.fleet import work
-    from aitable_ros.evaluation.report.overview import write_overview
+    from aitable_ros.evaluation.batch import run_jobs
+    from aitable_ros.evaluation.progress import ProgressBars
+    from aitable_ros.evaluation.report.many_recordings import write_overview
     from aitable_ros.pipeline import PipelineOptions
 
     if args.compare or len(args.params or ()) > 1 or args.sweep or not args.input:
@@ -125,8 +125,8 @@ def run(args: Namespace) -> int:
         raise InputError(f'{args.output}: is a file; --output names a folder')
     items = _items(args)
     several = len(items) > 1
-    with ProgressBoard(len(items), quiet=args.json) as board:
-        results = work(
+    with ProgressBars(len(items), quiet=args.json) as board:
+        results = run_jobs(
             items, board, workers=args.workers, cluster=args.cluster,
             resume=several and not args.again)
     summaries: list[Summary] = []
@@ -144,7 +144,7 @@ def run(args: Namespace) -> int:
                 print(f'aitable evaluate: {done.problem}', file=sys.stderr)  # noqa: T201
     if not several and not summaries:
         return 130
-    skipped = sum(done is not None and done.earlier for done in results)
+    skipped = sum(done is not None and done.finished_earlier for done in results)
     if skipped:
         print(f'aitable evaluate: {skipped} of {len(items)} were finished by an earlier run; '  # noqa: T201
               '--again does them again', file=sys.stderr)
@@ -247,7 +247,7 @@ def _unlike(folder: Path, others: Sequence[Path]) -> Path:
     return next(name for name in chain((folder,), names) if name not in others)
 
 
-def _items(args: Namespace) -> list[Item]:
+def _items(args: Namespace) -> list[Job]:
     """Make a work item of each input and, of a bag, of each topic asked for."""
     from aitable_ros.recordings.readers import choose_topics
 
@@ -258,7 +258,7 @@ def _items(args: Namespace) -> list[Item]:
             paths, _folders(paths, args.output, several=len(paths) > 1), strict=True)]
     several = sum(len(topics) for _, _, topics in chosen) > 1
     command = shlex.join(['aitable', 'evaluate', *sys.argv[2:]]) if sys.argv[2:] else ''
-    items: list[Item] = []
+    items: list[Job] = []
     for path, folder, topics in chosen:
         for topic in topics:
             place = folder
@@ -270,7 +270,7 @@ def _items(args: Namespace) -> list[Item]:
             bag = args.write_bag
             if bag is not None and several:
                 bag /= place.relative_to(args.output)
-            items.append(Item(
+            items.append(Job(
                 path=path, topic=topic, output=place, command=command, write_bag=bag,
                 labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
                 labels_format=args.labels_format,
@@ -318,7 +318,7 @@ def _show(summaries: Sequence[Summary], together: Summary, output: Path) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from aitable_ros.evaluation.report.overview import headlines_of
+    from aitable_ros.evaluation.report.many_recordings import headlines_of
 
     console = Console()
     if not console.is_terminal:
@@ -347,8 +347,8 @@ def _show_together(console: Console, together: Summary) -> None:
     """Print the pooled scores with their intervals."""
     from rich.table import Table
 
-    from aitable_ros.evaluation.report.overview import class_tables
-    from aitable_ros.evaluation.report.overview import rows_of
+    from aitable_ros.evaluation.report.many_recordings import class_tables
+    from aitable_ros.evaluation.report.many_recordings import rows_of
 
     for part in class_tables(together.get('video_class', {})):
         classes = Table(box=None, pad_edge=False, header_style='bold', title=part.title,

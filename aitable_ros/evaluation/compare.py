@@ -19,30 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.classes import contrasts
-from aitable_ros.evaluation.classes import ranks
+from aitable_ros.evaluation.bootstrap import interval
+from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import Metric
+from aitable_ros.evaluation.pooling import person_of
 from aitable_ros.evaluation.pooling import Score
+from aitable_ros.evaluation.pooling import Statistic
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.pooling import who
-from aitable_ros.evaluation.report.content import Cell
-from aitable_ros.evaluation.report.content import Link
-from aitable_ros.evaluation.report.content import Plot
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Table
-from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.elements import Card
+from aitable_ros.evaluation.report.elements import Cell
+from aitable_ros.evaluation.report.elements import Link
+from aitable_ros.evaluation.report.elements import Plot
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.evaluation.report.page import write_report
-from aitable_ros.evaluation.resampling import interval
-from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
-from aitable_ros.evaluation.table import read_columns
+from aitable_ros.evaluation.video_classes import contrasts
+from aitable_ros.evaluation.video_classes import ranks
 
 Columns = dict[str, NDArray[Any]]
 STATES = ('face', 'expression', 'eyes_closed', 'level')
@@ -134,7 +134,7 @@ def compare(a: Sequence[Ran], b: Sequence[Ran]) -> Score:
         raise InputError(f'the two runs have no input in common: {", ".join(of_a)} against '
                          f'{", ".join(of_b)}')
     pairs = [(of_a[name], of_b[name]) for name in names]
-    left = [(who(first.summary), first.summary['scores']) for first, _ in pairs]
+    left = [(person_of(first.summary), first.summary['scores']) for first, _ in pairs]
     # a run on a copy elsewhere is of the same people
     right = [(person, second.summary['scores'])
              for (person, _), (_, second) in zip(left, pairs, strict=True)]
@@ -179,7 +179,7 @@ def _brief(ran: Ran) -> Score:
                    if family.within(summary['scores']) is not None}}
 
 
-def _value(family: Family, metric: Metric, scores: Score) -> float:
+def _value(family: Family, metric: Statistic, scores: Score) -> float:
     part = family.within(scores)
     assert part is not None
     return float(metric.of(np.asarray(family.sums(part), np.float64)))
@@ -410,20 +410,20 @@ def _report(found: Score, output: Path) -> Report:
             for side in ('only_a', 'only_b')]
     both = sum(entry['events']['both'] for entry in found['per_input'])
     cards = [
-        Verdict(label=entry['label'], value=_signed(entry['difference'], entry['form']),
+        Card(label=entry['label'], value=_signed(entry['difference'], entry['form']),
                 note=' → '.join(_written(entry[side], entry['form']) for side in 'ab')
                 + (f'; {entry["verdict"]}' if entry['verdict'] else ''))
         for entry in found['scores'] if entry['name'].rpartition('.')[2] in (
             'f1', 'macro_f1', 'absolute_error', 'ccc', 'exact')][:6]
     cards += [
-        Verdict(label='Events', value=f'{both} in both',
+        Card(label='Events', value=f'{both} in both',
                 note=f'{only[0]} only in A, {only[1]} only in B'),
-        Verdict(label='Expression differs', value=f'{differ["expression"]} frames',
+        Card(label='Expression differs', value=f'{differ["expression"]} frames',
                 note=f'of {frames}')]
     return Report(
         title='B against A', subtitle=f'{Path(found["b"]).name} against {Path(found["a"]).name}, '
         f'{found["inputs"]} input{"s" if found["inputs"] > 1 else ""}',
-        verdicts=cards, notes=_notes(found), plots=_plots(found),
+        cards=cards, notes=_notes(found), plots=_plots(found),
         tables=_tables(found, output), facts={
             'A': str(Path(found['a']).resolve()), 'B': str(Path(found['b']).resolve()),
             **_models(found),

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.alarms import ALARMS
-from aitable_ros.evaluation.classes import pool_classes
-from aitable_ros.evaluation.resampling import interval
-from aitable_ros.evaluation.resampling import LEAST
-from aitable_ros.evaluation.resampling import REPLICATES
-from aitable_ros.evaluation.resampling import SEED
-from aitable_ros.evaluation.resampling import weights
+from aitable_ros.evaluation.bootstrap import interval
+from aitable_ros.evaluation.bootstrap import LEAST
+from aitable_ros.evaluation.bootstrap import REPLICATES
+from aitable_ros.evaluation.bootstrap import SEED
+from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.false_alarms import ALARMS
+from aitable_ros.evaluation.video_classes import pool_classes
 from aitable_ros.types import Expression
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ READS = tuple(e.name.lower() for e in Expression)
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class Statistic:
     """
     A figure of a family of scores.
 
@@ -63,7 +63,7 @@ class Family:
     path: tuple[str, ...]
     title: str
     sums: Callable[[Score], list[float]]
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Statistic, ...]
     needs: str
 
     @property
@@ -183,20 +183,22 @@ def _mean(index: int) -> Callable[[Floats], Floats]:
 
 
 _DETECTION = (
-    Metric('precision', 'precision', 1, _precision), Metric('recall', 'sensitivity', 1, _recall),
-    Metric('f1', 'F1', 1, _f1))
+    Statistic('precision', 'precision', 1, _precision),
+    Statistic('recall', 'sensitivity', 1, _recall), Statistic('f1', 'F1', 1, _f1))
 _SPANS = (
-    *_DETECTION, Metric('false_per_hour', 'false alarms per hour', -1, _false_per_hour, '.1f'))
-_FRAMES = (*_DETECTION, Metric('accuracy', 'accuracy', 1, lambda s: _over(
+    *_DETECTION, Statistic('false_per_hour', 'false alarms per hour', -1, _false_per_hour, '.1f'))
+_FRAMES = (*_DETECTION, Statistic('accuracy', 'accuracy', 1, lambda s: _over(
     s[..., 0] + s[..., 3], s.sum(-1))))
 _ALARMS = tuple(
-    Metric(name, f'{what} an hour', -1, _alarm_rate(index + 1), '.2f')
+    Statistic(name, f'{what} an hour', -1, _alarm_rate(index + 1), '.2f')
     for index, (name, what) in enumerate(zip(ALARMS, ('microsleeps', 'sleeps', 'SEVERE'))))
 _EXPRESSION = (
-    Metric('accuracy', 'accuracy', 1, _accuracy), Metric('macro_f1', 'macro F1', 1, _macro_f1))
+    Statistic('accuracy', 'accuracy', 1, _accuracy),
+    Statistic('macro_f1', 'macro F1', 1, _macro_f1))
 _AFFECT = (
-    Metric('ccc', 'CCC', 1, _ccc), Metric('pcc', 'PCC', 1, _pcc), Metric('rmse', 'RMSE', -1, _rmse),
-    Metric('sagr', 'SAGR', 1, lambda s: _over(s[..., 6], s[..., 0])))
+    Statistic('ccc', 'CCC', 1, _ccc), Statistic('pcc', 'PCC', 1, _pcc),
+    Statistic('rmse', 'RMSE', -1, _rmse),
+    Statistic('sagr', 'SAGR', 1, lambda s: _over(s[..., 6], s[..., 0])))
 FAMILIES = (
     Family(('blink',), 'Blinks', _counts, _SPANS, 'tp'),
     Family(('closures',), 'Closures', _counts, _SPANS, 'tp'),
@@ -207,17 +209,17 @@ FAMILIES = (
     Family(('drowsy',), 'Drowsy frames', _frames, _FRAMES, 'tp'),
     Family(('perclos',), 'PERCLOS', lambda score: [
         1, score['error'], abs(score['error']), score['error']**2], (
-        Metric('error', 'mean error', 0, _mean(1), '+.3f'),
-        Metric('absolute_error', 'mean absolute error', -1, _mean(2)),
-        Metric('rmse', 'RMSE', -1, lambda s: np.sqrt(_mean(3)(s)))), 'error'),
+        Statistic('error', 'mean error', 0, _mean(1), '+.3f'),
+        Statistic('absolute_error', 'mean absolute error', -1, _mean(2)),
+        Statistic('rmse', 'RMSE', -1, lambda s: np.sqrt(_mean(3)(s)))), 'error'),
     Family(('expression',), 'Expression', _confusion, _EXPRESSION, 'confusion'),
     Family(('expression', 'by_span'), 'Expression by span', _confusion, _EXPRESSION, 'confusion'),
     Family(('valence',), 'Valence', _moments, _AFFECT, 'n'),
     Family(('arousal',), 'Arousal', _moments, _AFFECT, 'n'),
     Family(('faces',), 'Number of faces', lambda score: [
         score['n'], score['n'] * score['exact'], score['n'] * score['mean_absolute_error']], (
-        Metric('exact', 'exact', 1, _mean(1)),
-        Metric('mean_absolute_error', 'mean absolute error', -1, _mean(2))), 'exact'),
+        Statistic('exact', 'exact', 1, _mean(1)),
+        Statistic('mean_absolute_error', 'mean absolute error', -1, _mean(2))), 'exact'),
     Family(('faces', 'boxes'), 'Face boxes', _counts, _DETECTION, 'tp'),
 )
 
@@ -324,6 +326,6 @@ def _place(found: Score, path: tuple[str, ...], score: Score) -> None:
     found[path[-1]] = {**score, **found.get(path[-1], {})}
 
 
-def who(summary: Score) -> str:
+def person_of(summary: Score) -> str:
     """Say whose an input is: its subject as labelled, else itself."""
     return str(summary.get('subject') or f'{summary["input"]}\n{summary.get("topic") or ""}')

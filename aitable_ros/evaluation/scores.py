@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.alarms import false_alarms
-from aitable_ros.evaluation.classes import of_video
+from aitable_ros.evaluation.false_alarms import false_alarms
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import marked
+from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.metrics import affect_score
 from aitable_ros.evaluation.metrics import box_score
 from aitable_ros.evaluation.metrics import Detections
@@ -23,7 +23,7 @@ from aitable_ros.evaluation.metrics import majority
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
 from aitable_ros.evaluation.pooling import over_images
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.video_classes import of_video
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
@@ -40,43 +40,43 @@ FPS_SLACK = 0.1
 """Labels counted at a frame rate further off than this share are of another copy."""
 
 
-def scores(source: Source, tally: Tally, labels: Labels) -> Score:
+def scores(source: Source, measured: Measurements, labels: Labels) -> Score:
     """Score everything that is labelled, as far as the input was read."""
-    done = len(tally.stamps)
+    done = len(measured.stamps)
     labels = labels.within(done)
-    found: Score = {} if source.stills else _event_scores(tally, labels)
-    found |= _emotion_scores(source, tally, labels)
+    found: Score = {} if source.stills else _event_scores(measured, labels)
+    found |= _emotion_scores(source, measured, labels)
     if labels.perclos is not None:
-        measured = tally.perclos
+        perclos = measured.perclos
         found['perclos'] = {
-            'labelled': labels.perclos, 'measured': measured, 'error': measured - labels.perclos}
-    faces = face_scores(source, tally, labels)
+            'labelled': labels.perclos, 'measured': perclos, 'error': perclos - labels.perclos}
+    faces = face_scores(source, measured, labels)
     if faces:
         found['faces'] = faces
     return found
 
 
-def _event_scores(tally: Tally, labels: Labels) -> Score:
+def _event_scores(measured: Measurements, labels: Labels) -> Score:
     """Score what happens in time: events, states of frames, alarms, the class of the recording."""
     found: Score = {}
-    done = len(tally.stamps)
-    hours = scored_s(tally, labels) / 3600
-    blinks = tally.blinks() + (closures(tally) if labels.blinks_any_length else [])
+    done = len(measured.stamps)
+    hours = scored_s(measured, labels) / 3600
+    blinks = measured.blinks() + (closures(measured) if labels.blinks_any_length else [])
     for name, spans, labelled in (
             ('blink', blinks, labels.blinks),
-            ('closures', closures(tally), labels.closures),
-            ('yawns', _spans_of(tally, FatigueEventType.YAWN), labels.yawns),
-            ('nods', _spans_of(tally, FatigueEventType.NOD), labels.nods)):
+            ('closures', closures(measured), labels.closures),
+            ('yawns', _spans_of(measured, FatigueEventType.YAWN), labels.yawns),
+            ('nods', _spans_of(measured, FatigueEventType.NOD), labels.nods)):
         if labelled is not None:
             matching = match_spans(
                 spans, [span for span in labelled if span.start < done], labels.ignore,
                 periods=labels.periods and name in ('yawns', 'nods'))
             found[name] = of_spans(matching, hours)
             if name == 'closures':
-                found[name]['start_error_s'] = _start_error_s(matching, tally)
+                found[name]['start_error_s'] = _start_error_s(matching, measured)
     if labels.closures is not None:
-        found['false_alarms'] = false_alarms(tally, labels)
-    eyes, levels = np.asarray(tally.eyes), np.asarray(tally.levels)
+        found['false_alarms'] = false_alarms(measured, labels)
+    eyes, levels = np.asarray(measured.eyes), np.asarray(measured.levels)
     for name, labelled, said, known in (
             ('eyes_shut', labels.shut, eyes == 1, eyes >= 0),
             ('drowsy', labels.drowsy, np.isin(levels, TIRED),
@@ -86,7 +86,7 @@ def _event_scores(tally: Tally, labels: Labels) -> Score:
             found[name] = frame_score(
                 marked(labelled, done)[scored], said[scored], known[scored])
     if labels.video_class:
-        found['video_class'] = of_video(tally, labels)
+        found['video_class'] = of_video(measured, labels)
     return found
 
 
@@ -105,19 +105,19 @@ def doubts(source: Source, labels: Labels) -> list[str]:
     return told
 
 
-def scored_s(tally: Tally, labels: Labels) -> float:
+def scored_s(measured: Measurements, labels: Labels) -> float:
     """Seconds of the recording that are not ignored."""
-    ignored = marked(labels.ignore, len(tally.stamps))
-    return tally.duration_s * float((~ignored).mean()) if len(ignored) else 0.0
+    ignored = marked(labels.ignore, len(measured.stamps))
+    return measured.duration_s * float((~ignored).mean()) if len(ignored) else 0.0
 
 
-def closures(tally: Tally) -> list[FrameSpan]:
+def closures(measured: Measurements) -> list[FrameSpan]:
     """Return the primary person's closures that are longer than a blink, in frames."""
-    return _spans_of(tally, *CLOSURES)
+    return _spans_of(measured, *CLOSURES)
 
 
-def _spans_of(tally: Tally, *types: FatigueEventType) -> list[FrameSpan]:
-    return [FrameSpan(e.start_frame, e.end_frame) for e in tally.of_primary(*types)]
+def _spans_of(measured: Measurements, *types: FatigueEventType) -> list[FrameSpan]:
+    return [FrameSpan(e.start_frame, e.end_frame) for e in measured.of_primary(*types)]
 
 
 def of_detections(score: Detections) -> Score:
@@ -135,25 +135,25 @@ def of_spans(matching: Matching, hours: float) -> Score:
         'invented': [[span.start, span.end] for span in matching.invented]}
 
 
-def _start_error_s(matching: Matching, tally: Tally) -> float | None:
-    errors = [abs(tally.time_s(a.start) - tally.time_s(b.start)) for a, b in matching.pairs]
+def _start_error_s(matching: Matching, measured: Measurements) -> float | None:
+    errors = [abs(measured.time_s(a.start) - measured.time_s(b.start)) for a, b in matching.pairs]
     return float(np.mean(errors)) if errors else None
 
 
-def _emotion_scores(source: Source, tally: Tally, labels: Labels) -> Score:
+def _emotion_scores(source: Source, measured: Measurements, labels: Labels) -> Score:
     """Score expression, valence and arousal by frame or image, expression also by span."""
     found: Score = {}
     frames: list[tuple[int, FrameSpan]] = []
     spans: list[tuple[Expression, Expression]] = []
-    for span in expression_spans(source, labels, len(tally.stamps)):
+    for span in expression_spans(source, labels, len(measured.stamps)):
         inside = [
             frame for frame in range(span.start, span.end + 1)
             if not any(part.start <= frame <= part.end for part in labels.ignore)]
         frames += [(frame, span) for frame in inside]
         if inside and span.expression is not None:
             spans.append((span.expression, majority(
-                [Expression(tally.expressions[frame]) for frame in inside])))
-    pairs = [(span.expression, Expression(tally.expressions[frame]))
+                [Expression(measured.expressions[frame]) for frame in inside])))
+    pairs = [(span.expression, Expression(measured.expressions[frame]))
              for frame, span in frames if span.expression is not None]
     if pairs:
         found['expression'] = expression_score(pairs)
@@ -161,7 +161,7 @@ def _emotion_scores(source: Source, tally: Tally, labels: Labels) -> Score:
             found['expression']['interval'] = over_images(found['expression'])
         else:
             found['expression']['by_span'] = expression_score(spans)
-    for name, values in (('valence', tally.valence), ('arousal', tally.arousal)):
+    for name, values in (('valence', measured.valence), ('arousal', measured.arousal)):
         truth = np.array([getattr(span, name) for _, span in frames], np.float64)
         if np.isfinite(truth).any():
             read = np.array([values[frame] for frame, _ in frames], np.float64)
@@ -183,7 +183,7 @@ def expression_spans(source: Source, labels: Labels, frames: int) -> list[FrameS
     return spans
 
 
-def face_scores(source: Source, tally: Tally, labels: Labels) -> Score:
+def face_scores(source: Source, measured: Measurements, labels: Labels) -> Score:
     """Score how many faces were seen and, in images whose boxes are labelled, where."""
     counts: list[tuple[int, int]] = []
     boxes = Detections(0, 0, 0)
@@ -192,17 +192,17 @@ def face_scores(source: Source, tally: Tally, labels: Labels) -> Score:
         ignored: set[int] = set()
         for part in labels.ignore:
             ignored |= set(range(part.start, part.end + 1))
-        counts += [(labels.faces, seen) for frame, seen in enumerate(tally.faces)
+        counts += [(labels.faces, seen) for frame, seen in enumerate(measured.faces)
                    if frame not in ignored]
-    for index, name in enumerate(source.names[:len(tally.faces)]):
+    for index, name in enumerate(source.names[:len(measured.faces)]):
         picture = labels.pictures.get(name)
         if picture is None:
             continue
         if picture.faces is not None:
-            counts.append((picture.faces, tally.faces[index]))
+            counts.append((picture.faces, measured.faces[index]))
         if picture.boxes is not None:
             boxed = True
-            boxes += box_score(tally.boxes[index], picture.boxes)
+            boxes += box_score(measured.boxes[index], picture.boxes)
     found: Score = {}
     if counts:
         wanted, seen = np.array(counts).T

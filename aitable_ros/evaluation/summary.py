@@ -16,11 +16,11 @@ import numpy as np
 from aitable_ros.atomic import legible
 from aitable_ros.atomic import replacing
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.pooling import person_of
 from aitable_ros.evaluation.pooling import pool
-from aitable_ros.evaluation.pooling import who
 from aitable_ros.evaluation.scores import doubts
 from aitable_ros.evaluation.scores import scores
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import FatigueEventType
 
@@ -31,7 +31,7 @@ EVENTS = tuple(kind for kind in FatigueEventType if kind is not FatigueEventType
 
 
 def summarise(
-    source: Source, tally: Tally, labels: Labels | None, partial: str | None = None,
+    source: Source, measured: Measurements, labels: Labels | None, partial: str | None = None,
 ) -> Summary:
     """
     Make the summary of DESIGN.md section 3; events, blinks and fatigue are the primary person's.
@@ -41,13 +41,13 @@ def summarise(
 
     :param partial: why the input was not read to its end
     """
-    faces = np.asarray(tally.faces, np.int64)
-    blinks = tally.of_primary(FatigueEventType.BLINK)
+    faces = np.asarray(measured.faces, np.int64)
+    blinks = measured.of_primary(FatigueEventType.BLINK)
     summary: Summary = {
         'input': str(source.path),
         'topic': source.topic or None,
         'frames': len(faces),
-        'duration_s': tally.duration_s,
+        'duration_s': measured.duration_s,
         'face_ratio': float((faces > 0).mean()) if faces.size else 0.0,
         'faces_per_frame': {
             'mean': float(faces.mean()) if faces.size else 0.0,
@@ -55,14 +55,14 @@ def summarise(
         'blinks': [
             {'start_s': e.start_s, 'end_s': e.end_s, 'start_frame': e.start_frame,
              'end_frame': e.end_frame} for e in blinks],
-        'perclos': tally.perclos,
-        'closed_s': tally.closed_s,
-        'usable_s': tally.usable_s,
-        'events': {kind.name: len(tally.of_primary(kind)) for kind in EVENTS},
-        'level_max': tally.level_max.name,
-        'expression_share': tally.expression_share(),
-        'backend': {stage: asdict(model) for stage, model in tally.models.items()},
-        'scores': scores(source, tally, labels) if labels else {},
+        'perclos': measured.perclos,
+        'closed_s': measured.closed_s,
+        'usable_s': measured.usable_s,
+        'events': {kind.name: len(measured.of_primary(kind)) for kind in EVENTS},
+        'level_max': measured.level_max.name,
+        'expression_share': measured.expression_share(),
+        'backend': {stage: asdict(model) for stage, model in measured.models.items()},
+        'scores': scores(source, measured, labels) if labels else {},
         'partial': partial,
         'notes': list(source.notes),
     }
@@ -76,7 +76,7 @@ def summarise(
 def pooled(summaries: Sequence[Summary]) -> Summary:
     """Pool the scores of several inputs, with bootstrap intervals over people."""
     whole: Summary = rounded(pool([
-        (who(summary), summary['scores']) for summary in summaries]))
+        (person_of(summary), summary['scores']) for summary in summaries]))
     return whole
 
 

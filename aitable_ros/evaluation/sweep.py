@@ -23,28 +23,28 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
+from aitable_ros.evaluation.bootstrap import interval
+from aitable_ros.evaluation.bootstrap import LEVEL
+from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.inputs import open_labelled
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.listed import open_labelled
+from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import Metric
+from aitable_ros.evaluation.pooling import person_of
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import Score
+from aitable_ros.evaluation.pooling import Statistic
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.pooling import who
-from aitable_ros.evaluation.report.content import Cell
-from aitable_ros.evaluation.report.content import Plot
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Table
-from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.report.elements import Card
+from aitable_ros.evaluation.report.elements import Cell
+from aitable_ros.evaluation.report.elements import Plot
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.evaluation.report.page import write_report
-from aitable_ros.evaluation.resampling import interval
-from aitable_ros.evaluation.resampling import LEVEL
-from aitable_ros.evaluation.resampling import weights
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import write_json
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.options import Options
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
@@ -162,12 +162,12 @@ def run(
             assert labels is not None
             source = open_labelled(path, topic, labels)
             labels.check(source.frames, source.names)
-            person = who({'input': path, 'subject': labels.subject, 'topic': source.topic})
+            person = person_of({'input': path, 'subject': labels.subject, 'topic': source.topic})
             with _progress(source, quiet=as_json) as told:
-                for index, tally in enumerate(_tallies(source, sweep, values, pipeline, told)):
+                for index, measured in enumerate(_tallies(source, sweep, values, pipeline, told)):
                     if not index:
-                        labels.check(len(tally.stamps), source.names)
-                    scored[index].append((person, rounded(scores(source, tally, labels))))
+                        labels.check(len(measured.stamps), source.names)
+                    scored[index].append((person, rounded(scores(source, measured, labels))))
             notes += [f'{path.name}: {note}' for note in source.notes]
     found = weigh(sweep, values, scored, objective)
     found |= {'inputs': [str(path) for path, _ in inputs], 'notes': notes}
@@ -199,7 +199,7 @@ def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]
 def _tallies(
     source: Source, sweep: Sweep, values: Sequence[float], pipeline: Pipeline,
     told: Callable[[int], None],
-) -> Iterable[Tally]:
+) -> Iterable[Measurements]:
     """Yield what is counted under each value, doing again only what depends on it."""
     base = pipeline.options
     if sweep.stage == 'fatigue' and sweep.name not in replay.VISION:
@@ -237,13 +237,13 @@ def _configure(
     pipeline.emotion.configure(options.emotion)
 
 
-def _tally(source: Source, results: Iterable[FrameResult]) -> Tally:
-    tally = Tally(stills=source.stills)
+def _tally(source: Source, results: Iterable[FrameResult]) -> Measurements:
+    measured = Measurements(stills=source.stills)
     for result in results:
-        tally.add(result)
-    if not tally.stamps:
+        measured.add(result)
+    if not measured.stamps:
         raise InputError(f'{source.path}: no frames')
-    return tally
+    return measured
 
 
 def weigh(
@@ -298,7 +298,7 @@ def weigh(
 
 def _objective(
     sweep: Sweep, scored: Sequence[tuple[str, Score]], wanted: str | None,
-) -> tuple[Family, Metric]:
+) -> tuple[Family, Statistic]:
     known = {f'{family.name}.{metric.name}': (family, metric)
              for family in FAMILIES for metric in family.metrics}
     there = [name for name, (family, _) in known.items() if len(sums_of(family, scored)[1])]
@@ -314,7 +314,7 @@ def _objective(
     return known[found]
 
 
-def _goodness(metric: Metric, totals: Floats) -> Floats:
+def _goodness(metric: Statistic, totals: Floats) -> Floats:
     """Turn a figure so that more is better."""
     return totals if metric.better > 0 else -totals if metric.better < 0 else -np.abs(totals)
 
@@ -351,7 +351,7 @@ def _quantiles(values: Floats) -> list[float]:
 
 # --- shown ----------------------------------------------------------------------------------------
 
-def _columns(found: Score) -> list[tuple[Family, Metric]]:
+def _columns(found: Score) -> list[tuple[Family, Statistic]]:
     """Return what the table shows: the objective, then the rest of its family and of blinks."""
     name, _, figure = found['objective'].rpartition('.')
     families = [family for family in FAMILIES if family.name == name]
@@ -434,13 +434,13 @@ def _report(found: Score) -> Report:
     low, high = found['plateau']
     columns = _columns(found)
     cards = [
-        Verdict(label='Best value', value='any' if found['flat'] else f'{best["value"]:g}', note=(
+        Card(label='Best value', value='any' if found['flat'] else f'{best["value"]:g}', note=(
             'all are equal' if found['flat'] else
             f'95 % {_span(best["value_interval"], "g")}' if best['value_interval'] else '')),
-        Verdict(label=columns[0][1].label, value=_written(best['score']),
+        Card(label=columns[0][1].label, value=_written(best['score']),
                 note=f'95 % {_span(best["interval"])}' if best['interval'] else ''),
-        Verdict(label='Plateau', value=f'{low:g} … {high:g}', note=f'within {PLATEAU:g} of it'),
-        Verdict(label='Now', value=f'{current["value"]:g}', note=(
+        Card(label='Plateau', value=f'{low:g} … {high:g}', note=f'within {PLATEAU:g} of it'),
+        Card(label='Now', value=f'{current["value"]:g}', note=(
             f'{_written(current["score"])}, best is {current["best_minus_current"]:+.3f}'
             + (f' (95 % {_span(current["interval"], "+.3f")})' if current['interval'] else '')))]
     rows: list[list[Cell]] = []
@@ -456,7 +456,7 @@ def _report(found: Score) -> Report:
     notes.append('The best value of a sweep is fitted to these inputs: prefer the middle of a '
                  'plateau, and confirm it on others.')
     return Report(
-        title=f'Sweep of {found["key"]}', subtitle=found['description'], verdicts=cards,
+        title=f'Sweep of {found["key"]}', subtitle=found['description'], cards=cards,
         notes=notes, plots=[_plot(found, columns)],
         tables=[Table(
             title='Every value', wide=True, rows=rows,
@@ -467,7 +467,7 @@ def _report(found: Score) -> Report:
                'intervals': 'percentile bootstrap over people, 4000 replicates, seed 0'})
 
 
-def _plot(found: Score, columns: Sequence[tuple[Family, Metric]]) -> Plot:
+def _plot(found: Score, columns: Sequence[tuple[Family, Statistic]]) -> Plot:
     """Draw shares over the value on the left, false alarms per hour on the right."""
     from aitable_ros.evaluation.report.charts import AMBER
     from aitable_ros.evaluation.report.charts import BLUE

@@ -47,7 +47,7 @@ _MESSAGE = Struct('<HIQQ')
 
 
 @dataclass(slots=True)
-class Channel:
+class McapChannel:
     """
     One publisher's messages on a topic.
 
@@ -94,7 +94,7 @@ class McapFile:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._size = stream.seek(0, 2)
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, McapChannel] = {}
         self.start_ns = self.end_ns = 0
         """Log time of the first and the last message; 0 where there is none."""
         self.damage = ''
@@ -294,7 +294,7 @@ class McapFile:
             metadata = fields.map()
             if key not in self.channels:
                 kind, definition = self._schemas.get(schema, ('', ''))
-                self.channels[key] = Channel(
+                self.channels[key] = McapChannel(
                     topic, kind, definition, form, metadata.get('offered_qos_profiles', ''))
 
     def _note_damage(self, offset: int, reason: str) -> None:

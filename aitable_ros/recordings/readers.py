@@ -11,12 +11,12 @@ from pathlib import Path
 from aitable_ros.errors import InputError
 from aitable_ros.recordings.bag import Bag
 from aitable_ros.recordings.bag import camera_topics
+from aitable_ros.recordings.image_folder import ImageFolder
+from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.recordings.recorded import namespaces
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.recording import Recording
 from aitable_ros.recordings.source import Source
-from aitable_ros.recordings.stills import is_picture
-from aitable_ros.recordings.stills import Stills
 from aitable_ros.recordings.video import Video
 
 __all__ = ['Source', 'choose_topics', 'open_source']
@@ -71,4 +71,4 @@ def open_source(
         return Video(path, fps)
     if fps is not None:
         raise InputError(f'{path}: not a video, so it takes no frame rate; leave --fps out')
-    return Bag(path, topic, strict=strict) if bag else Stills(path, strict=strict)
+    return Bag(path, topic, strict=strict) if bag else ImageFolder(path, strict=strict)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.errors import one_line
-from aitable_ros.recordings.ahead import ahead
+from aitable_ros.recordings.prefetch import prefetch
 from aitable_ros.types import Frame
 
 
@@ -61,7 +61,7 @@ class Source(ABC):
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """Decode from the start."""
-        return ahead(self._read)
+        return prefetch(self._read)
 
     @abstractmethod
     def _read(self) -> Iterator[Frame]:

@@ -27,8 +27,8 @@ from typing import Protocol
 
 from aitable_ros.errors import InputError
 from aitable_ros.recordings import ros1
-from aitable_ros.recordings.mcap import Channel
 from aitable_ros.recordings.mcap import MAGIC
+from aitable_ros.recordings.mcap import McapChannel
 from aitable_ros.recordings.mcap import McapFile
 
 STORAGE = ('.db3', '.mcap', '.bag')
@@ -152,7 +152,7 @@ class _Mcap:
         self.topics = _by_name(self._by_id.values())
         self.start_ns, self.end_ns = file.start_ns, file.end_ns
 
-    def _topic(self, key: int, channel: Channel) -> Topic:
+    def _topic(self, key: int, channel: McapChannel) -> Topic:
         kind, definition, form = channel.kind, channel.definition, channel.serialization
         if form == 'ros1':
             kind = ros1.ros2_name(kind)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from aitable_ros.errors import InputError
-from aitable_ros.recordings import containers
+from aitable_ros.recordings import video_formats
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 
@@ -47,8 +47,8 @@ class Video(Source):
     def __init__(self, path: Path, fps: float | None = None) -> None:
         super().__init__(path)
         try:
-            self._container = containers.video_kind(path)
-            archive = containers.archive_kind(path)
+            self._container = video_formats.video_kind(path)
+            archive = video_formats.archive_kind(path)
         except OSError as error:
             raise InputError(f'{path}: cannot be read: {error.strerror}') from None
         if archive:
@@ -67,7 +67,7 @@ class Video(Source):
         if not stamps:
             raise InputError(f'{path}: no frame can be decoded; truncated, or an unknown codec')
         self.fps, self._own_clock = self._rate(nominal, stamps, fps)
-        counted = self._container in containers.COUNTED and np.isfinite(count) and count > 0
+        counted = self._container in video_formats.COUNTED and np.isfinite(count) and count > 0
         self.frames = int(count) if counted else None
 
     def _rate(
@@ -81,9 +81,9 @@ class Video(Source):
         # A container keeps the order of its frames, so most stamps of a clock advance.
         step_ms = median(after - before for before, after in pairwise(stamps)) \
             if len(stamps) > 1 else 0.0
-        far = believed and self._container in containers.RATED \
+        far = believed and self._container in video_formats.RATED \
             and not 1 / FAR < step_ms * nominal / 1e3 < FAR
-        if self._container not in containers.NO_CLOCK and step_ms > 0 and not far:
+        if self._container not in video_formats.NO_CLOCK and step_ms > 0 and not far:
             return (nominal if believed else 1e3 / step_ms), True
         if len(stamps) == 1 and believed:
             return nominal, False
@@ -131,7 +131,7 @@ class Video(Source):
         if not index:
             raise InputError(f'{self.path}: no frame can be decoded; damaged?')
         short = self.frames and index < COMPLETE * self.frames
-        if short or containers.is_cut_short(self.path, self._container):
+        if short or video_formats.is_cut_short(self.path, self._container):
             announced = f'it announces {self.frames}' if self.frames else 'more is announced'
             raise InputError(f'{self.path}: ends after {index} frames, {last_ns / 1e9:.1f} s; '
                              f'{announced}; truncated or damaged')

@@ -315,27 +315,27 @@ def _report(
 ) -> Any:
     import numpy as np
 
-    from aitable_ros.evaluation.report.content import Report
-    from aitable_ros.evaluation.report.content import Series
-    from aitable_ros.evaluation.report.content import Span
-    from aitable_ros.evaluation.report.content import Truth
-    from aitable_ros.evaluation.report.content import Verdict
+    from aitable_ros.evaluation.report.elements import Card
+    from aitable_ros.evaluation.report.elements import Report
+    from aitable_ros.evaluation.report.elements import Series
+    from aitable_ros.evaluation.report.elements import Span
+    from aitable_ros.evaluation.report.elements import Truth
     from aitable_ros.tools.story import Percentiles
 
     p95 = Percentiles.of(story.latencies()['image to fatigue']).p95
     cards = [
-        Verdict(label=_LABELS.get(item.name, item.name), value=item.value,
+        Card(label=_LABELS.get(item.name, item.name), value=item.value,
                 note=item.line, state='good' if item.passed else 'bad') for item in items]
     cards += [
-        Verdict(label='Answered', value=f'{story.answered_share:.1%}',
+        Card(label='Answered', value=f'{story.answered_share:.1%}',
                 note=f'{story.answered} of {len(story.sent)} images',
                 state='good' if story.answered_share >= 0.99 else 'warn'),
-        Verdict(label='Latency p95', value=f'{p95:.1f} ms', note='image to FatigueState',
+        Card(label='Latency p95', value=f'{p95:.1f} ms', note='image to FatigueState',
                 state='good' if p95 < BUDGET_MS else 'warn'),
-        Verdict(label='Eyes closed', value=f'{story.closed_share:.3f}',
+        Card(label='Eyes closed', value=f'{story.closed_share:.3f}',
                 note='of the time' + (
                     '' if truth is None else f'; scripted {truth.perclos:.3f}')),
-        Verdict(label='Worst level', value=story.level_max.name)]
+        Card(label='Worst level', value=story.level_max.name)]
     drawn = None
     if truth is not None and story.sent:
         # The script by frame, on the times at which the camera really published.
@@ -357,7 +357,7 @@ def _report(
     return Report(
         title='aitable demo',
         subtitle=f'{name}: {len(story.sent)} images on a real topic, the nodes in another process',
-        verdicts=cards, measured=story.series(), truth=drawn, moments=story.moments(),
+        cards=cards, measured=story.series(), truth=drawn, events=story.timeline_events(),
         expression_share=story.expression_share(), latency_ms=story.latencies(),
         latency_budget_ms=BUDGET_MS, stages=story.stages(), picture=picture,
         picture_caption=caption, notes=_notes(truth), facts={

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.report.content import Moment
-from aitable_ros.evaluation.report.content import Series
-from aitable_ros.evaluation.report.content import Stage
+from aitable_ros.evaluation.report.elements import Series
+from aitable_ros.evaluation.report.elements import StageProvenance
+from aitable_ros.evaluation.report.elements import TimelineEvent
 from aitable_ros.tools.graph import Ears
 from aitable_ros.tools.graph import Heard
 from aitable_ros.tools.graph import Sent
@@ -131,13 +131,13 @@ class Story:
                 else emotion.probabilities for emotion in emotions], np.float64),
             valence=of_emotion('valence'), arousal=of_emotion('arousal'))
 
-    def moments(self) -> list[Moment]:
+    def timeline_events(self) -> list[TimelineEvent]:
         """Return the events but the changes of level."""
         return [
-            Moment(event.type, (event.start_ns - self.start_ns) / 1e9, event.duration_s)
+            TimelineEvent(event.type, (event.start_ns - self.start_ns) / 1e9, event.duration_s)
             for event in self.events if event.type is not FatigueEventType.LEVEL_CHANGED]
 
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[StageProvenance]:
         """Return what ran, as each node's last diagnostics told it."""
         last: dict[str, dict[str, str]] = {}
         for heard in self.ears.diagnostics:
@@ -146,7 +146,7 @@ class Story:
                 if node in STAGES:
                     last[node] = {entry.key: entry.value for entry in status.values}
         return [
-            Stage(
+            StageProvenance(
                 stage=contributes, model=last[node].get('model', ''),
                 backend=last[node].get('backend', ''), precision=last[node].get('precision', ''),
                 steps=[value for key, value in last[node].items() if key.startswith('attempt_')])

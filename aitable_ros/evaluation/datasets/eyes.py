@@ -15,7 +15,7 @@ from aitable_ros.evaluation.datasets.text import runs
 from aitable_ros.evaluation.datasets.text import text_of
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.recordings.stills import is_picture
+from aitable_ros.recordings.image_folder import is_picture
 
 TAG_FIELDS = 19
 """Of a line of a .tag file; the first two are used: the frame and the blink it belongs to."""

@@ -16,7 +16,7 @@ from aitable_ros.evaluation.datasets.text import text_of
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import NAMES
 from aitable_ros.evaluation.labels import PictureLabel
-from aitable_ros.recordings.stills import is_picture
+from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.types import Expression
 from aitable_ros.types import NAN
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.report.content import Cell
-from aitable_ros.evaluation.report.content import Floats
-from aitable_ros.evaluation.report.content import Link
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Series
-from aitable_ros.evaluation.report.content import Span
-from aitable_ros.evaluation.report.content import Table
+from aitable_ros.evaluation.report.elements import Cell
+from aitable_ros.evaluation.report.elements import Floats
+from aitable_ros.evaluation.report.elements import Link
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Series
+from aitable_ros.evaluation.report.elements import Span
+from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
@@ -130,7 +130,7 @@ def _end(report: Report) -> float:
     if report.truth and report.truth.series is not None:
         ends.append(report.truth.series.time_s[-1:])
     known = [float(end[0]) for end in ends if len(end)]
-    known += [moment.start_s + moment.duration_s for moment in report.moments]
+    known += [event.start_s + event.duration_s for event in report.events]
     return max(known, default=1.0) or 1.0
 
 
@@ -202,7 +202,7 @@ def _lanes(report: Report) -> _Panel | None:
     for name, (types, colour) in EVENTS.items():
         spans = [
             Span(m.start_s, m.start_s + m.duration_s, m.type.name.replace('_', ' ').lower())
-            for m in report.moments if m.type in types]
+            for m in report.events if m.type in types]
         if spans:
             lanes.append((name, colour, spans))
     lanes.sort(key=lambda lane: 'closures' in lane[0])

@@ -13,7 +13,7 @@ from pathlib import Path
 from aitable_ros import __version__
 from aitable_ros.atomic import replacing
 from aitable_ros.evaluation.report import charts
-from aitable_ros.evaluation.report.content import Report
+from aitable_ros.evaluation.report.elements import Report
 
 
 def write_report(path: str | Path, report: Report) -> Path:
@@ -29,9 +29,9 @@ def write_report(path: str | Path, report: Report) -> Path:
 
     figures = charts.figures(report)
     page = Environment(
-        loader=PackageLoader('aitable_ros.evaluation', ''), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=StrictUndefined,
-    ).get_template('report.html').render(
+        loader=PackageLoader('aitable_ros.evaluation.report', ''), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    ).get_template('page.html').render(
         report=report,
         figures={name: _for_script(figure) for name, figure in figures.items()},
         plotly=get_plotlyjs() if figures else '',
@@ -39,8 +39,8 @@ def write_report(path: str | Path, report: Report) -> Path:
         latencies=charts.latencies(report),
         tables=[charts.cells(table) for table in report.tables],
         picture=_data_url(report.picture) if report.picture else '',
-        moments=sorted(report.moments, key=lambda moment: moment.start_s),
-        pictures={moment: _data_url(moment.picture) for moment in report.moments if moment.picture},
+        events=sorted(report.events, key=lambda event: event.start_s),
+        pictures={event: _data_url(event.picture) for event in report.events if event.picture},
         version=__version__,
         made=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),
     )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.table import read_columns
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import FatigueEventType
 
@@ -27,14 +27,14 @@ RANK = (FatigueEventType.SLEEP, FatigueEventType.MICROSLEEP, FatigueEventType.LO
         FatigueEventType.NOD, FatigueEventType.YAWN, FatigueEventType.BLINK)
 
 
-def thumbnails(source: Source, tally: Tally, table: Path) -> dict[int, bytes]:
+def thumbnails(source: Source, measured: Measurements, table: Path) -> dict[int, bytes]:
     """
     Read the recording once more for the face in the middle of each event.
 
     :param table: its ``frames.parquet``, which says where the face is
-    :return: JPEG by index into ``tally.events``; events beyond :data:`MOST` have none
+    :return: JPEG by index into ``measured.events``; events beyond :data:`MOST` have none
     """
-    wanted = _frames(tally)
+    wanted = _frames(measured)
     boxes = _boxes(table, set(wanted))
     last = max(boxes, default=-1)
     found: dict[int, bytes] = {}
@@ -51,18 +51,18 @@ def thumbnails(source: Source, tally: Tally, table: Path) -> dict[int, bytes]:
     return found
 
 
-def _frames(tally: Tally) -> dict[int, list[int]]:
+def _frames(measured: Measurements) -> dict[int, list[int]]:
     """Return frame -> indices of the events that are to be shown by it."""
     ranked: list[int] = []
     for kind in RANK:
-        kept = [i for i, e in enumerate(tally.events) if e.primary and e.event.type is kind]
+        kept = [i for i, e in enumerate(measured.events) if e.primary and e.event.type is kind]
         room = MOST - len(ranked)
         if len(kept) > room:
             kept = [kept[i] for i in np.linspace(0, len(kept) - 1, room).round().astype(int)]
         ranked += kept
     frames: dict[int, list[int]] = {}
     for index in ranked:
-        event = tally.events[index]
+        event = measured.events[index]
         frames.setdefault((event.start_frame + event.end_frame) // 2, []).append(index)
     return frames
 

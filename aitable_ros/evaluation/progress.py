@@ -7,10 +7,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from aitable_ros.evaluation.item import Done
+from aitable_ros.evaluation.evaluate import EvaluationResult
 
 
-class ProgressBoard:
+class ProgressBars:
     """
     A bar for each item that is being worked on, and one for all of them; a context manager.
 
@@ -27,7 +27,7 @@ class ProgressBoard:
         self._tasks: dict[int, Any] = {}
         self._fps: dict[int, float | None] = {}
 
-    def __enter__(self) -> ProgressBoard:
+    def __enter__(self) -> ProgressBars:
         """Begin to draw."""
         from rich import progress
         from rich.console import Console
@@ -69,7 +69,7 @@ class ProgressBoard:
             rate += f', {speed / fps:.1f} × real time'
         self._bars.update(task, completed=frames, rate=rate)
 
-    def end(self, index: int, done: Done) -> None:
+    def end(self, index: int, done: EvaluationResult) -> None:
         """Take a bar away."""
         if self._bars is None:
             return

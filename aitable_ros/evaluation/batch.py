@@ -29,12 +29,12 @@ from typing import Any
 from typing import Protocol
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.item import do
-from aitable_ros.evaluation.item import Done
-from aitable_ros.evaluation.item import earlier
-from aitable_ros.evaluation.item import Item
-from aitable_ros.evaluation.item import mark
-from aitable_ros.evaluation.item import Watch
+from aitable_ros.evaluation.evaluate import EvaluationResult
+from aitable_ros.evaluation.job import earlier_result
+from aitable_ros.evaluation.job import Job
+from aitable_ros.evaluation.job import JobProgress
+from aitable_ros.evaluation.job import mark_finished
+from aitable_ros.evaluation.job import run_job
 from aitable_ros.evaluation.summary import INTERRUPTED
 
 ATTEMPTS = 2
@@ -48,7 +48,7 @@ PATIENCE_S = 60.0
 """For the workers to write down what they have, after Ctrl-C."""
 
 
-class Board(Protocol):
+class Progress(Protocol):
     """Where progress is shown."""
 
     def begin(self, index: int, name: str, frames: int | None, fps: float | None) -> None:
@@ -57,14 +57,14 @@ class Board(Protocol):
     def at(self, index: int, frames: int) -> None:
         """Say how far it is."""
 
-    def end(self, index: int, done: Done) -> None:
+    def end(self, index: int, done: EvaluationResult) -> None:
         """Say what became of it."""
 
 
-def work(
-    items: Sequence[Item], board: Board, *, workers: int = 1, cluster: str | None = None,
+def run_jobs(
+    items: Sequence[Job], board: Progress, *, workers: int = 1, cluster: str | None = None,
     resume: bool = False,
-) -> list[Done | None]:
+) -> list[EvaluationResult | None]:
     """
     Evaluate all items.
 
@@ -73,13 +73,14 @@ def work(
     :param resume: leave out what an earlier run finished, and remember what this one does
     :return: in the order of the items; None for those not begun before an interruption
     """
-    results: list[Done | None] = [earlier(item) if resume else None for item in items]
+    results: list[EvaluationResult | None] = [
+        earlier_result(item) if resume else None for item in items]
 
-    def finished(index: int, done: Done) -> None:
+    def finished(index: int, done: EvaluationResult) -> None:
         results[index] = done
         if resume and done.summary is not None and not done.problem:
             with suppress(OSError, InputError):
-                mark(items[index])
+                mark_finished(items[index])
         board.end(index, done)
 
     for index, done in enumerate(results):
@@ -97,19 +98,19 @@ def work(
         if not any(done is not None and done.problem == INTERRUPTED for done in results):
             waiting = next((index for index in left if results[index] is None), None)
             if waiting is not None:  # else it came when all was done
-                results[waiting] = Done(None, INTERRUPTED)
+                results[waiting] = EvaluationResult(None, INTERRUPTED)
     return results
 
 
-Finished = Callable[[int, Done], None]
+Finished = Callable[[int, EvaluationResult], None]
 
 
-def _here(items: Sequence[Item], left: Sequence[int], board: Board, finished: Finished) -> None:
+def _here(items: Sequence[Job], left: Sequence[int], board: Progress, finished: Finished) -> None:
     for index in left:
         item = items[index]
 
         def begin(
-            frames: int | None, fps: float | None, index: int = index, item: Item = item,
+            frames: int | None, fps: float | None, index: int = index, item: Job = item,
         ) -> None:
             board.begin(index, item.name, frames, fps)
 
@@ -117,9 +118,9 @@ def _here(items: Sequence[Item], left: Sequence[int], board: Board, finished: Fi
             board.at(index, frames)
         for attempt in range(ATTEMPTS):
             try:
-                done = do(item, Watch(begin, at))
+                done = run_job(item, JobProgress(begin, at))
             except InputError as error:
-                done = Done(None, str(error))
+                done = EvaluationResult(None, str(error))
             except Exception as error:
                 if len(items) == 1:
                     raise
@@ -132,8 +133,8 @@ def _here(items: Sequence[Item], left: Sequence[int], board: Board, finished: Fi
             raise KeyboardInterrupt
 
 
-def _failed(item: Item, why: str) -> Done:
-    return Done(None, f'{item.path}: failed {ATTEMPTS} times: {why}')
+def _failed(item: Job, why: str) -> EvaluationResult:
+    return EvaluationResult(None, f'{item.path}: failed {ATTEMPTS} times: {why}')
 
 
 def _named(error: BaseException) -> str:
@@ -154,7 +155,7 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def give(self, index: int, item: Item) -> None:
+    def give(self, index: int, item: Job) -> None:
         self.index = index
         self.pipe.send((index, item))
 
@@ -209,7 +210,7 @@ class _Interrupt:
 
 
 def _in_processes(
-    items: Sequence[Item], left: Sequence[int], board: Board, finished: Finished, count: int,
+    items: Sequence[Job], left: Sequence[int], board: Progress, finished: Finished, count: int,
 ) -> None:
     context = multiprocessing.get_context('spawn')  # a fork would copy the threads' locks
     stop = context.Event()
@@ -303,7 +304,7 @@ def _serve(pipe: Connection, stop: Any, threads: int) -> None:
             pipe.send(_answer(index, item, pipe, stop))
 
 
-def _answer(index: int, item: Item, pipe: Connection, stop: Any) -> tuple[str, int, Any]:
+def _answer(index: int, item: Job, pipe: Connection, stop: Any) -> tuple[str, int, Any]:
     told = 0.0
 
     def begin(frames: int | None, fps: float | None) -> None:
@@ -318,11 +319,11 @@ def _answer(index: int, item: Item, pipe: Connection, stop: Any) -> tuple[str, i
             told = now
             pipe.send(('at', index, frames))
     try:
-        return 'done', index, do(item, Watch(begin, at))
+        return 'done', index, run_job(item, JobProgress(begin, at))
     except InputError as error:
-        return 'done', index, Done(None, str(error))
+        return 'done', index, EvaluationResult(None, str(error))
     except KeyboardInterrupt:
-        return 'done', index, Done(None, INTERRUPTED)
+        return 'done', index, EvaluationResult(None, INTERRUPTED)
     except Exception as error:
         return 'failed', index, _named(error)
 
@@ -330,7 +331,7 @@ def _answer(index: int, item: Item, pipe: Connection, stop: Any) -> tuple[str, i
 # --- a Ray cluster --------------------------------------------------------------------------------
 
 def _on_cluster(
-    items: Sequence[Item], left: Sequence[int], board: Board, finished: Finished, address: str,
+    items: Sequence[Job], left: Sequence[int], board: Progress, finished: Finished, address: str,
 ) -> None:
     """Give each item to the cluster as a task of one CPU; its machines must see the same files."""
     try:
@@ -423,7 +424,7 @@ class _Chart:
         self._ended = True
 
 
-def _remote(index: int, item: Item, chart: Any) -> Done:
+def _remote(index: int, item: Job, chart: Any) -> EvaluationResult:
     """Run on a machine of the cluster."""
     import ray
 
@@ -437,9 +438,9 @@ def _remote(index: int, item: Item, chart: Any) -> Done:
             if ray.get(chart.at.remote(index, frames)):
                 raise KeyboardInterrupt
     try:
-        return do(item, Watch(
+        return run_job(item, JobProgress(
             lambda frames, fps: ray.get(chart.begin.remote(index, frames, fps)), at))
     except InputError as error:
-        return Done(None, str(error))
+        return EvaluationResult(None, str(error))
     except KeyboardInterrupt:
-        return Done(None, INTERRUPTED)
+        return EvaluationResult(None, INTERRUPTED)

@@ -22,9 +22,9 @@ from pyarrow import parquet
 import pytest
 
 from aitable_ros.cli import main
-from aitable_ros.evaluation import fleet
-from aitable_ros.evaluation.fleet import work
-from aitable_ros.evaluation.item import Item
+from aitable_ros.evaluation import batch
+from aitable_ros.evaluation.batch import run_jobs
+from aitable_ros.evaluation.job import Job
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.tools.clip import ScriptedClip
 
@@ -39,8 +39,8 @@ def run(*arguments) -> int:
     return main(['evaluate', *map(str, arguments), '--params', str(QUICK)])
 
 
-def items_of(clips, folder) -> list[Item]:
-    return [Item(path=clip, output=folder / clip.stem, params=QUICK) for clip in clips]
+def items_of(clips, folder) -> list[Job]:
+    return [Job(path=clip, output=folder / clip.stem, params=QUICK) for clip in clips]
 
 
 def write_clip(path: Path, seed: int, seconds: float = 4.0) -> Path:
@@ -102,8 +102,8 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(clips, alone, tmp_path
     assert (tmp_path / 'out' / 'clip_1' / 'report.html').is_file()
 
 
-class Ears:
-    """Hears what a fleet tells."""
+class RecordedProgress:
+    """Records the progress calls."""
 
     def __init__(self, on_begin=lambda index: None):
         self.begun, self.told, self.ended = [], [], []
@@ -143,14 +143,14 @@ def test_a_worker_that_is_killed_is_replaced_and_its_recording_done_again(
             for pid in workers_of_this_process():
                 os.kill(pid, signal.SIGKILL)
 
-    ears = Ears(kill_all_once)
+    progress = RecordedProgress(kill_all_once)
     items = items_of(clips, tmp_path)
-    results = work(items, ears, workers=2)
+    results = run_jobs(items, progress, workers=2)
     assert killed
     assert [done.problem for done in results] == ['', '', '']
-    assert sorted(ears.ended) == [0, 1, 2]
-    assert ears.begun.count(killed[0]) == 2
-    assert ears.told
+    assert sorted(progress.ended) == [0, 1, 2]
+    assert progress.begun.count(killed[0]) == 2
+    assert progress.told
     for done, clip in zip(results, clips):
         alone_found = json.loads((alone / clip.stem / 'summary.json').read_text())
         assert done.summary == alone_found
@@ -163,7 +163,7 @@ def test_what_kills_every_worker_is_given_up(clips, tmp_path):
                 os.kill(pid, signal.SIGKILL)
 
     items = items_of(clips[:2], tmp_path)
-    results = work(items, Ears(kill_who_begins_the_first), workers=2)
+    results = run_jobs(items, RecordedProgress(kill_who_begins_the_first), workers=2)
     assert 'failed 2 times: its worker was killed by signal 9' in results[0].problem
     assert results[0].summary is None
 
@@ -172,20 +172,20 @@ def test_what_kills_every_worker_is_given_up(clips, tmp_path):
 def test_ctrl_c_while_a_result_is_kept_loses_nothing_and_waits_for_nobody(
         clips, tmp_path, monkeypatch, workers, when):
     """It once waited a minute for the worker of that result, or ended with a traceback."""
-    monkeypatch.setattr(fleet, 'PATIENCE_S', 1000.0)  # longer than a test may take
-    class Interrupted(Ears):
+    monkeypatch.setattr(batch, 'PATIENCE_S', 1000.0)  # longer than a test may take
+    class Interrupted(RecordedProgress):
         def end(self, index, done):
             super().end(index, done)
             if len(self.ended) == when:
                 os.kill(os.getpid(), signal.SIGINT)
 
     items = items_of(clips, tmp_path)
-    ears = Interrupted()
+    progress = Interrupted()
     handler = signal.getsignal(signal.SIGINT)
-    results = work(items, ears, workers=workers)
+    results = run_jobs(items, progress, workers=workers)
     assert signal.getsignal(signal.SIGINT) is handler
     assert not workers_of_this_process()
-    assert results[ears.ended[0]].problem == ''
+    assert results[progress.ended[0]].problem == ''
     problems = [done and done.problem for done in results]
     assert (INTERRUPTED in problems) is (when < 3), problems
 
@@ -273,12 +273,12 @@ def test_a_local_cluster_finds_what_one_worker_finds(clips, alone, tmp_path):
         bad.write_text('no video')
         assert run(*clips, '--cluster', cluster.address, '--output', tmp_path / 'out') == 0
         same(alone, tmp_path / 'out')
-        ears = Ears()
+        progress = RecordedProgress()
         items = items_of((clips[0], bad), tmp_path / 'two')
-        good, wrong = work(items, ears, cluster=cluster.address)
+        good, wrong = run_jobs(items, progress, cluster=cluster.address)
         assert good.problem == ''
         assert 'bad.avi: not a video' in wrong.problem
-        assert 0 in ears.begun
+        assert 0 in progress.begun
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -13,18 +13,18 @@ from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import PlacedEvent
+from aitable_ros.evaluation.output_tables import EventTable
+from aitable_ros.evaluation.output_tables import FrameTable
+from aitable_ros.evaluation.output_tables import rows_from_result
+from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
-from aitable_ros.evaluation.report.presentation import present
 from aitable_ros.evaluation.report.thumbnails import thumbnails as make_thumbnails
 from aitable_ros.evaluation.summary import INTERRUPTED
 from aitable_ros.evaluation.summary import summarise
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
-from aitable_ros.evaluation.table import EventTable
-from aitable_ros.evaluation.table import FrameTable
-from aitable_ros.evaluation.table import rows_from_result
-from aitable_ros.evaluation.tally import FoundEvent
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.recorded import Replay
@@ -37,15 +37,19 @@ MOST_FACES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EvaluationResult:
     """
-    What became of one recording.
+    Result of one recording.
 
-    :param problem: why it was not read to its end, or why its labels do not fit; else empty
+    :param summary: None if nothing could be read
+    :param problem: why the recording was not read, or not to its end, or why its labels do not fit;
+        empty if all is well
+    :param finished_earlier: the result is from an earlier run
     """
 
-    summary: Summary
+    summary: Summary | None
     problem: str = ''
+    finished_earlier: bool = False
 
 
 def evaluate(
@@ -53,7 +57,7 @@ def evaluate(
     progress: Callable[[int], None] = lambda frames: None, command: str = '',
     everybody: bool = False, thumbnails: bool = False,
     on_result: Callable[[Frame, FrameResult], None] | None = None,
-) -> Outcome:
+) -> EvaluationResult:
     """
     Read a recording, write ``frames.parquet``, ``events.csv``, ``summary.json``, ``report.html``.
 
@@ -76,7 +80,7 @@ def evaluate(
     faces = pipeline.options.face
     pipeline.faces.configure(
         replace(faces, max_faces=MOST_FACES) if everybody and source.stills else faces)
-    tally = Tally(stills=source.stills)
+    measured = Measurements(stills=source.stills)
     problem = ''
     frames = iter(source)
     with ExitStack() as stack:
@@ -89,9 +93,9 @@ def evaluate(
                     pipeline.reset()
                 result = pipeline.process_frame(frame)
                 name = source.names[index] if source.names else None
-                for event in tally.add(result, leap=index in source.leaps):
+                for event in measured.add(result, leap=index in source.leaps):
                     events.add(_event_row(event))
-                table.add(rows_from_result(result, index, tally.stamps[0], name))
+                table.add(rows_from_result(result, index, measured.stamps[0], name))
                 if on_result is not None:
                     on_result(frame, result)
                 progress(index + 1)
@@ -101,27 +105,27 @@ def evaluate(
             problem = f'{source.path}: a model failed: {error}'
         except KeyboardInterrupt:
             problem = INTERRUPTED
-        if not tally.stamps:
+        if not measured.stamps:
             if problem == INTERRUPTED:
                 raise KeyboardInterrupt
             raise InputError(problem or f'{source.path}: no frames')
-    partial = f'{problem} (after frame {len(tally.stamps) - 1})' if problem \
+    partial = f'{problem} (after frame {len(measured.stamps) - 1})' if problem \
         else source.problem or None
     problem = problem or source.problem
     if labels and not problem:
         try:
-            labels.check(len(tally.stamps), source.names)
+            labels.check(len(measured.stamps), source.names)
         except InputError as error:
             problem = str(error)
-    summary = summarise(source, tally, labels, partial)
+    summary = summarise(source, measured, labels, partial)
     write_json(output / 'summary.json', summary)
-    pictures = make_thumbnails(source, tally, output / 'frames.parquet') if thumbnails else {}
+    pictures = make_thumbnails(source, measured, output / 'frames.parquet') if thumbnails else {}
     write_report(output / 'report.html', present(
-        source, tally, labels, summary, output / 'frames.parquet', pipeline, command, pictures))
-    return Outcome(summary, problem)
+        source, measured, labels, summary, output / 'frames.parquet', pipeline, command, pictures))
+    return EvaluationResult(summary, problem)
 
 
-def _event_row(found: FoundEvent) -> dict[str, object]:
+def _event_row(found: PlacedEvent) -> dict[str, object]:
     event = found.event
     return {
         'type': event.type.name, 'track_id': event.track_id, 'primary': int(found.primary),

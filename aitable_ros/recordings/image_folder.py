@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 import re
 
@@ -41,7 +43,7 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-class Stills(Source):
+class ImageFolder(Source):
     """
     Pictures in the natural order of their names (2 before 10), stamped a second apart.
 
@@ -98,6 +100,56 @@ class Stills(Source):
             self.problem = reason + more
             self.note(f'{len(bad)} of {len(bad) + index} pictures cannot be read and are left '
                       f'out: {_listed(bad)}')
+
+
+class ListedImages(Source):
+    """
+    Named pictures below a folder, in the order of the list.
+
+    A picture that cannot be read is left out; :attr:`problem` names it then. Of a film it ends the
+    reading: the labels count its pictures.
+
+    :param files: relative to ``path``
+    :param stamps_ns: when each was taken, of a film; empty: each is a event and a person of its
+        own
+    :param fps: of a film
+    """
+
+    problem = ''
+
+    def __init__(
+        self, path: Path, files: Sequence[str], stamps_ns: Sequence[int] = (),
+        fps: float | None = None,
+    ) -> None:
+        super().__init__(path)
+        self.kind = 'numbered pictures' if stamps_ns else ImageFolder.kind
+        self._files = files
+        self._stamps_ns = stamps_ns
+        self.frames = len(files)
+        if stamps_ns:
+            self.fps = fps
+        else:
+            self.names = tuple(files)
+
+    def _read(self) -> Iterator[Frame]:
+        bad: dict[str, str] = {}
+        for index, file in enumerate(self._files):
+            try:
+                frame = next(ImageFolder(self.path / file, strict=True)._read())
+            except InputError as error:
+                if self._stamps_ns:
+                    raise
+                bad[file] = str(error)
+                self.names = tuple(name for name in self._files if name not in bad)
+                self.problem = next(iter(bad.values())) + (
+                    f' (and {len(bad) - 1} more)' if len(bad) > 1 else '')
+                continue
+            yield replace(frame, stamp_ns=self._stamps_ns[index]
+                          if self._stamps_ns else (index - len(bad)) * 1_000_000_000)
+        if bad and len(bad) == len(self._files):
+            raise InputError(self.problem)
+        if bad:
+            self.note(f'{len(bad)} of {len(self._files)} pictures cannot be read and are left out')
 
 
 def _listed(files: list[Path]) -> str:

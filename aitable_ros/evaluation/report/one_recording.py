@@ -13,27 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.alarms import ALARMS
-from aitable_ros.evaluation.alarms import LEAST_S
-from aitable_ros.evaluation.alarms import MEMORY_S
+from aitable_ros.evaluation.false_alarms import ALARMS
+from aitable_ros.evaluation.false_alarms import LEAST_S
+from aitable_ros.evaluation.false_alarms import MEMORY_S
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.report.content import Cell
-from aitable_ros.evaluation.report.content import Moment
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Series
-from aitable_ros.evaluation.report.content import Span
-from aitable_ros.evaluation.report.content import Stage
-from aitable_ros.evaluation.report.content import State
-from aitable_ros.evaluation.report.content import Table
-from aitable_ros.evaluation.report.content import Truth
-from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import PlacedEvent
+from aitable_ros.evaluation.output_tables import CLASSES
+from aitable_ros.evaluation.output_tables import read_columns
+from aitable_ros.evaluation.report.elements import Card
+from aitable_ros.evaluation.report.elements import Cell
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Series
+from aitable_ros.evaluation.report.elements import Span
+from aitable_ros.evaluation.report.elements import StageProvenance
+from aitable_ros.evaluation.report.elements import State
+from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.report.elements import TimelineEvent
+from aitable_ros.evaluation.report.elements import Truth
 from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.table import CLASSES
-from aitable_ros.evaluation.table import read_columns
-from aitable_ros.evaluation.tally import FoundEvent
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.recorded import Replay
@@ -51,42 +51,42 @@ LEVEL_STATES: dict[str, State] = {
 
 
 def present(
-    source: Source, tally: Tally, labels: Labels | None, summary: Summary, table: Path,
+    source: Source, measured: Measurements, labels: Labels | None, summary: Summary, table: Path,
     pipeline: Pipeline | Replay, command: str = '', pictures: Mapping[int, bytes] | None = None,
 ) -> Report:
     """
     Make the report of one recording from what was written of it.
 
-    :param pictures: JPEG of the person's face, by index into ``tally.events``
+    :param pictures: JPEG of the person's face, by index into ``measured.events``
     """
     columns = read_columns(table, SHOWN)
     stills = source.stills
-    rate = f' · {1 / tally.period_s:.1f} frames/s' if not stills and tally.period_s else ''
+    rate = f' · {1 / measured.period_s:.1f} frames/s' if not stills and measured.period_s else ''
     length = '' if stills else f'{summary["duration_s"]:.1f} s · '
     what = 'images' if stills else 'frames'
     return Report(
         title=source.path.name or str(source.path),
         subtitle=f'{length}{summary["frames"]} {what}{rate} · {source.kind}'
                  + (f' · {source.topic}' if source.topic else ''),
-        verdicts=_verdicts(summary, stills=stills),
+        cards=_verdicts(summary, stills=stills),
         measured=None if stills else _series(columns),
-        truth=None if stills or labels is None else _truth(tally, labels),
-        moments=() if stills else [
-            Moment(e.event.type, e.start_s, e.event.duration_s,
+        truth=None if stills or labels is None else _truth(measured, labels),
+        events=() if stills else [
+            TimelineEvent(e.event.type, e.start_s, e.event.duration_s,
                    _remark(e, summary), (pictures or {}).get(index, b''))
-            for index, e in enumerate(tally.events)
+            for index, e in enumerate(measured.events)
             if e.primary and e.event.type is not FatigueEventType.LEVEL_CHANGED],
         expression_share=summary['expression_share'],
         latency_ms=_latencies(columns),
         stages=_stages(summary, pipeline),
-        tables=[*_tables(summary), *_read_otherwise(source, tally, labels)],
+        tables=[*_tables(summary), *_read_otherwise(source, measured, labels)],
         notes=[*([f'Not all of the input was read: {summary["partial"]}']
                  if summary['partial'] else []), *summary['notes']],
         facts=_facts(source, labels, command),
     )
 
 
-def _remark(event: FoundEvent, summary: Summary) -> str:
+def _remark(event: PlacedEvent, summary: Summary) -> str:
     """Say which frames, and where the labels do not have it."""
     name = SCORED_AS.get(event.event.type.name, '')
     scores = summary['scores']
@@ -127,27 +127,27 @@ def _series(columns: dict[str, Any]) -> Series | None:
         valence=pick('valence'), arousal=pick('arousal'))
 
 
-def _truth(tally: Tally, labels: Labels) -> Truth:
+def _truth(measured: Measurements, labels: Labels) -> Truth:
     def spans(found: Sequence[FrameSpan]) -> list[Span]:
         return [
-            Span(tally.time_s(s.start), tally.time_s(s.end + 1),
+            Span(measured.time_s(s.start), measured.time_s(s.end + 1),
                  s.expression.name.lower() if s.expression is not None else '') for s in found]
 
-    labels = labels.within(len(tally.stamps))
+    labels = labels.within(len(measured.stamps))
     return Truth(blinks=spans(labels.blinks or ()), closures=spans(labels.closures or ()),
                  yawns=spans(labels.yawns or ()), nods=spans(labels.nods or ()),
                  ignore=spans(labels.ignore), expressions=spans(labels.expressions),
-                 series=_labelled_affect(tally, labels))
+                 series=_labelled_affect(measured, labels))
 
 
-def _labelled_affect(tally: Tally, labels: Labels) -> Series | None:
+def _labelled_affect(measured: Measurements, labels: Labels) -> Series | None:
     """Draw labelled valence and arousal as steps."""
     time_s: list[float] = []
     curves: dict[str, list[float]] = {'valence': [], 'arousal': []}
     for span in sorted(labels.expressions, key=lambda span: span.start):
         if not np.isfinite([span.valence, span.arousal]).any():
             continue
-        begin, end = tally.time_s(span.start), tally.time_s(span.end + 1)
+        begin, end = measured.time_s(span.start), measured.time_s(span.end + 1)
         time_s += [begin, end, end]
         for name, curve in curves.items():
             curve += [getattr(span, name), getattr(span, name), NAN]
@@ -163,18 +163,18 @@ def _latencies(columns: dict[str, Any]) -> dict[str, Any]:
     return {**stages, 'whole frame': sum(stages.values())}
 
 
-def _verdicts(summary: Summary, *, stills: bool) -> list[Verdict]:
+def _verdicts(summary: Summary, *, stills: bool) -> list[Card]:
     scores = summary['scores']
     cards = []
     if 'blink' in scores:
         blink = scores['blink']
-        cards.append(Verdict(
+        cards.append(Card(
             label='Blinks, F1', value=f'{blink["f1"]:.3f}', state=_grade(blink['f1'], 0.95, 0.8),
             note=f'{blink["tp"]} found, {blink["fn"]} missed, {blink["fp"]} invented'))
     for name in ('closures', 'yawns', 'nods'):
         if name in scores:
             score = scores[name]
-            cards.append(Verdict(
+            cards.append(Card(
                 label=f'{name.capitalize()}, F1', value=f'{score["f1"]:.3f}',
                 state=_grade(score['f1'], 0.95, 0.8), note=f'{score["tp"]} found, '
                 f'{score["fn"]} missed, {score["fp"]} invented'))
@@ -182,30 +182,30 @@ def _verdicts(summary: Summary, *, stills: bool) -> list[Verdict]:
         cards.append(_alarms_card(scores['false_alarms']))
     if 'expression' in scores:
         expression = scores['expression']
-        cards.append(Verdict(
+        cards.append(Card(
             label='Expression, accuracy', value=f'{expression["accuracy"]:.1%}',
             state=_grade(expression['accuracy'], 0.75, 0.5),
             note=f'{expression["n"]} labelled {"images" if stills else "frames"}'
                  + _sure(expression.get('interval', {}).get('accuracy'))))
     if 'perclos' in scores and scores['perclos']['error'] is not None:
         error = scores['perclos']['error']
-        cards.append(Verdict(
+        cards.append(Card(
             label='PERCLOS, error', value=f'{error:+.3f}', state=_grade(-abs(error), -0.02, -0.05),
             note=f'labelled {scores["perclos"]["labelled"]:.3f}'))
     faces = scores.get('faces', {})
     if 'boxes' in faces:
         boxes = faces['boxes']
-        cards.append(Verdict(
+        cards.append(Card(
             label='Faces, recall', value=f'{boxes["recall"]:.1%}',
             state=_grade(min(boxes['recall'], boxes['precision']), 0.9, 0.7),
             note=f'{boxes["tp"]} found, {boxes["fn"]} missed, {boxes["fp"]} invented'))
     elif 'exact' in faces:
-        cards.append(Verdict(
+        cards.append(Card(
             label='Right number of faces', value=f'{faces["exact"]:.1%}', note='of the frames',
             state=_grade(faces['exact'], 0.9, 0.7)))
     if not stills:
         level = summary['level_max']
-        cards.append(Verdict(
+        cards.append(Card(
             label='Highest level', value=level, state=LEVEL_STATES[level],
             note='too little usable time to tell' if level == 'UNKNOWN' else ''))
         cards.append(_perclos_card(summary))
@@ -213,31 +213,31 @@ def _verdicts(summary: Summary, *, stills: bool) -> list[Verdict]:
     share = summary['expression_share']
     if share:
         name = max(share, key=share.__getitem__)
-        cards.append(Verdict(label='Mostly', value=name, note=f'{share[name]:.0%} of the readings'))
+        cards.append(Card(label='Mostly', value=name, note=f'{share[name]:.0%} of the readings'))
     ratio = summary['face_ratio']
-    cards.append(Verdict(
+    cards.append(Card(
         label='Face found', value=f'{ratio:.1%}', note=f'of the {"images" if stills else "frames"}',
         state='plain' if ratio >= 0.9 else 'warn'))
     return cards
 
 
-def _alarms_card(score: Summary) -> Verdict:
+def _alarms_card(score: Summary) -> Card:
     false = sum(score[name]['false'] for name in ALARMS)
     told = sum(score[name]['told'] for name in ALARMS)
-    return Verdict(
+    return Card(
         label='False alarms', value=f'{false} of {told}', state='bad' if false else 'good',
         note=f'microsleep, sleep, SEVERE; in {score["scored_s"] / 60:.1f} usable minutes')
 
 
-def _perclos_card(summary: Summary) -> Verdict:
+def _perclos_card(summary: Summary) -> Card:
     perclos, usable = summary['perclos'], summary['usable_s']
-    return Verdict(
+    return Card(
         label='PERCLOS', value='–' if perclos is None else f'{perclos:.1%}',
         note='eyes could not be measured' if perclos is None else
              f'shut {summary["closed_s"]:.1f} s of {usable:.1f} usable s')
 
 
-def _events_card(summary: Summary) -> Verdict:
+def _events_card(summary: Summary) -> Card:
     events = summary['events']
     minutes = summary['usable_s'] / 60
     kinds = ('SLEEP', 'MICROSLEEP', 'LONG_CLOSURE')
@@ -245,11 +245,11 @@ def _events_card(summary: Summary) -> Verdict:
     if asleep:
         name, count = next(iter(asleep.items()))
         spoken = name.replace('_', ' ').lower()
-        return Verdict(
+        return Card(
             label='Longest closures', value=f'{count} {spoken}{"s" if count > 1 else ""}',
             state='warn' if name == 'LONG_CLOSURE' else 'bad',
             note=f'beside {events["BLINK"]} blinks')
-    return Verdict(
+    return Card(
         label='Blinks', value=str(events['BLINK']),
         note=f'{events["BLINK"] / minutes:.1f} a minute; no long closure' if minutes >= 0.25 else
              'no long closure')
@@ -323,10 +323,10 @@ def _frame_tables(scores: Summary) -> list[Table]:
         caption='Where nothing was said the frame counts as not said.')] if rows else []
 
 
-def _read_otherwise(source: Source, tally: Tally, labels: Labels | None) -> list[Table]:
+def _read_otherwise(source: Source, measured: Measurements, labels: Labels | None) -> list[Table]:
     """Name the images whose expression was read otherwise than labelled."""
     rows: list[list[Cell]] = []
-    for name, answer in zip(source.names, tally.expressions):
+    for name, answer in zip(source.names, measured.expressions):
         picture = labels.pictures.get(name) if labels else None
         if picture and picture.expression is not None and picture.expression != answer:
             rows.append(
@@ -372,11 +372,12 @@ def _cell(value: float | int | None) -> float | int:
     return float('nan') if value is None else value
 
 
-def _stages(summary: Summary, pipeline: Pipeline | Replay) -> list[Stage]:
+def _stages(summary: Summary, pipeline: Pipeline | Replay) -> list[StageProvenance]:
     attempts = {'face': pipeline.faces.attempts, 'mesh': pipeline.fatigue.attempts,
                 'emotion': pipeline.emotion.attempts}
     return [
-        Stage(stage=stage, **info, steps=[_told(attempt) for attempt in attempts.get(stage, ())])
+        StageProvenance(stage=stage, **info, steps=[
+            _told(attempt) for attempt in attempts.get(stage, ())])
         for stage, info in summary['backend'].items()]
 
 

@@ -9,10 +9,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.replay import judge
 from aitable_ros.evaluation.replay import look
 from aitable_ros.evaluation.replay import Seen
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
@@ -74,17 +74,17 @@ def test_usable_time_is_never_more_than_there_was(seed):
     rng = np.random.default_rng(seed)
     stamps = stamps_of(rng)
     leaps = {int(at) for at in rng.integers(1, len(stamps), size=int(rng.integers(0, 3)))}
-    tally = Tally()
+    measured = Measurements()
     for index, result in enumerate(judge(seen_of(rng, stamps), FatigueOptions())):
-        tally.add(result, leap=index in leaps)
-        assert 0 <= tally.closed_s <= tally.usable_s <= tally.duration_s
+        measured.add(result, leap=index in leaps)
+        assert 0 <= measured.closed_s <= measured.usable_s <= measured.duration_s
 
 
 def figures(seen: list[Seen]) -> tuple[int, float, float, float]:
-    tally = Tally()
+    measured = Measurements()
     for result in judge(seen, FatigueOptions()):
-        tally.add(result)
-    return len(tally.blinks()), tally.perclos, tally.usable_s, tally.duration_s
+        measured.add(result)
+    return len(measured.blinks()), measured.perclos, measured.usable_s, measured.duration_s
 
 
 def test_late_images_change_neither_blinks_nor_perclos(shared_data, models):

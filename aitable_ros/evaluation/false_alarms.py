@@ -11,9 +11,9 @@ import numpy as np
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import marked
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
-from aitable_ros.evaluation.tally import SEVERITY
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
@@ -29,7 +29,7 @@ MEMORY_S = {'microsleep': 0.0, 'sleep': 0.0, 'severe': _DEFAULTS.perclos_window_
 """How long before an alarm the closure may lie: SEVERE may rest on the PERCLOS window."""
 
 
-def false_alarms(tally: Tally, labels: Labels) -> Score:
+def false_alarms(measured: Measurements, labels: Labels) -> Score:
     """
     Count the primary person's alarms for which no labelled closure is long enough.
 
@@ -39,10 +39,10 @@ def false_alarms(tally: Tally, labels: Labels) -> Score:
     :return: ``scored_s`` (usable time that is not ignored), by alarm ``told``, ``false``,
         ``false_per_hour`` (None without usable time) and ``spans`` of the false ones in frames
     """
-    hours = usable_s(tally, labels) / 3600
+    hours = usable_s(measured, labels) / 3600
     found: Score = {'scored_s': hours * 3600}
-    for name, spans in _told(tally).items():
-        false = [span for span in spans if not _known(name, span, tally, labels)]
+    for name, spans in _told(measured).items():
+        false = [span for span in spans if not _known(name, span, measured, labels)]
         found[name] = {
             'told': len(spans), 'false': len(false),
             'false_per_hour': len(false) / hours if hours else None,
@@ -50,43 +50,43 @@ def false_alarms(tally: Tally, labels: Labels) -> Score:
     return found
 
 
-def usable_s(tally: Tally, labels: Labels) -> float:
+def usable_s(measured: Measurements, labels: Labels) -> float:
     """Seconds in which the primary person's eyes could be measured and that are not ignored."""
-    steps = np.maximum(np.diff(np.asarray(tally.usable_by_frame), prepend=0.0), 0.0)
+    steps = np.maximum(np.diff(np.asarray(measured.usable_by_frame), prepend=0.0), 0.0)
     return float(steps[~marked(labels.ignore, len(steps))].sum())
 
 
-def _told(tally: Tally) -> dict[str, list[FrameSpan]]:
+def _told(measured: Measurements) -> dict[str, list[FrameSpan]]:
     """Return the alarms in frames; a level lasts until another one is known."""
-    found = {name: [FrameSpan(e.start_frame, e.end_frame) for e in tally.of_primary(
+    found = {name: [FrameSpan(e.start_frame, e.end_frame) for e in measured.of_primary(
         FatigueEventType[name.upper()])] for name in ('microsleep', 'sleep')}
     severe: list[FrameSpan] = []
     begun: int | None = None
     bad = SEVERITY.index(FatigueLevel.SEVERE)
-    for frame, level in enumerate(tally.levels):
+    for frame, level in enumerate(measured.levels):
         if SEVERITY.index(FatigueLevel(level)) >= bad:
             begun = frame if begun is None else begun
         elif begun is not None and level != FatigueLevel.UNKNOWN:
             severe.append(FrameSpan(begun, frame - 1))
             begun = None
     if begun is not None:
-        severe.append(FrameSpan(begun, len(tally.levels) - 1))
+        severe.append(FrameSpan(begun, len(measured.levels) - 1))
     return {**found, 'severe': severe}
 
 
-def _known(name: str, alarm: FrameSpan, tally: Tally, labels: Labels) -> bool:
+def _known(name: str, alarm: FrameSpan, measured: Measurements, labels: Labels) -> bool:
     """Whether the labels have a closure that the alarm is right about, or say nothing of it."""
     def near(span: FrameSpan, since: int) -> bool:
         return span.start <= alarm.end + TOLERANCE_FRAMES and span.end >= since - TOLERANCE_FRAMES
 
-    since = tally.frame_at(tally.stamps[alarm.start] - round(MEMORY_S[name] * 1e9)) \
+    since = measured.frame_at(measured.stamps[alarm.start] - round(MEMORY_S[name] * 1e9)) \
         if MEMORY_S[name] else alarm.start
-    return any(near(span, since) and _lasts(span, tally) >= LEAST_S[name]
+    return any(near(span, since) and _lasts(span, measured) >= LEAST_S[name]
                for span in labels.closures or ()) \
         or any(near(span, alarm.start) for span in labels.ignore)
 
 
-def _lasts(span: FrameSpan, tally: Tally) -> float:
+def _lasts(span: FrameSpan, measured: Measurements) -> float:
     """Seconds that a labelled span may have lasted: the tolerance is the labeller's at each end."""
-    return tally.time_s(span.end + 1 + TOLERANCE_FRAMES) - tally.time_s(
+    return measured.time_s(span.end + 1 + TOLERANCE_FRAMES) - measured.time_s(
         max(0, span.start - TOLERANCE_FRAMES))

@@ -15,17 +15,17 @@ from scipy.stats import mannwhitneyu
 from scipy.stats import norm
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.classes import Contrast
-from aitable_ros.evaluation.classes import of_video
-from aitable_ros.evaluation.classes import pool_classes
-from aitable_ros.evaluation.classes import ranks
+from aitable_ros.evaluation.bootstrap import interval
+from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.compare import _class_differences
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import read_labels
-from aitable_ros.evaluation.report.overview import class_tables
-from aitable_ros.evaluation.resampling import interval
-from aitable_ros.evaluation.resampling import weights
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.report.many_recordings import class_tables
+from aitable_ros.evaluation.video_classes import Contrast
+from aitable_ros.evaluation.video_classes import of_video
+from aitable_ros.evaluation.video_classes import pool_classes
+from aitable_ros.evaluation.video_classes import ranks
 from aitable_ros.types import FatigueLevel
 
 ORDER = ['alert', 'low vigilant', 'drowsy']
@@ -152,16 +152,16 @@ def test_two_runs_are_compared_on_the_same_people():
 
 
 def test_the_class_of_a_recording_and_its_figures(tmp_path):
-    tally = Tally()
-    tally.levels.extend([FatigueLevel.UNKNOWN] * 5 + [FatigueLevel.ALERT] * 6
+    measured = Measurements()
+    measured.levels.extend([FatigueLevel.UNKNOWN] * 5 + [FatigueLevel.ALERT] * 6
                         + [FatigueLevel.MILD] * 3 + [FatigueLevel.SEVERE])
-    tally.level_max = FatigueLevel.SEVERE
-    tally.usable_s, tally.closed_s = 10.0, 2.0
-    found = of_video(tally, Labels(path=tmp_path, video_class='drowsy', classes=tuple(ORDER)))
+    measured.level_max = FatigueLevel.SEVERE
+    measured.usable_s, measured.closed_s = 10.0, 2.0
+    found = of_video(measured, Labels(path=tmp_path, video_class='drowsy', classes=tuple(ORDER)))
     assert found == {
         'class': 'drowsy', 'classes': ORDER, 'level_max': 'SEVERE', 'level': 2,
         'tired_share': 0.4, 'perclos': 0.2, 'yawns_per_minute': 0}
-    nobody = of_video(Tally(), Labels(path=tmp_path, video_class='x'))
+    nobody = of_video(Measurements(), Labels(path=tmp_path, video_class='x'))
     assert (nobody['level'], nobody['tired_share'], nobody['perclos'], nobody['classes']) == (
         None, None, None, ['x'])
 

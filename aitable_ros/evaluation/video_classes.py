@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.evaluation.bootstrap import interval
+from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.resampling import interval
-from aitable_ros.evaluation.resampling import weights
-from aitable_ros.evaluation.tally import SEVERITY
-from aitable_ros.evaluation.tally import Tally
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
 
@@ -37,7 +37,7 @@ FIGURES = {
 """Figures of a recording that are compared between classes."""
 
 
-def of_video(tally: Tally, labels: Labels) -> Score:
+def of_video(measured: Measurements, labels: Labels) -> Score:
     """
     Return the class of a recording and its figures; None where a figure is not known.
 
@@ -45,19 +45,19 @@ def of_video(tally: Tally, labels: Labels) -> Score:
         ``level`` (its rank: ALERT 0 ... ASLEEP 3), ``tired_share`` (frames at MILD or above over
         those with a level), ``perclos``, ``yawns_per_minute`` (of usable time)
     """
-    levels = [FatigueLevel(level) for level in tally.levels]
+    levels = [FatigueLevel(level) for level in measured.levels]
     known = [level for level in levels if level is not FatigueLevel.UNKNOWN]
     tired = sum(level is not FatigueLevel.ALERT for level in known)
-    rank = SEVERITY.index(tally.level_max) - SEVERITY.index(FatigueLevel.ALERT)
-    yawns = len(tally.of_primary(FatigueEventType.YAWN))
+    rank = SEVERITY.index(measured.level_max) - SEVERITY.index(FatigueLevel.ALERT)
+    yawns = len(measured.of_primary(FatigueEventType.YAWN))
     return {
         'class': labels.video_class,
         'classes': list(labels.classes or (labels.video_class,)),
-        'level_max': tally.level_max.name,
+        'level_max': measured.level_max.name,
         'level': rank if rank >= 0 else None,
         'tired_share': tired / len(known) if known else None,
-        'perclos': None if math.isnan(tally.perclos) else tally.perclos,
-        'yawns_per_minute': 60 * yawns / tally.usable_s if tally.usable_s else None}
+        'perclos': None if math.isnan(measured.perclos) else measured.perclos,
+        'yawns_per_minute': 60 * yawns / measured.usable_s if measured.usable_s else None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ SEVERITY = (FatigueLevel.UNKNOWN, FatigueLevel.ALERT, FatigueLevel.MILD, Fatigue
 
 
 @dataclass(frozen=True, slots=True)
-class FoundEvent:
+class PlacedEvent:
     """
     An event placed in the recording.
 
@@ -50,7 +50,7 @@ class FoundEvent:
         return self.start_s + self.event.duration_s
 
 
-class Tally:
+class Measurements:
     """
     Counts what the summary needs, of the primary person where it is about a person.
 
@@ -73,7 +73,7 @@ class Tally:
         """``usable_s`` as it was after each frame."""
         self.boxes: list[tuple[tuple[float, float, float, float], ...]] = []
         """Of stills only."""
-        self.events: list[FoundEvent] = []
+        self.events: list[PlacedEvent] = []
         self.level_max = FatigueLevel.UNKNOWN
         self.usable_s = 0.0
         self.closed_s = 0.0
@@ -85,7 +85,7 @@ class Tally:
         self._primary = 0
         self._counted: dict[int, tuple[float, float]] = {}
 
-    def add(self, result: FrameResult, *, leap: bool = False) -> list[FoundEvent]:
+    def add(self, result: FrameResult, *, leap: bool = False) -> list[PlacedEvent]:
         """
         Count one frame.
 
@@ -149,9 +149,9 @@ class Tally:
             self.closed_s = min(self.closed_s, self.usable_s)
         self._counted[state.track_id] = state.usable_s, state.closed_s
 
-    def _place(self, event: FatigueEvent) -> FoundEvent:
+    def _place(self, event: FatigueEvent) -> PlacedEvent:
         end_ns = event.start_ns + round(event.duration_s * 1e9)
-        return FoundEvent(
+        return PlacedEvent(
             event=event, primary=event.track_id == self._primary,
             start_s=(event.start_ns - self.stamps[0]) / 1e9,
             start_frame=self.frame_at(event.start_ns), end_frame=self.frame_at(end_ns))
@@ -192,7 +192,7 @@ class Tally:
         """Closed share of the usable time of the whole recording; NaN without usable time."""
         return self.closed_s / self.usable_s if self.usable_s else NAN
 
-    def of_primary(self, *types: FatigueEventType) -> list[FoundEvent]:
+    def of_primary(self, *types: FatigueEventType) -> list[PlacedEvent]:
         """Return the primary person's events of these types in the order of their starts."""
         found = [e for e in self.events if e.primary and e.event.type in types]
         return sorted(found, key=lambda e: e.start_s)

@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar('T')
 
 
-def ahead(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, None, None]:
+def prefetch(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, None, None]:
     """
     Yield what ``make()`` yields, produced by a thread while the caller works.
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as some
 import numpy as np
 import pytest
 
-from aitable_ros.evaluation.alarms import usable_s
+from aitable_ros.evaluation.false_alarms import usable_s
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import read_labels
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.measurements import PlacedEvent
 from aitable_ros.evaluation.metrics import frame_score
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.scores import scores
-from aitable_ros.evaluation.tally import FoundEvent
-from aitable_ros.evaluation.tally import Tally
 from aitable_ros.types import FatigueEvent
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
@@ -38,25 +38,25 @@ class Clip:
 
 def told(kind, start, end, *, primary=True):
     event = FatigueEvent(1, kind, start * STEP, (end - start) * STEP * 1e-9, FatigueLevel.ALERT)
-    return FoundEvent(event, primary, event.start_ns / 1e9, start, end)
+    return PlacedEvent(event, primary, event.start_ns / 1e9, start, end)
 
 
 def tally_of(frames, *, events=(), levels=None, eyes=None, usable=None):
     """Make what is kept of a recording; eyes are usable in every frame unless said otherwise."""
-    tally = Tally()
+    measured = Measurements()
     for index in range(frames):
-        tally.take_time(index * STEP)
-    tally.faces.extend([1] * frames)
-    tally.expressions.extend([255] * frames)
-    tally.valence.extend([0.0] * frames)
-    tally.arousal.extend([0.0] * frames)
-    tally.levels.extend(levels or [FatigueLevel.ALERT] * frames)
-    tally.eyes.extend(eyes or [0] * frames)
+        measured.take_time(index * STEP)
+    measured.faces.extend([1] * frames)
+    measured.expressions.extend([255] * frames)
+    measured.valence.extend([0.0] * frames)
+    measured.arousal.extend([0.0] * frames)
+    measured.levels.extend(levels or [FatigueLevel.ALERT] * frames)
+    measured.eyes.extend(eyes or [0] * frames)
     steps = [True] * frames if usable is None else usable
-    tally.usable_by_frame.extend(np.cumsum(np.asarray(steps) / FPS))
-    tally.usable_s = tally.usable_by_frame[-1]
-    tally.events += events
-    return tally
+    measured.usable_by_frame.extend(np.cumsum(np.asarray(steps) / FPS))
+    measured.usable_s = measured.usable_by_frame[-1]
+    measured.events += events
+    return measured
 
 
 def labels_of(tmp_path, **document):
@@ -107,8 +107,8 @@ def test_blinks_of_any_length_are_matched_with_long_closures_too(tmp_path):
 
 # --- false alarms ---------------------------------------------------------------------------------
 
-def alarms(tally, **labels):
-    return scores(Clip(), tally, Labels(path=None, **labels))['false_alarms']
+def alarms(measured, **labels):
+    return scores(Clip(), measured, Labels(path=None, **labels))['false_alarms']
 
 
 def closure(*pairs):
@@ -127,8 +127,8 @@ def closure(*pairs):
     pytest.param('SLEEP', [(100, 140)], 1, id='sleep: 1.6 s is none'),
 ])
 def test_an_alarm_is_false_where_no_closure_long_enough_overlaps_it(kind, labelled, false):
-    tally = tally_of(500, events=[told(FatigueEventType[kind], 101, 139)])
-    score = alarms(tally, closures=closure(*labelled))
+    measured = tally_of(500, events=[told(FatigueEventType[kind], 101, 139)])
+    score = alarms(measured, closures=closure(*labelled))
     name = kind.lower()
     assert score[name]['told'] == 1
     assert score[name]['false'] == false
@@ -148,33 +148,33 @@ def levels(frames, *runs):
     ids=['a microsleep in it', '58 s before: PERCLOS remembers', '62 s before', 'too short',
          'none'])
 def test_severe_may_rest_on_a_closure_of_the_last_minute(labelled, false):
-    tally = tally_of(3000, levels=levels(
+    measured = tally_of(3000, levels=levels(
         3000, (2000, 2100, FatigueLevel.SEVERE), (2101, 2150, FatigueLevel.ASLEEP),
         (2151, 2200, FatigueLevel.UNKNOWN), (2201, 2250, FatigueLevel.SEVERE)))
-    score = alarms(tally, closures=closure(*labelled))['severe']
+    score = alarms(measured, closures=closure(*labelled))['severe']
     assert (score['told'], score['false']) == (1, false)  # one rise, whatever it then becomes
     assert score['spans'] == ([[2000, 2250]] if false else [])
 
 
 def test_two_rises_to_severe_are_two_alarms_and_mild_is_none():
-    tally = tally_of(1000, levels=levels(
+    measured = tally_of(1000, levels=levels(
         1000, (100, 200, FatigueLevel.SEVERE), (300, 400, FatigueLevel.MILD),
         (900, 999, FatigueLevel.SEVERE)))
-    score = alarms(tally, closures=())['severe']
+    score = alarms(measured, closures=())['severe']
     assert score['spans'] == [[100, 200], [900, 999]]
 
 
 def test_an_alarm_in_an_ignored_part_is_not_counted_nor_is_its_time():
-    tally = tally_of(1000, events=[told(FatigueEventType.SLEEP, 100, 200)],
+    measured = tally_of(1000, events=[told(FatigueEventType.SLEEP, 100, 200)],
                      usable=[index >= 500 for index in range(1000)])
-    score = alarms(tally, closures=(), ignore=closure((150, 749)))
+    score = alarms(measured, closures=(), ignore=closure((150, 749)))
     assert score['sleep']['false'] == 0
     assert score['scored_s'] == pytest.approx(250 / FPS)  # usable, and not ignored
 
 
 def test_without_usable_time_there_is_no_rate():
-    tally = tally_of(100, usable=[False] * 100)
-    score = alarms(tally, closures=())
+    measured = tally_of(100, usable=[False] * 100)
+    score = alarms(measured, closures=())
     assert score['scored_s'] == 0
     assert score['severe'] == {'told': 0, 'false': 0, 'false_per_hour': None, 'spans': []}
 
@@ -195,9 +195,9 @@ def test_alarms_are_pooled_by_hours_not_by_recordings():
 
 
 def test_usable_time_that_starts_anew_is_not_taken_back():
-    tally = tally_of(4)
-    tally.usable_by_frame[:] = type(tally.usable_by_frame)('d', [0.5, 1.0, 0.2, 0.6])
-    assert usable_s(tally, Labels(path=None)) == pytest.approx(0.5 + 0.5 + 0.4)
+    measured = tally_of(4)
+    measured.usable_by_frame[:] = type(measured.usable_by_frame)('d', [0.5, 1.0, 0.2, 0.6])
+    assert usable_s(measured, Labels(path=None)) == pytest.approx(0.5 + 0.5 + 0.4)
 
 
 # --- frames ---------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ State = Literal['good', 'warn', 'bad', 'plain']
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Card:
     """
     A headline card.
 
@@ -86,7 +86,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEvent:
     """An event found: type, when it began, how long it took, a remark, and PNG or JPEG bytes."""
 
     type: FatigueEventType
@@ -113,7 +113,7 @@ class Truth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageProvenance:
     """
     What ran in one stage and how the chain came to it.
 
@@ -177,10 +177,10 @@ class Report:
     Everything a report may show.
 
     :param subtitle: one line: how long, how many frames, from what
-    :param verdicts: the headline cards, most important first
+    :param cards: the headline cards, most important first
     :param measured: the primary person over time
     :param truth: drawn beside it, dashed or hatched
-    :param moments: the events found, blinks included
+    :param events: the events found, blinks included
     :param expression_share: lower-case expression -> share of the readings, 0 ... 1
     :param latency_ms: name of a span of time -> ``(n,)`` milliseconds; percentiles are shown
     :param latency_budget_ms: p95 above this is marked
@@ -194,14 +194,14 @@ class Report:
 
     title: str
     subtitle: str = ''
-    verdicts: Sequence[Verdict] = ()
+    cards: Sequence[Card] = ()
     measured: Series | None = None
     truth: Truth | None = None
-    moments: Sequence[Moment] = ()
+    events: Sequence[TimelineEvent] = ()
     expression_share: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, Floats] = field(default_factory=dict)
     latency_budget_ms: float | None = None
-    stages: Sequence[Stage] = ()
+    stages: Sequence[StageProvenance] = ()
     plots: Sequence[Plot] = ()
     tables: Sequence[Table] = ()
     picture: bytes | None = None

@@ -16,19 +16,22 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.summary import INTERRUPTED
-from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
 
+if TYPE_CHECKING:
+    from aitable_ros.evaluation.evaluate import EvaluationResult
+
 WRITTEN = ('frames.parquet', 'events.csv', 'summary.json', 'report.html')
-MARK = 'done.json'
+FINISHED_MARK = 'done.json'
 """Beside a finished result, where there are several inputs: what it was made from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Job:
     """
     A recording (one topic of it) and all that its result depends on.
 
@@ -67,7 +70,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class JobProgress:
     """
     What a long evaluation tells, and asks.
 
@@ -79,22 +82,7 @@ class Watch:
     at: Callable[[int], None] = lambda frames: None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """
-    What became of an item.
-
-    :param summary: None where nothing could be read
-    :param problem: why it was not read to its end or not at all; else empty
-    :param earlier: it was finished before this run
-    """
-
-    summary: Summary | None
-    problem: str = ''
-    earlier: bool = False
-
-
-def do(item: Item, watch: Watch | None = None) -> Done:
+def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     """
     Evaluate one recording.
 
@@ -102,8 +90,9 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     """
     from aitable_ros.config import read_parameter_file
     from aitable_ros.evaluation.datasets import formats
-    from aitable_ros.evaluation.listed import open_labelled
-    from aitable_ros.evaluation.run import evaluate
+    from aitable_ros.evaluation.evaluate import evaluate
+    from aitable_ros.evaluation.evaluate import EvaluationResult
+    from aitable_ros.evaluation.inputs import open_labelled
     from aitable_ros.face.tracker import number_from_one
     from aitable_ros.pipeline import Pipeline
     from aitable_ros.pipeline import PipelineOptions
@@ -111,7 +100,7 @@ def do(item: Item, watch: Watch | None = None) -> Done:
     from aitable_ros.recordings.recorded import Replay
     from aitable_ros.recordings.with_topics import BagCopy
 
-    watch = watch or Watch()
+    watch = watch or JobProgress()
     number_from_one()
     warnings: list[str] = []
     options = PipelineOptions.from_file(item.params, warnings.append) if item.params \
@@ -122,7 +111,7 @@ def do(item: Item, watch: Watch | None = None) -> Done:
         else open_labelled(item.path, item.topic, labels, fps=item.fps, strict=item.strict)
     for warning in warnings:
         source.note(warning)
-    (item.output / MARK).unlink(missing_ok=True)
+    (item.output / FINISHED_MARK).unlink(missing_ok=True)
     copy = BagCopy(source, item.write_bag) if item.write_bag else None
     watch.begin(source.frames, source.fps)
     try:
@@ -143,10 +132,10 @@ def do(item: Item, watch: Watch | None = None) -> Done:
             copy.finish(all_of_it=problem != INTERRUPTED)
         except InputError as error:
             problem = problem or str(error)
-    return Done(outcome.summary, problem)
+    return EvaluationResult(outcome.summary, problem)
 
 
-def fingerprint(item: Item) -> str:
+def fingerprint(item: Job) -> str:
     """
     Return a hash of all that the result of an item depends on.
 
@@ -170,22 +159,24 @@ def fingerprint(item: Item) -> str:
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def earlier(item: Item) -> Done | None:
+def earlier_result(item: Job) -> EvaluationResult | None:
     """Return the finished result of an earlier run with the same input, options and code."""
     if item.write_bag and not item.write_bag.is_dir():
         return None
     try:
         if not all((item.output / name).is_file() for name in WRITTEN):
             return None
-        mark = json.loads((item.output / MARK).read_text(encoding='utf-8'))
+        mark = json.loads((item.output / FINISHED_MARK).read_text(encoding='utf-8'))
         if mark != {'fingerprint': fingerprint(item)}:
             return None
         summary = json.loads((item.output / 'summary.json').read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
-    return Done(summary, '', earlier=True)
+    from aitable_ros.evaluation.evaluate import EvaluationResult
+
+    return EvaluationResult(summary, '', finished_earlier=True)
 
 
-def mark(item: Item) -> None:
+def mark_finished(item: Job) -> None:
     """Remember that an item's result is complete."""
-    write_json(item.output / MARK, {'fingerprint': fingerprint(item)})
+    write_json(item.output / FINISHED_MARK, {'fingerprint': fingerprint(item)})

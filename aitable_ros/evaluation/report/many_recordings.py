@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.classes import FIGURES
+from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import Metric
 from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.report.content import Cell
-from aitable_ros.evaluation.report.content import Link
-from aitable_ros.evaluation.report.content import Plot
-from aitable_ros.evaluation.report.content import Report
-from aitable_ros.evaluation.report.content import Table
-from aitable_ros.evaluation.report.content import Verdict
+from aitable_ros.evaluation.pooling import Statistic
+from aitable_ros.evaluation.report.elements import Card
+from aitable_ros.evaluation.report.elements import Cell
+from aitable_ros.evaluation.report.elements import Link
+from aitable_ros.evaluation.report.elements import Plot
+from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.tally import SEVERITY
+from aitable_ros.evaluation.video_classes import FIGURES
 from aitable_ros.types import Expression
 
 HEADLINES = ('blink.f1', 'closures.f1', 'yawns.f1', 'nods.f1', 'eyes_shut.f1', 'drowsy.accuracy',
@@ -50,7 +50,7 @@ def write_overview(output: Path, together: Summary, folders: Sequence[Path]) -> 
     return write_report(output / 'report.html', Report(
         title=f'{len(summaries)} recordings', subtitle=f'{length}{frames} frames'
         + (f' · {_many(len(people), "labelled person", "labelled people")}' if people else ''),
-        verdicts=_cards(pooled), notes=[*together['problems'], *_notes(pooled)],
+        cards=_cards(pooled), notes=[*together['problems'], *_notes(pooled)],
         plots=_plots(summaries, pooled),
         tables=[_inputs(summaries, folders, output), *_scores(pooled)],
         facts=_models(summaries) | ({
@@ -94,21 +94,21 @@ def headlines_of(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str
              for summary in summaries])
 
 
-def _written(value: float | None, metric: Metric) -> str:
+def _written(value: float | None, metric: Statistic) -> str:
     return '–' if value is None else format(value, metric.form)
 
 
-def _ends(ends: Sequence[float] | None, metric: Metric) -> str:
+def _ends(ends: Sequence[float] | None, metric: Statistic) -> str:
     return '' if ends is None else f'{ends[0]:{metric.form}} … {ends[1]:{metric.form}}'
 
 
-def _headlines() -> list[tuple[Family, Metric]]:
+def _headlines() -> list[tuple[Family, Statistic]]:
     known = {f'{family.name}.{metric.name}': (family, metric)
              for family in FAMILIES for metric in family.metrics}
     return [known[name] for name in HEADLINES]
 
 
-def _cards(pooled: Score) -> list[Verdict]:
+def _cards(pooled: Score) -> list[Card]:
     cards = []
     for family, metric in _headlines():
         part = family.within(pooled)
@@ -117,7 +117,7 @@ def _cards(pooled: Score) -> list[Verdict]:
         ends = _ends(part['interval'][metric.name], metric)
         of = f'{_many(part["inputs"], "input", "inputs")}, ' \
              f'{_many(part["people"], "person", "people")}'
-        cards.append(Verdict(
+        cards.append(Card(
             label=f'{family.title}, {metric.label}', value=_written(part[metric.name], metric),
             note=f'95 % {ends}; {of}' if ends else of))
     return cards
@@ -212,7 +212,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 30 else f'{name[:14]}…{name[-14:]}'
 
 
-def _of_input(family: Family, metric: Metric, scores: Score) -> str:
+def _of_input(family: Family, metric: Statistic, scores: Score) -> str:
     part = family.within(scores)
     if part is None:
         return ''
