@@ -19,7 +19,7 @@ def files(folder, pattern):
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version='0.2.0',
     description='Emotion and fatigue of the people in front of a robot, as ROS 2 topics.',
     author='aitable_ros maintainers',
     author_email='maintainers@aitable.invalid',

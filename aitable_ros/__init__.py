@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aitable_ros.types import TrackedFace
     from aitable_ros.types import Validity
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 __all__ = [
     'Detection',

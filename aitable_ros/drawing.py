@@ -247,14 +247,14 @@ def _fatigue_rows(
     pen.bar(fatigue.perclos / 0.3, colour, left, right, marks=(0.08 / 0.3, 0.15 / 0.3))
     pen.text(_number(fatigue.perclos, '{:.1%}'), right=True)
     pen.next()
-    if fatigue.validity is not Validity.VALID:
-        pen.text(VALIDITY_TEXT[fatigue.validity], FADED)
-    elif fatigue.reasons:
+    if fatigue.reasons and fatigue.level is not FatigueLevel.UNKNOWN:
         words = ', '.join(
             reason.name.replace('_', ' ').lower()
             for reason in type(fatigue.reasons) if reason and reason in fatigue.reasons
             and reason.name)
         pen.text(words[:30], colour, size=0.42)
+    elif fatigue.validity is not Validity.VALID:
+        pen.text(VALIDITY_TEXT[fatigue.validity], FADED)
     else:
         pen.text(f'{_number(fatigue.blink_rate, "{:.0f}")} blinks/min', FADED)
     pen.next()

@@ -153,7 +153,7 @@ class FaceLandmarks:
 
 class Expression(IntEnum):
     """
-    EmoNet's eight classes in EmoNet's order; the constants of ``aitable_msgs/Emotion``.
+    EmoNet's eight classes in EmoNet's order; ``EXPRESSION_`` constants of ``aitable_msgs/Emotion``.
 
     >>> Expression(1).name
     'HAPPY'
@@ -204,38 +204,44 @@ class EmotionEstimate:
 
 class Validity(IntEnum):
     """
-    Whether a fatigue level may be used, and if not, why; constants of ``FatigueState``.
+    Whether the figures over a window may be used, and if not, why.
+
+    The values are the ``VALIDITY_`` constants of ``aitable_msgs/FatigueState``.
 
     >>> FatigueAssessment(1, 0, Validity.OCCLUDED).validity is Validity.VALID
     False
     """
 
-    VALID = 0
+    NO_FACE = 0
     WARMING_UP = 1
-    NO_FACE = 2
-    LOW_FRAME_RATE = 3
-    POSE_OUT_OF_RANGE = 4
-    OCCLUDED = 5
+    LOW_FRAME_RATE = 2
+    POSE_OUT_OF_RANGE = 3
+    OCCLUDED = 4
+    VALID = 5
 
 
 class FatigueLevel(IntEnum):
     """
-    How tired; constants of ``FatigueState``.
+    How tired a person looks, in order; usable whenever it is not UNKNOWN.
+
+    The values are the ``LEVEL_`` constants of ``aitable_msgs/FatigueState``.
 
     >>> FatigueLevel.SEVERE > FatigueLevel.MILD > FatigueLevel.ALERT
     True
     """
 
-    ALERT = 0
-    MILD = 1
-    SEVERE = 2
-    ASLEEP = 3
-    UNKNOWN = 255
+    UNKNOWN = 0
+    ALERT = 1
+    MILD = 2
+    SEVERE = 3
+    ASLEEP = 4
 
 
 class FatigueReason(IntFlag):
     """
-    Why the level is what it is; bits of ``FatigueState.reasons``.
+    Why the level is what it is: ``REASON_`` bits of ``aitable_msgs/FatigueState``.
+
+    SLUMPED is reserved.
 
     >>> reasons = FatigueReason.PERCLOS | FatigueReason.MICROSLEEP
     >>> FatigueReason.MICROSLEEP in reasons, FatigueReason.YAWNING in reasons
@@ -250,23 +256,25 @@ class FatigueReason(IntFlag):
     SLEEP = 16
     YAWNING = 32
     NODDING = 64
+    SLUMPED = 128
 
 
 class FatigueEventType(IntEnum):
     """
-    Constants of ``FatigueEvent``.
+    What happened: ``EVENT_`` constants of ``aitable_msgs/FatigueEvent``. SLUMPED is reserved.
 
     >>> FatigueEventType.BLINK.name
     'BLINK'
     """
 
-    BLINK = 0
-    LONG_CLOSURE = 1
-    MICROSLEEP = 2
-    SLEEP = 3
-    YAWN = 4
-    NOD = 5
-    LEVEL_CHANGED = 6
+    BLINK = 1
+    LONG_CLOSURE = 2
+    MICROSLEEP = 3
+    SLEEP = 4
+    YAWN = 5
+    NOD = 6
+    LEVEL_CHANGED = 7
+    SLUMPED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +312,7 @@ class EyeReading:
 @dataclass(frozen=True, slots=True)
 class FatigueAssessment:
     """
-    How tired one person looks at one image; the fields of ``aitable_msgs/FatigueState``, and three.
+    How tired one person looks in one image: ``FatigueState`` plus two unpublished fields.
 
     :param perclos_p80: PERCLOS with the textbook's threshold, openness below 0.2, last 60 s
     :param usable_s: time in which the eyes could be measured since this person came, as far as it

@@ -68,8 +68,6 @@ BEGIN, END = '<!-- measured: written by fatigue_plots.py -->', '<!-- end of meas
 INK, ACCENT, TRUTH = '#334155', '#2563eb', '#f59e0b'
 EVENT = FatigueEventType
 CLOSURES = (EVENT.LONG_CLOSURE, EVENT.MICROSLEEP, EVENT.SLEEP)
-ORDER = (FatigueLevel.UNKNOWN, FatigueLevel.ALERT, FatigueLevel.MILD, FatigueLevel.SEVERE,
-         FatigueLevel.ASLEEP)
 FAST_FPS, SLOW_FPS = 19.0, 10.0
 """Blinks are pooled from 19 images a second on, and from 10 to below 19."""
 NONE = Detections(0, 0, 0)
@@ -90,8 +88,7 @@ class Judged:
     def level(self) -> FatigueLevel:
         """The highest."""
         return max(
-            (one.level for one in self.assessments if one), key=ORDER.index,
-            default=FatigueLevel.UNKNOWN)
+            (one.level for one in self.assessments if one), default=FatigueLevel.UNKNOWN)
 
     @property
     def perclos(self) -> float:

@@ -92,7 +92,7 @@ def test_figures_are_told_as_they_were_published_and_unknown_ones_as_null():
     assert (emotion['expression'], emotion['confidence']) == ('SURPRISE', 0.6)
     assert emotion['probabilities'][:4] == [0.1, 0.3, 0.0, 0.6]
     assert (emotion['valence'], emotion['arousal']) == (0.25, None)
-    assert one['bins'] == [[START // 200_000_000, 0.04, 0.188, 2, 3]]
+    assert one['bins'] == [[START // 200_000_000, 0.04, 0.188, 3, 3]]
     told = made.told(Memory())
     assert told['camera']['models']['emotion'] == ['fer', 'onnxruntime', 'fp32']
     assert told['cameras'][0]['level'] == 'SEVERE'

@@ -85,9 +85,10 @@ def test_what_one_camera_sees_stays_out_of_the_other(graph, portrait):
         cameras['right'].publish(image(empty, 'rgb8', stamp))
         graph.rest(0.05)
     assert graph.spin(lambda: graph.heard['/right/fatigue'] and graph.heard['/left/fatigue'])
-    assert all(one.validity == FatigueState.NO_FACE for one in graph.heard['/right/fatigue'])
+    nobody = FatigueState.VALIDITY_NO_FACE
+    assert all(one.validity == nobody for one in graph.heard['/right/fatigue'])
     assert all(one.faces == [] for one in graph.heard['/right/faces'])
-    assert any(one.validity != FatigueState.NO_FACE for one in graph.heard['/left/fatigue'])
+    assert any(one.validity != nobody for one in graph.heard['/left/fatigue'])
 
 
 def test_the_model_stays_while_one_of_them_needs_it(graph, portrait):

@@ -76,9 +76,9 @@ def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(
     assert answer.header == emotion.header == message.header
     assert answer.track_id == emotion.track_id == face.track_id
     assert answer.primary
-    assert answer.validity == FatigueState.WARMING_UP
+    assert answer.validity == FatigueState.VALIDITY_WARMING_UP
     assert 0.2 < answer.ear_left < 0.5
-    assert emotion.expression == Emotion.HAPPY
+    assert emotion.expression == Emotion.EXPRESSION_HAPPY
     for one, model in ((answer, 'facemesh'), (emotion, expression_model)):
         assert one.model == model
         assert one.backend in ('openvino', 'onnxruntime')
@@ -109,7 +109,7 @@ def test_nobody_in_the_image_is_said_at_once(pipeline):
     message = image(np.full((240, 320, 3), 90, np.uint8), 'rgb8', pipeline.tick())
     answer = pipeline.answers(pipeline.publisher, message, 'fatigue')
     assert (answer.validity, answer.level, answer.track_id) == (
-        FatigueState.NO_FACE, FatigueState.UNKNOWN, 0)
+        FatigueState.VALIDITY_NO_FACE, FatigueState.LEVEL_UNKNOWN, 0)
     assert answer.header == message.header
     assert pipeline.spin(lambda: pipeline.heard['faces'])  # by reference it goes ahead of them
     assert pipeline.heard['faces'][-1].faces == []
@@ -118,19 +118,19 @@ def test_nobody_in_the_image_is_said_at_once(pipeline):
 def test_a_dead_camera_is_told_once_a_second_and_recovers(pipeline, portrait, capfd):
     begin = time.monotonic()
     answer, message = _see(pipeline, portrait)
-    assert answer.validity != FatigueState.NO_FACE
+    assert answer.validity != FatigueState.VALIDITY_NO_FACE
     pipeline.heard['fatigue'].clear()
     assert CameraOptions().stale_after_s + WATCH_PERIOD_S < 1.0, 'told within a second'
     assert pipeline.spin(lambda: len(pipeline.heard['fatigue']) >= 3)
     assert time.monotonic() - begin > 2.5, 'no oftener, on the busiest machine'
     for last in pipeline.heard['fatigue']:
-        assert last.validity == FatigueState.NO_FACE
+        assert last.validity == FatigueState.VALIDITY_NO_FACE
         assert last.header == message.header
         assert last.track_id == answer.track_id
     line, = pipeline.lines(capfd, 'no image on')
     assert CAMERA in line
     answer, message = _see(pipeline, portrait)
-    assert answer.validity != FatigueState.NO_FACE
+    assert answer.validity != FatigueState.VALIDITY_NO_FACE
     assert answer.header == message.header
 
 
@@ -171,7 +171,7 @@ def test_deactivation_forgets_the_people(pipeline, portrait):
     assert pipeline.matched(pipeline.publisher)
     second, _ = _see(pipeline, portrait)
     assert second.track_id != first.track_id
-    assert second.validity == FatigueState.WARMING_UP
+    assert second.validity == FatigueState.VALIDITY_WARMING_UP
 
 
 def test_a_transition_that_does_not_exist_is_refused(pipeline):

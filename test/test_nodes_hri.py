@@ -19,7 +19,6 @@ from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FatigueState
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import hri
-from aitable_ros.types import Validity
 
 HAS_HRI = find_spec('hri_msgs') is not None
 NEEDS_HRI = pytest.mark.skipif(
@@ -27,28 +26,26 @@ NEEDS_HRI = pytest.mark.skipif(
 WITHOUT_HRI = pytest.mark.skipif(HAS_HRI, reason='hri_msgs is installed here')
 
 
-@pytest.mark.parametrize(('expression', 'validity', 'level', 'expected'), [
-    (Emotion.HAPPY, Validity.VALID, FatigueState.ALERT, 'happy'),
-    (Emotion.FEAR, Validity.VALID, FatigueState.ALERT, 'scared'),
-    (Emotion.CONTEMPT, Validity.VALID, FatigueState.ALERT, ''),
-    (Emotion.UNKNOWN, Validity.VALID, FatigueState.ALERT, ''),
-    (Emotion.HAPPY, Validity.VALID, FatigueState.MILD, 'happy'),
-    (Emotion.HAPPY, Validity.VALID, FatigueState.SEVERE, 'tired'),
-    (Emotion.UNKNOWN, Validity.VALID, FatigueState.ASLEEP, 'asleep'),
-    (Emotion.HAPPY, Validity.VALID, FatigueState.UNKNOWN, 'happy'),
-    # "I can't tell" is no sleep
-    (Emotion.HAPPY, Validity.NO_FACE, FatigueState.ASLEEP, 'happy'),
-    (Emotion.HAPPY, Validity.WARMING_UP, FatigueState.SEVERE, 'happy'),
+@pytest.mark.parametrize(('expression', 'level', 'expected'), [
+    (Emotion.EXPRESSION_HAPPY, FatigueState.LEVEL_ALERT, 'happy'),
+    (Emotion.EXPRESSION_FEAR, FatigueState.LEVEL_ALERT, 'scared'),
+    (Emotion.EXPRESSION_CONTEMPT, FatigueState.LEVEL_ALERT, ''),
+    (Emotion.EXPRESSION_UNKNOWN, FatigueState.LEVEL_ALERT, ''),
+    (Emotion.EXPRESSION_HAPPY, FatigueState.LEVEL_MILD, 'happy'),
+    (Emotion.EXPRESSION_HAPPY, FatigueState.LEVEL_SEVERE, 'tired'),
+    (Emotion.EXPRESSION_UNKNOWN, FatigueState.LEVEL_ASLEEP, 'asleep'),
+    (Emotion.EXPRESSION_HAPPY, FatigueState.LEVEL_UNKNOWN, 'happy'),
 ])
-def test_expression_of_a_tired_or_sleeping_person(expression, validity, level, expected):
-    emotion = Emotion(expression=expression)
-    fatigue = FatigueState(validity=int(validity), level=level)
-    assert hri.expression_of(emotion, fatigue) == expected
+def test_expression_of_a_tired_or_sleeping_person(expression, level, expected):
+    # Whatever the validity: who falls asleep while the window is still filling is asleep.
+    for validity in (FatigueState.VALIDITY_VALID, FatigueState.VALIDITY_WARMING_UP):
+        fatigue = FatigueState(validity=validity, level=level)
+        assert hri.expression_of(Emotion(expression=expression), fatigue) == expected
 
 
 def test_expression_with_one_half_missing():
-    assert hri.expression_of(Emotion(expression=Emotion.SAD), None) == 'sad'
-    assert hri.expression_of(None, FatigueState(level=FatigueState.ASLEEP)) == 'asleep'
+    assert hri.expression_of(Emotion(expression=Emotion.EXPRESSION_SAD), None) == 'sad'
+    assert hri.expression_of(None, FatigueState(level=FatigueState.LEVEL_ASLEEP)) == 'asleep'
     assert hri.expression_of(None, None) == ''
 
 

@@ -101,7 +101,9 @@ def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start)
             assert stamps <= set(sent), f'{topic} changed a stamp'
             # Drops under load are allowed here; `aitable bench ros` holds them to 1 %.
             assert len(stamps) >= 20, f'{topic}: {len(stamps)} of {len(sent)}'
-        assert {one.track_id for one in graph.heard['fatigue'] if one.validity != 2} == {
+        here = [one for one in graph.heard['fatigue']
+                if one.validity != FatigueState.VALIDITY_NO_FACE]
+        assert {one.track_id for one in here} == {
             face.track_id for message in graph.heard['faces'] for face in message.faces}
         drawn = graph.heard['overlay'][-1]
         pixels = np.frombuffer(drawn.data, np.uint8).reshape(720, 1280, 3)

@@ -116,7 +116,7 @@ def test_emotion_there_and_back():
     FatigueAssessment(
         9, 123456789123456789, Validity.VALID, FatigueLevel.SEVERE,
         FatigueReason.PERCLOS | FatigueReason.NODDING, 0.25, 0.3, 0.9, True, 1.25, 0.2, 0.1, 0.9,
-        0.5, 12, 14.5, 0.2, 0.4, True, 3, 0.1, -0.2, 0.3, True, 0.29),
+        0.5, 12, 14.5, 0.2, 0.4, True, 3, 0.1, -0.2, 0.3, True, 0.29, 0.05),
 ])
 def test_fatigue_there_and_back(assessment):
     header = messages.header_of(frame(assessment.stamp_ns))

@@ -12,7 +12,6 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.labels import marked
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.types import FatigueEventType
@@ -62,9 +61,8 @@ def _told(measured: Measurements) -> dict[str, list[FrameSpan]]:
         FatigueEventType[name.upper()])] for name in ('microsleep', 'sleep')}
     severe: list[FrameSpan] = []
     begun: int | None = None
-    bad = SEVERITY.index(FatigueLevel.SEVERE)
     for frame, level in enumerate(measured.levels):
-        if SEVERITY.index(FatigueLevel(level)) >= bad:
+        if level >= FatigueLevel.SEVERE:
             begun = frame if begun is None else begun
         elif begun is not None and level != FatigueLevel.UNKNOWN:
             severe.append(FrameSpan(begun, frame - 1))

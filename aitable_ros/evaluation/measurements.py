@@ -24,9 +24,6 @@ from aitable_ros.types import FrameResult
 from aitable_ros.types import ModelInfo
 from aitable_ros.types import NAN
 
-SEVERITY = (FatigueLevel.UNKNOWN, FatigueLevel.ALERT, FatigueLevel.MILD, FatigueLevel.SEVERE,
-            FatigueLevel.ASLEEP)
-
 
 @dataclass(frozen=True, slots=True)
 class PlacedEvent:
@@ -137,7 +134,7 @@ class Measurements:
     def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
         """Add up the usable and closed time of whoever is the primary person."""
         if primary:
-            self.level_max = max(self.level_max, state.level, key=SEVERITY.index)
+            self.level_max = max(self.level_max, state.level)
             usable_s, closed_s = self._counted.get(state.track_id, (0.0, 0.0))
             if state.usable_s < usable_s:  # forgotten meanwhile, and known anew
                 usable_s = closed_s = 0.0

@@ -27,7 +27,8 @@ from aitable_ros.types import FatigueEventType
 Summary = dict[str, Any]
 INTERRUPTED = 'interrupted'
 """The problem of a recording that Ctrl-C ended."""
-EVENTS = tuple(kind for kind in FatigueEventType if kind is not FatigueEventType.LEVEL_CHANGED)
+EVENTS = tuple(kind for kind in FatigueEventType if kind < FatigueEventType.LEVEL_CHANGED)
+"""What a summary counts."""
 
 
 def summarise(

@@ -24,7 +24,6 @@ from aitable_ros.evaluation.bootstrap import interval
 from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
 
@@ -48,7 +47,7 @@ def of_video(measured: Measurements, labels: Labels) -> Score:
     levels = [FatigueLevel(level) for level in measured.levels]
     known = [level for level in levels if level is not FatigueLevel.UNKNOWN]
     tired = sum(level is not FatigueLevel.ALERT for level in known)
-    rank = SEVERITY.index(measured.level_max) - SEVERITY.index(FatigueLevel.ALERT)
+    rank = measured.level_max - FatigueLevel.ALERT
     yawns = len(measured.of_primary(FatigueEventType.YAWN))
     return {
         'class': labels.video_class,
@@ -175,7 +174,7 @@ def pool_classes(scored: Scored) -> Score:
         mine = [(who, part) for who, part in parts if part['class'] == name]
         entry: Score = {
             'inputs': len(mine), 'people': len({who for who, _ in mine}),
-            'level_max': {level.name: count for level in SEVERITY if (count := sum(
+            'level_max': {level.name: count for level in FatigueLevel if (count := sum(
                 part['level_max'] == level.name for _, part in mine))}}
         for figure in FIGURES:
             known = [part[figure] for _, part in mine if part[figure] is not None]

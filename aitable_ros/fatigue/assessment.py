@@ -15,7 +15,7 @@ _ALERT, _MILD, _SEVERE, _ASLEEP = (
     int(FatigueLevel.ALERT), int(FatigueLevel.MILD), int(FatigueLevel.SEVERE),
     int(FatigueLevel.ASLEEP))
 _LEVELS = {int(level): level for level in FatigueLevel}
-_REASONS = tuple(FatigueReason(mask) for mask in range(128))
+_REASONS = tuple(FatigueReason(mask) for mask in range(256))
 """Looking an enum up by value costs ten times what indexing a tuple does."""
 _PERCLOS, _PERCLOS_LONG, _LONG_BLINKS, _MICROSLEEP, _SLEEP = (
     int(FatigueReason.PERCLOS), int(FatigueReason.PERCLOS_LONG), int(FatigueReason.LONG_BLINKS),
@@ -76,7 +76,7 @@ class LevelJudge:
             if closure_s >= options.sleep_s:
                 level = _ASLEEP
                 why[_SLEEP] = time_ns
-        if level:
+        if level > _ALERT:
             met[level] = time_ns
         oldest = time_ns - self._hold
         held = level

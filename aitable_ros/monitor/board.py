@@ -102,9 +102,8 @@ class _Camera:
 
     def worst(self) -> FatigueLevel:
         """Return the worst level of those who are here."""
-        known = [self.people[key].level for key in self.present if key in self.people]
         return max(
-            (level for level in known if level is not FatigueLevel.UNKNOWN),
+            (self.people[key].level for key in self.present if key in self.people),
             default=FatigueLevel.UNKNOWN)
 
 

@@ -95,8 +95,7 @@ class Person:
             return
         step.openness = _lower(step.openness, fatigue.openness)
         step.perclos = fatigue.perclos
-        known = [one for one in (step.level, fatigue.level) if one is not FatigueLevel.UNKNOWN]
-        step.level = max(known, default=FatigueLevel.UNKNOWN)
+        step.level = max(step.level, fatigue.level)
 
     def emotion(self, stamp_ns: int, emotion: EmotionEstimate) -> None:
         """Take in an estimate."""

@@ -32,16 +32,16 @@ from aitable_ros.nodes.face_consumer import FaceConsumerNode
 from aitable_ros.nodes.messages import header_of
 from aitable_ros.nodes.overlay import Painter
 from aitable_ros.options import Options
+from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
 from aitable_ros.types import Frame
 from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
 
 EXPRESSIONS = {
-    Emotion.NEUTRAL: 'neutral', Emotion.HAPPY: 'happy', Emotion.SAD: 'sad',
-    Emotion.SURPRISE: 'surprised', Emotion.FEAR: 'scared', Emotion.DISGUST: 'disgusted',
-    Emotion.ANGER: 'angry',
+    Expression.NEUTRAL: 'neutral', Expression.HAPPY: 'happy', Expression.SAD: 'sad',
+    Expression.SURPRISE: 'surprised', Expression.FEAR: 'scared', Expression.DISGUST: 'disgusted',
+    Expression.ANGER: 'angry',
 }
 """Our expressions in REP-155's words. It has none for contempt: that and UNKNOWN leave the name
 empty, and valence and arousal speak."""
@@ -100,7 +100,7 @@ def expression_of(emotion: Emotion | None, fatigue: FatigueState | None) -> str:
 
     MILD leaves the expression as it is: half of all people are that at some time of the day.
     """
-    if fatigue is not None and fatigue.validity == Validity.VALID:
+    if fatigue is not None:
         if fatigue.level == FatigueLevel.ASLEEP:
             return 'asleep'
         if fatigue.level == FatigueLevel.SEVERE:

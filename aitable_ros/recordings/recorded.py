@@ -223,7 +223,7 @@ class _Assembler:
         if stamp_ns <= self._given and stamp_ns >= self._newest - LOOP_NS:
             role = self._roles[topic.name]
             # While the camera is gone the node repeats the last image's stamp.
-            self.late += role != 'fatigue' or message.validity != 2
+            self.late += role != 'fatigue' or message.validity != Validity.NO_FACE
             return None
         moment = self._at(stamp_ns)
         moment.frame_id = moment.frame_id or message.header.frame_id
@@ -259,7 +259,8 @@ class _Assembler:
         else:
             # Without faces, whoever has an emotion, or eyes or a reason why not, is in the image.
             told = {
-                **{track: m for track, m in moment.states.items() if track and m.validity != 2},
+                **{track: m for track, m in moment.states.items()
+                   if track and m.validity != Validity.NO_FACE},
                 **moment.emotions}
             faces = sorted(map(wire.face_of, told.values()), key=lambda face: not face.primary)
         here = {face.track_id for face in faces}

@@ -43,8 +43,8 @@ KINDS = {
 """Our topics, as they are called within a namespace, and their types."""
 _SAME = (
     'ear_left', 'ear_right', 'openness', 'eyes_closed', 'perclos', 'perclos_long',
-    'perclos_coverage', 'perclos_long_coverage', 'blink_count', 'blink_rate', 'mar', 'yawning',
-    'yawn_count', 'head_roll', 'head_pitch', 'head_yaw', 'calibrated', 'baseline_ear')
+    'perclos_p80', 'perclos_coverage', 'perclos_long_coverage', 'blink_count', 'blink_rate', 'mar',
+    'yawning', 'yawn_count', 'head_roll', 'head_pitch', 'head_yaw', 'calibrated', 'baseline_ear')
 """Fields of a FatigueState that an assessment has under the same name."""
 
 

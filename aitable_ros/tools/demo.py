@@ -221,7 +221,7 @@ def _snapshot(graph: Any, truth: ClipTruth | None, total_s: float | None) -> Any
     level, openness, perclos = 'waiting', float('nan'), 'not yet'
     if state is not None:
         level = FatigueLevel(state.level).name
-        if state.validity != Validity.VALID:
+        if state.level == FatigueLevel.UNKNOWN:
             level = Validity(state.validity).name.lower().replace('_', ' ')
         openness = float(state.openness)
         if np.isfinite(state.perclos):

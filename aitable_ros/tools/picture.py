@@ -49,7 +49,7 @@ def key_frame(story: Story, truth: ClipTruth | None) -> int | None:
 
     def weight(state: Any) -> tuple[bool, bool, int]:
         seen = bool(np.isfinite(state.openness))
-        return seen, state.validity == Validity.VALID, int(state.level) % 255
+        return seen, state.validity == Validity.VALID, int(state.level)
     worst = max(map(weight, story.states))
     alike = [state for state in story.states if weight(state) == worst]
     return story.stamps.index(stamp_of(alike[len(alike) // 2]))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aitable_ros.evaluation.report.elements import Series
 from aitable_ros.evaluation.report.elements import StageProvenance
 from aitable_ros.evaluation.report.elements import TimelineEvent
+from aitable_ros.evaluation.summary import EVENTS
 from aitable_ros.tools.graph import Ears
 from aitable_ros.tools.graph import Heard
 from aitable_ros.tools.graph import Sent
@@ -155,9 +156,7 @@ class Story:
     @property
     def level_max(self) -> FatigueLevel:
         """The worst level told; UNKNOWN where there was none."""
-        known = [
-            state.level for state in self.states if state.level != FatigueLevel.UNKNOWN]
-        return FatigueLevel(max(known)) if known else FatigueLevel.UNKNOWN
+        return FatigueLevel(max((state.level for state in self.states), default=0))
 
     @property
     def closed_share(self) -> float:
@@ -202,7 +201,7 @@ class Story:
             'closed_s': _finite(closed * duration_s, 3),
             'events': {
                 kind.name: sum(event.type is kind for event in self.events)
-                for kind in FatigueEventType if kind is not FatigueEventType.LEVEL_CHANGED},
+                for kind in EVENTS},
             'level_max': self.level_max.name,
             'expression_share': {
                 name: round(share, 4) for name, share in self.expression_share().items()},

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.measurements import SEVERITY
 from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
 from aitable_ros.evaluation.pooling import Score
@@ -26,6 +25,7 @@ from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.video_classes import FIGURES
 from aitable_ros.types import Expression
+from aitable_ros.types import FatigueLevel
 
 HEADLINES = ('blink.f1', 'closures.f1', 'yawns.f1', 'nods.f1', 'eyes_shut.f1', 'drowsy.accuracy',
              'perclos.absolute_error', 'expression.accuracy',
@@ -224,7 +224,7 @@ def class_tables(classes: Score) -> list[Table]:
     """Say what the recordings of each labelled class show, and how well it tells them apart."""
     if not classes:
         return []
-    levels = [level.name for level in SEVERITY if any(
+    levels = [level.name for level in FatigueLevel if any(
         level.name in entry['level_max'] for entry in classes['classes'].values())]
     rows: list[list[Cell]] = [
         [name, entry['inputs'], entry['people'],

@@ -264,11 +264,15 @@ function fill(panel, one) {
 
 function why(fatigue) {
   if (!fatigue) return 'eyes are not read';
+  if (fatigue.level !== 'UNKNOWN' && fatigue.reasons.length) return reasons(fatigue);
   if (fatigue.validity === 'WARMING_UP') {
     const usable = Math.round((fatigue.coverage || 0) * 60);
     return usable < USABLE_S ? `warming up: ${usable}\u00a0of\u00a0${USABLE_S}\u00a0s` : 'warming up';
   }
-  if (fatigue.validity !== 'VALID') return VALIDITY[fatigue.validity] || fatigue.validity;
+  return VALIDITY[fatigue.validity] || reasons(fatigue);
+}
+
+function reasons(fatigue) {
   return fatigue.reasons.map((reason) => (reason.startsWith('PERCLOS') ? reason.replace('_LONG', ' 3 min') : reason.replace('_', ' ').toLowerCase())).join(', ');
 }
 

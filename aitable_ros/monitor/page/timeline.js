@@ -4,7 +4,7 @@
 
 export const STEPS_A_SECOND = 5;
 export const STEPS = 180 * STEPS_A_SECOND;
-export const LEVELS = {0: 'ALERT', 1: 'MILD', 2: 'SEVERE', 3: 'ASLEEP', 255: 'UNKNOWN'};
+export const LEVELS = ['UNKNOWN', 'ALERT', 'MILD', 'SEVERE', 'ASLEEP'];
 export const EXPRESSIONS = ['neutral', 'happy', 'sad', 'surprise', 'fear', 'disgust', 'anger', 'contempt'];
 // Muted, of like brightness: a change shows, and the name is written where there is room.
 const HUES = [215, 45, 230, 300, 275, 110, 5, 25];
@@ -93,7 +93,7 @@ export function drawTimeline(canvas, bins, events, now) {
 
   // Bands
   spans(bins, 3, (from, to, value) => block(
-    pen, x(from), x(to), rows.level, colour(value in LEVELS && value !== 255 ? LEVELS[value] : 'track'), colour(value === 255 ? 'soft' : 'on'), LEVELS[value] || '', left));
+    pen, x(from), x(to), rows.level, colour(value ? LEVELS[value] : 'track'), colour(value ? 'on' : 'soft'), LEVELS[value] || '', left));
   const dark = colour('ink').startsWith('#e');
   spans(bins, 4, (from, to, value) => {
     if (value === 255) return;
