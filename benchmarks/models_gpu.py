@@ -89,7 +89,7 @@ class Torch:
              compiled: bool = False) -> Callable[[], None]:
         """Return what uploads a batch, runs it, and waits for the results to be here."""
         torch = self.torch
-        from aitable_ros.emotion.emonet_network import build
+        from aitable_ros.inference.emonet_network import build
 
         network = build(8)
         network.load_state_dict(self.weights, strict=False)

@@ -78,11 +78,11 @@ class Orders:
 def install(orders: Orders) -> None:
     """Put the hook around every model's load and run."""
     from aitable_ros.inference import chain
-    from aitable_ros.inference.loaded import LoadedModel
+    from aitable_ros.inference.base import BackendBase
 
-    infer, load = LoadedModel.infer, chain._open
+    infer, load = BackendBase.infer, chain._open
 
-    def infer_or_not(self: LoadedModel, inputs: Any) -> Any:
+    def infer_or_not(self: BackendBase, inputs: Any) -> Any:
         order = orders.due(('throw', 'hang'), self.model, self.name)
         if order is not None and order.do == 'throw':
             raise RuntimeError('device lost (an order of the soak)')
@@ -95,7 +95,7 @@ def install(orders: Orders) -> None:
             raise MemoryError
         return load(runtime, path, entry, options)
 
-    LoadedModel.infer = infer_or_not  # type: ignore[method-assign]
+    BackendBase.infer = infer_or_not  # type: ignore[method-assign]
     chain._open = load_or_not
 
 

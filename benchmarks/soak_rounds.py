@@ -76,7 +76,7 @@ def _held() -> Holding:
 
 
 def _transitions(context: Any, rounds: int) -> list[Holding]:
-    from aitable_ros.inference.shared import SHARED
+    from aitable_ros.inference.shared_models import SHARED
     from aitable_ros.nodes.composition import Composition
     from aitable_ros.nodes.executables import PIPELINE
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.rewrite.writer import Writer
+from aitable_ros.engines.graph.writer import Writer
 
 State = dict[str, NDArray[np.float32]]
 GAIN = 0.4

@@ -33,7 +33,7 @@ def torch() -> Any:
 
 def seeded(torch: Any, expressions: int = 8) -> Any:
     """An EmoNet whose activations stay of the order of one, so that differences mean something."""
-    from aitable_ros.emotion.emonet_network import build
+    from aitable_ros.inference.emonet_network import build
 
     torch.manual_seed(0)
     network = build(expressions)
@@ -60,7 +60,7 @@ def checkpoint(torch: Any, network: Any, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope='module')
 def exported(network: Any, checkpoint: Path) -> Path:
     pytest.importorskip('onnx', reason='onnx is not installed here')
-    from aitable_ros.emotion.emonet_network import to_onnx
+    from aitable_ros.inference.emonet_network import to_onnx
 
     path = checkpoint.with_suffix('.onnx')
     path.write_bytes(to_onnx(network))
@@ -88,7 +88,7 @@ class TestNetwork:
     def test_a_checkpoint_comes_back_as_it_was(
         self, torch: Any, tmp_path: Path, expressions: int,
     ) -> None:
-        from aitable_ros.emotion.emonet_network import load_checkpoint
+        from aitable_ros.inference.emonet_network import load_checkpoint
 
         original = seeded(torch, expressions)
         torch.save(original.state_dict(), tmp_path / 'c.pth')
@@ -114,7 +114,7 @@ class TestNetwork:
     def test_a_wrong_checkpoint_says_in_a_line_what_differs(
         self, torch: Any, network: Any, checkpoint: Path, tmp_path: Path, damage: str, says: str,
     ) -> None:
-        from aitable_ros.emotion.emonet_network import load_checkpoint
+        from aitable_ros.inference.emonet_network import load_checkpoint
 
         path = tmp_path / 'wrong.pth'
         state = dict(network.state_dict())

@@ -23,7 +23,7 @@ from aitable_ros.emotion.hsemotion import HsEmotion
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.engines.stages import Canned
+from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.inference import sidecar
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import TensorSpec
@@ -53,9 +53,9 @@ def test_the_stand_in_has_efficientnet_b0s_parameters() -> None:
     assert build()[1] == 4_020_358 - 21_008
 
 
-def canned(size: int, row: list[float]) -> Canned:
+def canned(size: int, row: list[float]) -> ReplayBackend:
     dtype = np.dtype(np.float32)
-    backend = Canned('x', (TensorSpec('input', (None, 3, size, size), dtype),),
+    backend = ReplayBackend('x', (TensorSpec('input', (None, 3, size, size), dtype),),
                      (TensorSpec('output', (None, len(row)), dtype),))
     backend.answer = {'output': np.array([row], np.float32)}
     return backend
@@ -109,7 +109,7 @@ def test_a_box_goes_in_as_upstream_puts_it_in(
 def test_the_box_follows_the_key_points_not_the_detector(portrait: NDArray[np.uint8]) -> None:
     seen = []
 
-    class Noting(Canned):
+    class Noting(ReplayBackend):
 
         def infer(self, inputs: object) -> dict[str, NDArray[np.float32]]:
             seen.append(inputs['input'].copy())  # type: ignore[index]

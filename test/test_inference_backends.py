@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
@@ -23,7 +23,7 @@ BACKENDS = [
     pytest.param(kind, id=kind.name, marks=pytest.mark.skipif(
         importlib.util.find_spec(kind.name) is None, reason=f'{kind.name} is not installed here'))
     for kind in (OpenVINOBackend, OnnxRuntimeBackend)]
-Opener = Callable[..., LoadedModel]
+Opener = Callable[..., BackendBase]
 
 
 def convolution(path: Path, dtype: type = np.float32, batch: int | str = 'N') -> Path:

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from test_inference_backends import convolution
 
-from aitable_ros.inference import shared
+from aitable_ros.inference import shared_models
 from aitable_ros.inference.chain import ModelKey
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.shared import ModelFailure
-from aitable_ros.inference.shared import SharedModels
+from aitable_ros.inference.shared_models import ModelFailure
+from aitable_ros.inference.shared_models import SharedModels
 
 BOUND, FREE = 'torch', 'onnxruntime'
 
@@ -160,7 +160,7 @@ def test_who_cannot_load_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize('runtime', [BOUND, FREE])
 def test_nobody_joins_a_model_that_hangs(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, 'HUNG_AFTER_S', 0.1)
+    monkeypatch.setattr(shared_models, 'HUNG_AFTER_S', 0.1)
     models, fake = SharedModels(), Fake()
     stuck = models.load(key(runtime), lambda: fake)
     fake.gate.clear()

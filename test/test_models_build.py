@@ -32,7 +32,7 @@ from aitable_ros.engines import build as build_module
 from aitable_ros.engines import recipes
 from aitable_ros.engines.build import build
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import method
+from aitable_ros.engines.graph.builder_input import method
 from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.recipes import engine_path
 from aitable_ros.engines.recipes import of_catalogue
@@ -594,8 +594,8 @@ def test_options_make_the_same_again():
     import argparse
 
     from aitable_ros.cli import main as _  # noqa: F401
-    from aitable_ros.engines.commands.engines import add_build
-    from aitable_ros.engines.commands.engines import options_from
+    from aitable_ros.engines.command.build import add_build
+    from aitable_ros.engines.command.build import options_from
 
     parser = argparse.ArgumentParser()
     add_build(parser.add_subparsers())

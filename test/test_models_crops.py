@@ -17,12 +17,12 @@ from test_evaluation_readers import raw
 from test_evaluation_readers import STORE
 
 from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.engines.crops import _evenly
-from aitable_ros.engines.crops import _spread
-from aitable_ros.engines.crops import crops
-from aitable_ros.engines.crops import JUDGING
-from aitable_ros.engines.crops import STEP_NS
-from aitable_ros.engines.stages import Tap
+from aitable_ros.engines.model_inputs import _evenly
+from aitable_ros.engines.model_inputs import _spread
+from aitable_ros.engines.model_inputs import collect_inputs
+from aitable_ros.engines.model_inputs import JUDGING
+from aitable_ros.engines.model_inputs import STEP_NS
+from aitable_ros.engines.stage_backends import RecordingBackend
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
@@ -48,7 +48,7 @@ def video(models, portrait, tmp_path_factory) -> Path:
     ('blazeface_full', (192, 192, 3), -1, 1), ('blazeface_short', (128, 128, 3), -1, 1),
 ])
 def test_every_model_gets_its_own_inputs(album, model, shape, low, rows):
-    found = crops(card(model), album, 16)
+    found = collect_inputs(card(model), album, 16)
     (name, array), = found.inputs.items()
     assert (found.model, found.task, found.rows) == (model, card(model).task, rows)
     assert name == card(model).inputs[0].name
@@ -62,8 +62,8 @@ def test_every_model_gets_its_own_inputs(album, model, shape, low, rows):
 @pytest.mark.parametrize(('model', 'stage'), [('facemesh', 'fatigue'), ('fer', 'emotion')])
 def test_they_are_what_the_pipeline_feeds_the_model_in_its_second_frame(
         album, portrait, model, stage):
-    found = crops(model, album, COUNT)
-    backend = Tap(resolve(ModelOptions(engine_path=model)).backend)
+    found = collect_inputs(model, album, COUNT)
+    backend = RecordingBackend(resolve(ModelOptions(engine_path=model)).backend)
     with Pipeline(PipelineOptions(emotion=EmotionOptions(fallbacks=('fer',)))) as pipeline:
         part = getattr(pipeline, stage)
         part._backend.close()
@@ -85,7 +85,7 @@ def test_they_are_what_the_pipeline_feeds_the_model_in_its_second_frame(
 
 
 def test_a_video_is_seen_from_end_to_end_and_other_frames_judge_than_calibrate(video):
-    one, other = (crops('facemesh', video, 20, phase=phase) for phase in (0.25, JUDGING))
+    one, other = (collect_inputs('facemesh', video, 20, phase=phase) for phase in (0.25, JUDGING))
     frames = [sample.frame for sample in one.samples]
     assert frames == sorted(frames)
     assert frames[0] < 4
@@ -93,7 +93,7 @@ def test_a_video_is_seen_from_end_to_end_and_other_frames_judge_than_calibrate(v
     assert max(np.diff(frames)) <= 6
     assert not set(frames) & {sample.frame for sample in other.samples}
     assert one.sha256 != other.sha256
-    assert one.sha256 == crops('facemesh', video, 20, phase=0.25).sha256
+    assert one.sha256 == collect_inputs('facemesh', video, 20, phase=0.25).sha256
 
 
 def test_no_recording_stands_for_all(video, album):
@@ -101,13 +101,13 @@ def test_no_recording_stands_for_all(video, album):
     (folder / 'pictures').mkdir()
     for path in sorted(album.iterdir())[:4]:
         (folder / 'pictures' / path.name).write_bytes(path.read_bytes())
-    found = crops('facemesh', folder, 16)
+    found = collect_inputs('facemesh', folder, 16)
     files = [sample.file for sample in found.samples]
     assert {'v.avi', 'pictures/000.png', 'pictures/003.png'} <= set(files)
     assert files.count('v.avi') == 12
-    few = [sample.file for sample in crops('facemesh', folder, 4).samples]
+    few = [sample.file for sample in collect_inputs('facemesh', folder, 4).samples]
     assert len(set(few)) == 4
-    assert len(crops('facemesh', folder, 16, per_file=2, minimum=6)) == 6
+    assert len(collect_inputs('facemesh', folder, 16, per_file=2, minimum=6)) == 6
 
 
 def test_a_bag_is_read_with_its_stamps(models, portrait, tmp_path):
@@ -121,7 +121,7 @@ def test_a_bag_is_read_with_its_stamps(models, portrait, tmp_path):
             message.step, message.encoding = image.shape[1] * 3, 'rgb8'
             message.data = image.reshape(-1)
             writer.write(connection, stamp, STORE.serialize_cdr(message, message.__msgtype__))
-    found = crops('facemesh', tmp_path / 'bag', 16)
+    found = collect_inputs('facemesh', tmp_path / 'bag', 16)
     assert [sample.stamp_ns for sample in found.samples] == [
         stamps[sample.frame] for sample in found.samples]
     assert {sample.file for sample in found.samples} == {'bag'}
@@ -131,8 +131,8 @@ def test_too_few_faces_are_counted(models, tmp_path, portrait):
     folder = write_album(tmp_path / 'few', portrait, 3)
     with pytest.raises(InputError, match=r'few: 3 inputs with a face found for facemesh, at least '
                                          r'16'):
-        crops('facemesh', folder, 64)
-    assert len(crops('facemesh', folder, 3)) == 3
+        collect_inputs('facemesh', folder, 64)
+    assert len(collect_inputs('facemesh', folder, 3)) == 3
 
 
 @pytest.mark.parametrize(('arrays', 'reason'), [
@@ -145,7 +145,7 @@ def test_arrays_of_ones_own_must_fit(models, tmp_path, arrays, reason):
     path = tmp_path / 'own.npz'
     np.savez(path, **arrays) if arrays else path.write_text('no')
     with pytest.raises(InputError, match=reason):
-        crops('facemesh', path, 64)
+        collect_inputs('facemesh', path, 64)
 
 
 def test_arrays_of_ones_own_serve_any_model(models, tmp_path):
@@ -158,17 +158,17 @@ def test_arrays_of_ones_own_serve_any_model(models, tmp_path):
         opset_imports=[onnx.helper.make_opsetid('', 17)])
     onnx.save(model, tmp_path / 'any.onnx')
     np.savez(tmp_path / 'x.npz', x=np.arange(120).reshape(40, 3))
-    found = crops(tmp_path / 'any.onnx', tmp_path / 'x.npz', 20)
+    found = collect_inputs(tmp_path / 'any.onnx', tmp_path / 'x.npz', 20)
     assert found.task == ''
     assert found.inputs['x'].shape == (20, 3)
     assert found.inputs['x'].dtype == np.float32
     with pytest.raises(InputError, match='no stage of ours runs it'):
-        crops(tmp_path / 'any.onnx', tmp_path, 20)
+        collect_inputs(tmp_path / 'any.onnx', tmp_path, 20)
 
 
 def test_an_empty_folder_says_so(models, tmp_path):
     with pytest.raises(InputError, match='no picture, video or rosbag2'):
-        crops('facemesh', tmp_path, 20)
+        collect_inputs('facemesh', tmp_path, 20)
 
 
 @pytest.mark.parametrize(('lengths', 'wanted', 'shares'), [
@@ -186,7 +186,7 @@ def test_evenly_means_one_from_each_part():
 
 
 def test_some_of_them_keep_their_rows_together(album):
-    found = crops('fer', album, 16)
+    found = collect_inputs('fer', album, 16)
     few = found.some(4)
     assert len(few) == 4
     at = found.samples.index(few.samples[1])

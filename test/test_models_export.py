@@ -38,7 +38,7 @@ def torch():
 
 
 def checkpoint(torch, path, expressions):
-    from aitable_ros.emotion.emonet_network import build
+    from aitable_ros.inference.emonet_network import build
 
     torch.manual_seed(expressions)
     network = build(expressions)
@@ -117,7 +117,7 @@ def test_heat_maps_are_a_fourth_output_and_the_file_tells_where_it_is_from(
 def test_a_file_that_says_something_else_is_not_put_in_place(
         torch, tmp_path, capsys, monkeypatch):
     """The exporter is made to err: the weights change between the export and the comparison."""
-    from aitable_ros.emotion import emonet_network
+    from aitable_ros.inference import emonet_network
 
     checkpoint(torch, tmp_path / 'mine.pth', 8)
     (tmp_path / 'mine.onnx').write_bytes(b'old')

@@ -17,10 +17,10 @@ from onnx.helper import make_tensor_value_info
 import onnxruntime
 import pytest
 
-from aitable_ros.engines.crops import crops
-from aitable_ros.engines.half import node_name
-from aitable_ros.engines.half import sensitive
-from aitable_ros.engines.half import to_fp16
+from aitable_ros.engines.model_inputs import collect_inputs
+from aitable_ros.engines.graph.fp16 import node_name
+from aitable_ros.engines.graph.fp16 import sensitive
+from aitable_ros.engines.graph.fp16 import to_fp16
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 
@@ -92,7 +92,7 @@ def as_a_gpu_would(model):
 
 @pytest.fixture(scope='module')
 def mesh_crops(models, portrait, tmp_path_factory):
-    return crops('facemesh', write_album(
+    return collect_inputs('facemesh', write_album(
         tmp_path_factory.mktemp('album') / 'a', portrait, 40), 40)
 
 

@@ -10,11 +10,11 @@ import math
 import numpy as np
 import pytest
 
-from aitable_ros.engines.crops import Crops
-from aitable_ros.engines.crops import Sample
-from aitable_ros.engines.layers import inspected
-from aitable_ros.engines.layers import kind_of
-from aitable_ros.engines.layers import layers_of
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.model_inputs import Sample
+from aitable_ros.engines.layer_times import inspected
+from aitable_ros.engines.layer_times import kind_of
+from aitable_ros.engines.layer_times import layers_of
 from aitable_ros.engines.profile import hints
 from aitable_ros.engines.profile import LEAST
 from aitable_ros.engines.profile import profile
@@ -67,7 +67,7 @@ def test_a_fixed_batch_is_said_and_the_rest_measured(models, tmp_path):
 
 def test_real_inputs_are_said_to_be_real(models):
     rows = np.zeros((3, 1, 64, 64), np.float32)
-    given = Crops('fer', 'emotion', {'image': rows}, tuple(
+    given = ModelInputs('fer', 'emotion', {'image': rows}, tuple(
         Sample('a', row, 0, 0) for row in range(3)))
     assert profile(models / 'fer.onnx', crops=given, batches=(8,), seconds=0.02,
                    layers=False).inputs == 'real'

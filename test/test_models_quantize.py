@@ -16,11 +16,11 @@ import pytest
 
 from aitable_ros.engines.calibrator import CalibrationBatches
 from aitable_ros.engines.calibrator import key_path
-from aitable_ros.engines.crops import crops
-from aitable_ros.engines.quantize import _by_entropy
-from aitable_ros.engines.quantize import _by_percentile
-from aitable_ros.engines.quantize import BINS
-from aitable_ros.engines.quantize import quantize
+from aitable_ros.engines.model_inputs import collect_inputs
+from aitable_ros.engines.graph.int8 import _by_entropy
+from aitable_ros.engines.graph.int8 import _by_percentile
+from aitable_ros.engines.graph.int8 import BINS
+from aitable_ros.engines.graph.int8 import quantize
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 
@@ -35,7 +35,7 @@ def album(models, portrait, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def faces(album):
-    return crops('fer', album, 36)
+    return collect_inputs('fer', album, 36)
 
 
 @pytest.fixture(scope='module')

@@ -24,7 +24,7 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.graph.builder_input import BuilderInput
 from aitable_ros.engines.trtexec import arguments
 from aitable_ros.engines.trtexec import find_trtexec
 from aitable_ros.engines.trtexec import TrtexecToolchain
@@ -240,16 +240,16 @@ def test_ctrl_c_ends_it_and_leaves_nothing(fake, small, tmp_path, monkeypatch):
 def test_int8_is_not_named_where_nothing_can_prove_it(fake, small, tmp_path, capsys):
     """There is a calibration cache, but trtexec alone cannot compare with the ONNX."""
     from aitable_ros.engines.calibrator import CalibrationBatches
-    from aitable_ros.engines.prepare import prepare
+    from aitable_ros.engines.graph.builder_input import make_builder_input
     from aitable_ros.engines.progress import Progress
 
     cache = tmp_path / 'calibration.cache'
-    ready = prepare(small, BuildOptions(precision='fp16'), (8, 6), Progress())
+    ready = make_builder_input(small, BuildOptions(precision='fp16'), (8, 6), Progress())
     images = np.zeros((4, 3, 8, 8), np.float32)
     np.savez(tmp_path / 'inputs.npz', image=images)
-    from aitable_ros.engines.crops import crops
+    from aitable_ros.engines.model_inputs import collect_inputs
 
-    CalibrationBatches(crops(small, tmp_path / 'inputs.npz', 4), 4, ready.sha256,
+    CalibrationBatches(collect_inputs(small, tmp_path / 'inputs.npz', 4), 4, ready.sha256,
                        cache).write_cache(b'TRT-8601-EntropyCalibration2\n')
     command = ['models', 'build', str(small), '--output', str(tmp_path / 'x.engine'), '--precision',
                'int8', '--calibration-cache', str(cache), '--trtexec', str(fake('8.6'))]
@@ -301,7 +301,7 @@ def test_a_program_that_is_none_is_told(tmp_path):
 
 
 def test_a_layer_that_the_option_cannot_name_is_refused():
-    prepared = Prepared(name='', content=b'', source_sha256='', nodes=[], inputs={},
+    prepared = BuilderInput(name='', content=b'', source_sha256='', nodes=[], inputs={},
                         batches=(1, 1, 1), typed=False, fp32_nodes=('a:0',))
     with pytest.raises(InputError, match="cannot be told of the layer 'a:0'"):
         arguments((8, 6), prepared, Path('a'), Path('b'), BuildOptions())

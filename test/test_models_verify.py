@@ -14,12 +14,12 @@ import onnx
 from onnx import numpy_helper
 import pytest
 
-from aitable_ros.engines.crops import Crops
-from aitable_ros.engines.crops import crops
-from aitable_ros.engines.crops import Sample
-from aitable_ros.engines.limits import LIMITS
-from aitable_ros.engines.quantize import quantize
-from aitable_ros.engines.verify import Metric
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.model_inputs import collect_inputs
+from aitable_ros.engines.model_inputs import Sample
+from aitable_ros.engines.accuracy_limits import LIMITS
+from aitable_ros.engines.graph.int8 import quantize
+from aitable_ros.engines.verify import Criterion
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 
@@ -33,7 +33,7 @@ def album(models, portrait, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def inputs(album):
-    return {name: crops(name, album, 36) for name in MODELS}
+    return {name: collect_inputs(name, album, 36) for name in MODELS}
 
 
 def changed(models, name, folder, change):
@@ -197,7 +197,7 @@ def test_of_any_other_model_the_outputs_are_compared(tmp_path):
             onnx.helper.make_opsetid('', 17)]), tmp_path / name)
         return tmp_path / name
     rows = np.ones((40, 3), np.float32)
-    given = Crops('any', '', {'x': rows}, tuple(Sample('x', row, 0, 0) for row in range(40)))
+    given = ModelInputs('any', '', {'x': rows}, tuple(Sample('x', row, 0, 0) for row in range(40)))
     reference = write('reference.onnx', 2)
     assert verify(write('same.onnx', 2), reference, given).passed
     report = verify(write('other.onnx', 2.1), reference, given)
@@ -223,7 +223,7 @@ def test_an_unvarying_reference_is_told(models, inputs):
     (float('nan'), 0.2, False, False), (float('nan'), 0.2, True, False),
 ])
 def test_a_metric_holds_or_not(value, limit, at_least, passed):
-    assert Metric('m', value, limit, at_least=at_least).passed is passed
+    assert Criterion('m', value, limit, at_least=at_least).passed is passed
 
 
 def test_the_coarser_the_precision_the_wider_its_limits():

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueState
-from aitable_ros.inference.shared import SHARED
+from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes import qos
 
 SIDES = ('left', 'right')

@@ -16,7 +16,7 @@ from ros_graph import Graph
 from ros_graph import parameter
 from ros_graph import PIPELINE
 
-from aitable_ros.inference.shared import SHARED
+from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.composition import Composition
 from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 

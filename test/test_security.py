@@ -31,7 +31,7 @@ NAMESPACE = '/held_against'
 CAMERA = '/camera/image_raw'
 
 MODULES = {'pickle', 'cPickle', 'dill', 'marshal', 'shelve', 'joblib', 'cloudpickle'}
-ALLOWED = {('aitable_ros/emotion/emonet_network.py', 'pickle')}
+ALLOWED = {('aitable_ros/inference/emonet_network.py', 'pickle')}
 """For the name of the error that weights_only loading raises; see test_nothing_is_unpickled."""
 CALLS = {'eval', 'exec', 'compile', 'os.system', 'os.popen', 'tempfile.mktemp', 'yaml.load',
          'yaml.unsafe_load', 'yaml.full_load', 'subprocess.getoutput', '__import__'}

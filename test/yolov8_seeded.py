@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.rewrite.writer import Writer
+from aitable_ros.engines.graph.writer import Writer
 
 LAYOUTS = {'boxes': [1, 5, 8400], 'key points': [1, 20, 8400], 'end to end': [1, 300, 6]}
 _WIDTH = (8, 16, 32, 64, 64)

@@ -22,9 +22,9 @@ import numpy as np
 
 from aitable_ros.engines.build_options import better
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import preparation
-from aitable_ros.engines.prepare import prepare
-from aitable_ros.engines.prepare import source_digest
+from aitable_ros.engines.graph.builder_input import preparation
+from aitable_ros.engines.graph.builder_input import make_builder_input
+from aitable_ros.engines.graph.builder_input import source_digest
 from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.toolchain import Toolchain
 from aitable_ros.engines.toolchain import toolchain
@@ -58,7 +58,7 @@ def build(
     progress = progress or Progress()
     tools = tools or toolchain(options.device_id)
     began = time.monotonic()
-    prepared = prepare(
+    prepared = make_builder_input(
         onnx, options, tools.version, progress, model, calibrating=tools.runs)
     if options.precision == 'int8' and not options.force:
         _must_be_provable(engine, options, tools)  # before it takes minutes
@@ -153,12 +153,12 @@ def _proved(
 def _verify(
     engine: Path, onnx: Path, model: str, source: Path, options: BuildOptions,
 ) -> dict[str, Any]:
-    from aitable_ros.engines.crops import crops
-    from aitable_ros.engines.crops import JUDGING
+    from aitable_ros.engines.model_inputs import collect_inputs
+    from aitable_ros.engines.model_inputs import JUDGING
     from aitable_ros.engines.verify import verify
 
     return verify(
-        engine, onnx, crops(model or onnx, source, options.calibration_samples, phase=JUDGING),
+        engine, onnx, collect_inputs(model or onnx, source, options.calibration_samples, phase=JUDGING),
         precision=options.precision, device_id=options.device_id).to_dict()
 
 

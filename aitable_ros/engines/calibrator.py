@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.crops import Crops
+from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
 from aitable_ros.models.store import write_atomically
 
@@ -39,7 +39,7 @@ class CalibrationBatches:
     """
 
     def __init__(
-        self, crops: Crops | None, batch_size: int, model_sha256: str, cache: Path | None = None,
+        self, crops: ModelInputs | None, batch_size: int, model_sha256: str, cache: Path | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.note = ''

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.crops import Crops
-from aitable_ros.engines.layers import Layer
-from aitable_ros.engines.layers import layers_of
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.layer_times import LayerTime
+from aitable_ros.engines.layer_times import layers_of
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
@@ -85,7 +85,7 @@ class Profile:
     threads: int
     inputs: str
     timings: tuple[Timing, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerTime, ...]
     layers_note: str
     host_bytes: int
     device_bytes: int | None
@@ -138,7 +138,7 @@ class Profile:
 
 
 def profile(
-    path: Path, *, crops: Crops | None = None, batches: Sequence[int] = (1,), seconds: float = 2.0,
+    path: Path, *, crops: ModelInputs | None = None, batches: Sequence[int] = (1,), seconds: float = 2.0,
     backend: str = 'auto', precision: str = 'auto', threads: int = 0, device_id: int = 0,
     layers: bool = True,
 ) -> Profile:
@@ -206,7 +206,7 @@ def _open(
     return found
 
 
-def _inputs(backend: Backend, crops: Crops | None, batch: int) -> dict[str, NDArray[Any]]:
+def _inputs(backend: Backend, crops: ModelInputs | None, batch: int) -> dict[str, NDArray[Any]]:
     noise = np.random.default_rng(0)
     made = {}
     for spec in backend.inputs:
@@ -220,7 +220,7 @@ def _inputs(backend: Backend, crops: Crops | None, batch: int) -> dict[str, NDAr
     return made
 
 
-def _timed(backend: Backend, crops: Crops | None, batch: int, seconds: float) -> Timing:
+def _timed(backend: Backend, crops: ModelInputs | None, batch: int, seconds: float) -> Timing:
     fixed = backend.inputs[0].shape[0]
     if fixed not in (None, batch):
         return Timing(batch, refused=f'its batch is fixed at {fixed}')

@@ -10,7 +10,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.graph.builder_input import BuilderInput
 from aitable_ros.engines.progress import interruptible
 from aitable_ros.engines.progress import Progress
 from aitable_ros.errors import InputError
@@ -62,7 +62,7 @@ class PythonToolchain:
         self._device_id = device_id
 
     def build(
-        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
         """:raises InputError: it cannot be built; the reason is TensorRT's own."""
         import tensorrt
@@ -103,7 +103,7 @@ class PythonToolchain:
         return {}
 
 
-def parsed(trt: Any, builder: Any, prepared: Prepared, engine: Path) -> Any:
+def parsed(trt: Any, builder: Any, prepared: BuilderInput, engine: Path) -> Any:
     """
     Return the network of an ONNX file, with whose parser it stays bound.
 
@@ -120,7 +120,7 @@ def parsed(trt: Any, builder: Any, prepared: Prepared, engine: Path) -> Any:
 
 
 def _configure(
-    builder: Any, network: Any, config: Any, prepared: Prepared, options: BuildOptions,
+    builder: Any, network: Any, config: Any, prepared: BuilderInput, options: BuildOptions,
     tactics: dict[str, bool], feed: Feed | None,
 ) -> Any:
     """Tell the builder all that was asked; return the calibrator, which must outlive the build."""
@@ -197,7 +197,7 @@ class Feed:
         self._device.free(self._stream)
 
 
-def profile_of(builder: Any, prepared: Prepared, batches: tuple[int, int, int]) -> Any:
+def profile_of(builder: Any, prepared: BuilderInput, batches: tuple[int, int, int]) -> Any:
     """Return the optimisation profile of an open batch: its least, best and most."""
     profile = builder.create_optimization_profile()
     least, best, most = (prepared.shapes(batch) for batch in batches)

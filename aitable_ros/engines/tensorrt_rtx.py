@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.graph.builder_input import BuilderInput
 from aitable_ros.engines.progress import interruptible
 from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.tensorrt_python import parsed
@@ -60,7 +60,7 @@ class RtxToolchain:
         self.runs = _capability(device_id) in self.compute_capabilities
 
     def build(
-        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
         """
         Write the engine; see :class:`aitable_ros.engines.toolchain.Toolchain`.
@@ -93,7 +93,7 @@ class RtxToolchain:
         engine.write_bytes(interruptible(work, progress, stoppable=True))
         return dict(Counter(layer.precision for layer in layers_told(told) if layer.precision))
 
-    def _configured(self, builder: Any, prepared: Prepared, options: BuildOptions) -> Any:
+    def _configured(self, builder: Any, prepared: BuilderInput, options: BuildOptions) -> Any:
         trt = self._trt
         config = builder.create_builder_config()
         config.num_compute_capabilities = len(self._targets)

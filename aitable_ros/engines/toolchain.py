@@ -21,7 +21,7 @@ RUNTIMES = {'tensorrt': TENSORRT, 'rtx': RTX}
 """What ``--runtime`` calls them."""
 
 if TYPE_CHECKING:
-    from aitable_ros.engines.prepare import Prepared
+    from aitable_ros.engines.graph.builder_input import BuilderInput
 
 
 class Toolchain(Protocol):
@@ -39,7 +39,7 @@ class Toolchain(Protocol):
     """Whether the engine can be run here, to compare it with its ONNX."""
 
     def build(
-        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
         """
         Write the engine.

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.prepare import Prepared
+from aitable_ros.engines.graph.builder_input import BuilderInput
 from aitable_ros.engines.progress import Progress
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
@@ -57,7 +57,7 @@ class TrtexecToolchain:
         self.machine = _machine(self.version, device_id)
 
     def build(
-        self, prepared: Prepared, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
         """:raises InputError: it cannot be built; the reason is trtexec's own."""
         onnx = engine.with_suffix('.onnx')
@@ -86,7 +86,7 @@ class TrtexecToolchain:
 
 
 def arguments(
-    version: versions.Version, prepared: Prepared, onnx: Path, engine: Path,
+    version: versions.Version, prepared: BuilderInput, onnx: Path, engine: Path,
     options: BuildOptions, device_id: int = 0,
 ) -> list[str]:
     """

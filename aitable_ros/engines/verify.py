@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reading import Reading
-from aitable_ros.engines.crops import Crops
-from aitable_ros.engines.limits import LIMITS
-from aitable_ros.engines.limits import Limits
-from aitable_ros.engines.stages import Canned
-from aitable_ros.engines.stages import EMOTION
-from aitable_ros.engines.stages import FACE
-from aitable_ros.engines.stages import MESH
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.accuracy_limits import LIMITS
+from aitable_ros.engines.accuracy_limits import Limits
+from aitable_ros.engines.stage_backends import ReplayBackend
+from aitable_ros.engines.stage_backends import EMOTION
+from aitable_ros.engines.stage_backends import FACE
+from aitable_ros.engines.stage_backends import MESH
 from aitable_ros.errors import InputError
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
@@ -65,7 +65,7 @@ Outputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class Criterion:
     """
     One figure and what it must be.
 
@@ -102,7 +102,7 @@ class VerifyReport:
     :param n: samples compared
     :param candidate: what ran it: model, backend, precision, device
     :param reference: the same of the reference
-    :param crops: which frames: :meth:`aitable_ros.engines.crops.Crops.to_dict`
+    :param crops: which frames: :meth:`aitable_ros.engines.model_inputs.ModelInputs.to_dict`
     """
 
     task: str
@@ -111,7 +111,7 @@ class VerifyReport:
     notes: tuple[str, ...]
     precision: str
     n: int
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Criterion, ...]
     candidate: dict[str, str]
     reference: dict[str, str]
     machine: str
@@ -149,7 +149,7 @@ class VerifyReport:
 
 
 def verify(
-    candidate: Path, reference: Path, crops: Crops, limits: Limits | None = None, *,
+    candidate: Path, reference: Path, crops: ModelInputs, limits: Limits | None = None, *,
     precision: str = '', backend: str = 'auto', device_id: int = 0, batch: int = 1,
     minimum: int = MINIMUM,
 ) -> VerifyReport:
@@ -158,7 +158,7 @@ def verify(
 
     :param candidate: a ``.engine`` or ``.onnx`` file, run by whatever backend runs such files
     :param reference: the fp32 ``.onnx``, run by ONNX Runtime where it is installed
-    :param crops: real inputs, see :func:`aitable_ros.engines.crops.crops`
+    :param crops: real inputs, see :func:`aitable_ros.engines.model_inputs.collect_inputs`
     :param limits: default: those of the precision
     :param precision: what the candidate claims to be; default: as its weights or its backend say
     :param backend: of the candidate, as the parameter of that name
@@ -177,7 +177,7 @@ def verify(
         reasons = [f"the {who}'s output '{name}' has {bad} values that are no number"
                    for who, outputs in (('candidate', got), ('reference', wanted))
                    for name, bad in _not_finite(outputs)]
-        metrics: list[Metric] = []
+        metrics: list[Criterion] = []
         notes: list[str] = []
         if len(crops) and not reasons:
             metrics, notes = _JUDGES.get(crops.task, _judge_outputs)(
@@ -227,7 +227,7 @@ def _who(backend: Backend) -> dict[str, str]:
             'device': backend.device}
 
 
-def _run(backend: Backend, crops: Crops, batch: int) -> Outputs:
+def _run(backend: Backend, crops: ModelInputs, batch: int) -> Outputs:
     """Run all rows, ``batch`` samples at a time, in the model's own batch where that is fixed."""
     size = backend.inputs[0].shape[0] or batch * crops.rows
     parts: list[Outputs] = []
@@ -260,18 +260,18 @@ def _high(values: Any, percent: float = 95) -> float:
     return float(np.percentile(values, percent)) if np.size(values) else float('nan')
 
 
-def _canned(backend: Backend, outputs: Outputs, crops: Crops) -> tuple[Canned, list[Outputs]]:
+def _canned(backend: Backend, outputs: Outputs, crops: ModelInputs) -> tuple[ReplayBackend, list[Outputs]]:
     """Return a backend for the stage, and its answers for the samples."""
     parts = [{name: value[at:at + crops.rows] for name, value in outputs.items()}
              for at in range(0, len(crops) * crops.rows, crops.rows)]
-    return Canned(backend.model, backend.inputs, backend.outputs), parts
+    return ReplayBackend(backend.model, backend.inputs, backend.outputs), parts
 
 
-_Judged = tuple[list[Metric], list[str]]
+_Judged = tuple[list[Criterion], list[str]]
 
 
 def _judge_emotion(
-    backend: Backend, got: Outputs, wanted: Outputs, crops: Crops, limits: Limits,
+    backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
     ours, theirs = (_readings(backend, outputs, crops) for outputs in (got, wanted))
     probabilities = np.array([[reading.probabilities for reading in side]
@@ -283,11 +283,11 @@ def _judge_emotion(
         probabilities[1], probabilities.argmax(axis=2).T, axis=1)  # as the reference sees both
     same = best[:, 1] - best[:, 0] <= ON_THE_EDGE
     metrics = [
-        Metric('expression agreement', _share(same), limits.expression_agreement, at_least=True),
-        Metric('probability Δ p95', _high(change), limits.probability_p95)]
+        Criterion('expression agreement', _share(same), limits.expression_agreement, at_least=True),
+        Criterion('probability Δ p95', _high(change), limits.probability_p95)]
     for name, column in zip(('valence', 'arousal'), affect.T):
-        metrics += [Metric(f'{name} Δ mean', float(column.mean()), limits.affect_mean),
-                    Metric(f'{name} Δ p95', _high(column), limits.affect_p95)]
+        metrics += [Criterion(f'{name} Δ mean', float(column.mean()), limits.affect_mean),
+                    Criterion(f'{name} Δ p95', _high(column), limits.affect_p95)]
     seen = {reading.expression.name.lower() for reading in theirs}
     notes = [f'the reference reads {next(iter(seen))} in all of them: agreement says little'] \
         if len(seen) == 1 else []
@@ -299,7 +299,7 @@ def _judge_emotion(
     return metrics, notes
 
 
-def _readings(backend: Backend, outputs: Outputs, crops: Crops) -> list[Reading]:
+def _readings(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[Reading]:
     canned, parts = _canned(backend, outputs, crops)
     model = model_for(canned)
     blank = np.zeros((64, 64, 3), np.uint8)
@@ -312,7 +312,7 @@ def _readings(backend: Backend, outputs: Outputs, crops: Crops) -> list[Reading]
 
 
 def _judge_mesh(
-    backend: Backend, got: Outputs, wanted: Outputs, crops: Crops, limits: Limits,
+    backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
     ours, theirs = (_meshes(backend, outputs, crops) for outputs in (got, wanted))
     both = [(a, b) for a, b in zip(ours, theirs) if b.presence >= PRESENT]
@@ -323,21 +323,21 @@ def _judge_mesh(
     same = [(a.presence >= PRESENT) == (b.presence >= PRESENT) for a, b in zip(ours, theirs)]
     presence = [abs(a.presence - b.presence) for a, b in zip(ours, theirs)]
     metrics = [
-        Metric('presence agreement', _share(same), limits.presence_agreement, at_least=True),
-        Metric('presence Δ p95', _high(presence), limits.presence_p95),
-        Metric('landmarks p50', _high(apart, 50), limits.landmark_p50_px, 'px'),
-        Metric('landmarks p95', _high(apart), limits.landmark_p95_px, 'px'),
-        Metric('landmarks max', _high(apart, 100), limits.landmark_max_px, 'px'),
-        Metric('eye landmarks p95', _high(eyes), limits.eye_p95_px, 'px'),
-        Metric('EAR Δ mean', float(ear.mean()) if len(both) else float('nan'), limits.ear_mean),
-        Metric('EAR Δ p95', _high(ear), limits.ear_p95),
-        Metric('EAR Δ max', _high(ear, 100), limits.ear_max)]
+        Criterion('presence agreement', _share(same), limits.presence_agreement, at_least=True),
+        Criterion('presence Δ p95', _high(presence), limits.presence_p95),
+        Criterion('landmarks p50', _high(apart, 50), limits.landmark_p50_px, 'px'),
+        Criterion('landmarks p95', _high(apart), limits.landmark_p95_px, 'px'),
+        Criterion('landmarks max', _high(apart, 100), limits.landmark_max_px, 'px'),
+        Criterion('eye landmarks p95', _high(eyes), limits.eye_p95_px, 'px'),
+        Criterion('EAR Δ mean', float(ear.mean()) if len(both) else float('nan'), limits.ear_mean),
+        Criterion('EAR Δ p95', _high(ear), limits.ear_p95),
+        Criterion('EAR Δ max', _high(ear, 100), limits.ear_max)]
     notes = [f'a face in {len(both)} of {len(theirs)}; landmarks are compared there'] \
         if len(both) < len(theirs) else []
     return metrics, notes
 
 
-def _meshes(backend: Backend, outputs: Outputs, crops: Crops) -> list[FaceLandmarks]:
+def _meshes(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[FaceLandmarks]:
     """Return the landmarks in pixels of the crop."""
     canned, parts = _canned(backend, outputs, crops)
     mesh = FaceMesh(canned)
@@ -352,7 +352,7 @@ def _meshes(backend: Backend, outputs: Outputs, crops: Crops) -> list[FaceLandma
 
 
 def _judge_face(
-    backend: Backend, got: Outputs, wanted: Outputs, crops: Crops, limits: Limits,
+    backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
     ours, theirs = (_faces(backend, outputs, crops) for outputs in (got, wanted))
     ious: list[float] = []
@@ -370,15 +370,15 @@ def _judge_face(
                 ious.append(float(row.max()))
                 scores.append(abs(face.confidence - mine[int(row.argmax())].confidence))
     metrics = [
-        Metric('same faces', _share(same), limits.same_faces, at_least=True),
-        Metric('box IoU p05', _high(ious, 5), limits.box_iou_p05, at_least=True),
-        Metric('box IoU mean', float(np.mean(ious)) if ious else float('nan'),
+        Criterion('same faces', _share(same), limits.same_faces, at_least=True),
+        Criterion('box IoU p05', _high(ious, 5), limits.box_iou_p05, at_least=True),
+        Criterion('box IoU mean', float(np.mean(ious)) if ious else float('nan'),
                limits.box_iou_mean, at_least=True),
-        Metric('score Δ p95', _high(scores), limits.score_p95)]
+        Criterion('score Δ p95', _high(scores), limits.score_p95)]
     return metrics, [f'{len(ious)} faces compared']
 
 
-def _faces(backend: Backend, outputs: Outputs, crops: Crops) -> list[list[Detection]]:
+def _faces(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[list[Detection]]:
     """Return what is found in each, in pixels of the input; also a little below the threshold."""
     canned, parts = _canned(backend, outputs, crops)
     detector = detector_for(canned)
@@ -395,16 +395,16 @@ def _boxes(found: Sequence[Detection]) -> NDArray[np.float32]:
 
 
 def _judge_outputs(
-    backend: Backend, got: Outputs, wanted: Outputs, crops: Crops, limits: Limits,
+    backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
     """Of a model that no stage of ours runs: how far its outputs are off, of their own size."""
     metrics = []
     for name, value in wanted.items():
         size = float(np.abs(value).max()) or 1.0
         off = np.abs(got[name] - value).reshape(len(value), -1).max(axis=1) / size
-        metrics.append(Metric(f'{name}: relative Δ p95', _high(off), limits.relative_p95))
+        metrics.append(Criterion(f'{name}: relative Δ p95', _high(off), limits.relative_p95))
     return metrics, []
 
 
-_JUDGES: dict[str, Callable[[Backend, Outputs, Outputs, Crops, Limits], _Judged]] = {
+_JUDGES: dict[str, Callable[[Backend, Outputs, Outputs, ModelInputs, Limits], _Judged]] = {
     EMOTION: _judge_emotion, MESH: _judge_mesh, FACE: _judge_face}

@@ -204,7 +204,7 @@ def resolve(
     Of an entry that joins several models, those that load run; the attempts tell why the others do
     not.
 
-    :param load: see :class:`aitable_ros.inference.shared.SharedModels`
+    :param load: see :class:`aitable_ros.inference.shared_models.SharedModels`
     :param avoid: what to pass over
     :param fit: tries a loaded model; whatever it raises, the chain goes on
     :raises InputError: nothing loaded and the model is required; the message tells every step

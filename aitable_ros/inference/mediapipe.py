@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import first_line
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
@@ -44,7 +44,7 @@ _Find = Callable[[NDArray[np.uint8]], Any]
 """A crop to its normalised landmarks, a list of x, y, z; None or empty without a face."""
 
 
-class MediaPipeBackend(LoadedModel):
+class MediaPipeBackend(BackendBase):
     """
     The face mesh on MediaPipe, on the CPU, in fp32; MediaPipe chooses its threads itself.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import first_line
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
@@ -26,7 +26,7 @@ _DTYPES = {
     'tensor(int8)': np.int8, 'tensor(bool)': np.bool_}
 
 
-class OnnxRuntimeBackend(LoadedModel):
+class OnnxRuntimeBackend(BackendBase):
     """
     An ONNX model on ONNX Runtime.
 

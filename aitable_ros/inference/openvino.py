@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
@@ -26,7 +26,7 @@ _SPOKEN = {'f32': 'fp32', 'f16': 'fp16', 'bf16': 'bf16', 'i8': 'int8', 'u8': 'in
 _HEAVY = ('Convolution', 'GroupConvolution', 'Deconvolution', 'FullyConnected', 'MatMul')
 
 
-class OpenVINOBackend(LoadedModel):
+class OpenVINOBackend(BackendBase):
     """
     An ONNX model on OpenVINO's CPU plugin.
 

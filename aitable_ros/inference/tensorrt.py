@@ -23,7 +23,7 @@ from aitable_ros.inference.cuda_device import Device
 from aitable_ros.inference.cuda_device import Memory
 from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.cuda_device import Stream
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.sidecar import damage
@@ -55,7 +55,7 @@ core at 30 images a second.
 """
 
 
-class TensorRTBackend(LoadedModel):
+class TensorRTBackend(BackendBase):
     """
     A TensorRT engine.
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import first_line
-from aitable_ros.inference.loaded import LoadedModel
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
 
 
-class TorchBackend(LoadedModel):
+class TorchBackend(BackendBase):
     """
     EmoNet from its checkpoint, on the GPU where PyTorch sees one, else on the CPU; fp32.
 
@@ -39,9 +39,9 @@ class TorchBackend(LoadedModel):
         import torch
 
         # A checkpoint names weights, not a network; the one whose checkpoints we know is EmoNet.
-        from aitable_ros.emotion.emonet_network import INPUT
-        from aitable_ros.emotion.emonet_network import load_checkpoint
-        from aitable_ros.emotion.emonet_network import OUTPUTS
+        from aitable_ros.inference.emonet_network import INPUT
+        from aitable_ros.inference.emonet_network import load_checkpoint
+        from aitable_ros.inference.emonet_network import OUTPUTS
 
         self.model = model or path.name
         if precision not in ('auto', 'fp32'):

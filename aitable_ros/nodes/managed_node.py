@@ -36,8 +36,8 @@ from aitable_ros.errors import InputError
 from aitable_ros.image_codec import ImageError
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.shared import HUNG_AFTER_S
-from aitable_ros.inference.shared import SHARED
+from aitable_ros.inference.shared_models import HUNG_AFTER_S
+from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.diagnostics import Diagnostics
 from aitable_ros.nodes.diagnostics import PERIOD_S

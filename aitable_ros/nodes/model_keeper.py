@@ -20,9 +20,9 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.shared import HUNG_AFTER_S
-from aitable_ros.inference.shared import ModelFailure
-from aitable_ros.inference.shared import SHARED
+from aitable_ros.inference.shared_models import HUNG_AFTER_S
+from aitable_ros.inference.shared_models import ModelFailure
+from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.model_paths import outside
 from aitable_ros.nodes.worker import Worker
 from aitable_ros.nodes.worker import WorkerStoppedError

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import ClassVar
 from typing import Protocol
 
-from aitable_ros.inference.shared import HUNG_AFTER_S
+from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.nodes.diagnostics import ERROR
 from aitable_ros.nodes.diagnostics import OK
 from aitable_ros.nodes.diagnostics import Report

@@ -44,7 +44,7 @@ _REHEARSED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class BuilderInput:
     """
     What goes into a builder.
 
@@ -156,10 +156,10 @@ def method(options: BuildOptions, version: Version) -> str:
     return chosen
 
 
-def prepare(
+def make_builder_input(
     onnx_file: Path, options: BuildOptions, version: Version, progress: Progress,
     model: str = '', calibrating: bool = True,
-) -> Prepared:
+) -> BuilderInput:
     """
     Read a file and make it ready for a version of TensorRT.
 
@@ -221,7 +221,7 @@ def prepare(
             sha256(ready).hexdigest(), cache)
         if calibrator.note and options.calibration_cache:
             progress.remark(calibrator.note)
-    return Prepared(
+    return BuilderInput(
         name=onnx_file.stem, content=ready, source_sha256=digest,
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
         inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
@@ -229,15 +229,15 @@ def prepare(
 
 
 def _rewritten(proto: Any) -> Any:
-    from aitable_ros.engines.simplify import for_tensorrt
-    from aitable_ros.engines.simplify import simplify
+    from aitable_ros.engines.graph.simplify import for_tensorrt
+    from aitable_ros.engines.graph.simplify import simplify
 
     return for_tensorrt(simplify(proto))
 
 
 def _half(proto: Any, options: BuildOptions) -> Any:
-    from aitable_ros.engines.half import sensitive
-    from aitable_ros.engines.half import to_fp16
+    from aitable_ros.engines.graph.fp16 import sensitive
+    from aitable_ros.engines.graph.fp16 import to_fp16
 
     return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
 
@@ -246,8 +246,8 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> 
     """Put what int8 does not cover into fp16, as flags do where they say the precision."""
     from onnx.version_converter import convert_version
 
-    from aitable_ros.engines.half import opset
-    from aitable_ros.engines.half import PAIR_OPSET
+    from aitable_ros.engines.graph.fp16 import opset
+    from aitable_ros.engines.graph.fp16 import PAIR_OPSET
 
     if opset(proto) < PAIR_OPSET:
         try:
@@ -261,7 +261,7 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> 
 
 def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
     """Return what :func:`_half` leaves in fp32, for flags to say the same."""
-    from aitable_ros.engines.half import sensitive
+    from aitable_ros.engines.graph.fp16 import sensitive
 
     return tuple(dict.fromkeys([*sensitive(proto), *_excluded(proto, options)]))
 
@@ -301,14 +301,14 @@ def _quantised(
     """
     import onnx
 
-    from aitable_ros.engines.crops import crops
-    from aitable_ros.engines.crops import JUDGING
-    from aitable_ros.engines.quantize import quantize
+    from aitable_ros.engines.model_inputs import collect_inputs
+    from aitable_ros.engines.model_inputs import JUDGING
+    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.verify import verify
     from aitable_ros.engines.verify import VerifyReport
 
     reports: list[VerifyReport] = []
-    judged = crops(
+    judged = collect_inputs(
         model or onnx_file, options.compared_on, min(options.calibration_samples, _REHEARSED),
         phase=JUDGING) if judging and options.compared_on else None
 
@@ -357,9 +357,9 @@ def _pictures(model: str | Path, options: BuildOptions, needed: bool) -> Any:
     if options.calibration_dir is None:
         raise InputError('--precision int8 needs pictures like those of its later use: give '
                          '--calibration-dir FOLDER (images, videos or a bag)')
-    from aitable_ros.engines.crops import crops
+    from aitable_ros.engines.model_inputs import collect_inputs
 
-    return crops(model, options.calibration_dir, options.calibration_samples)
+    return collect_inputs(model, options.calibration_dir, options.calibration_samples)
 
 
 def _inputs(proto: Any, path: Path) -> dict[str, tuple[int | None, ...]]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from dataclasses import fields
 import json
 from pathlib import Path
-import sys
 from typing import Any
 
 from aitable_ros.engines.build import build
@@ -223,15 +222,3 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         'engine': str(outcome.recipe.engine), 'state': outcome.state, 'detail': outcome.detail,
         'seconds': outcome.sidecar.seconds if outcome.sidecar else None,
         'bytes': outcome.sidecar.engine_bytes if outcome.sidecar else None}
-
-
-def interrupted() -> None:
-    """End the process where native code goes on building: it hears of nothing else."""
-    from aitable_ros.engines.progress import left_behind
-
-    if left_behind():
-        import os
-
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)

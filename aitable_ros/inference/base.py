@@ -17,7 +17,7 @@ from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
 
 
-class LoadedModel(Closing, ABC):
+class BackendBase(Closing, ABC):
     """
     Base of the backends; see :class:`aitable_ros.inference.protocol.Backend`.
 

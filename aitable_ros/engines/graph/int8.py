@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.crops import Crops
-from aitable_ros.engines.half import node_name
-from aitable_ros.engines.half import sensitive
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.graph.fp16 import node_name
+from aitable_ros.engines.graph.fp16 import sensitive
 from aitable_ros.errors import InputError
 from aitable_ros.models.store import write_atomically
 
@@ -72,7 +72,7 @@ class QuantizeReport:
 
 
 def quantize(
-    onnx: Path, output: Path, crops: Crops, *, method: str = 'percentile',
+    onnx: Path, output: Path, crops: ModelInputs, *, method: str = 'percentile',
     percentile: float = 99.99, operators: Sequence[str] = ('Conv',), exclude: Sequence[str] = (),
     spare: int | None = 0, judge: Callable[[Path], bool] | None = None,
     progress: Progress | None = None,
@@ -137,7 +137,7 @@ def quantize(
 
 
 def activation_ranges(
-    model: Any, tensors: Iterable[str], crops: Crops, method: str, percentile: float = 99.99,
+    model: Any, tensors: Iterable[str], crops: ModelInputs, method: str, percentile: float = 99.99,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """
@@ -240,7 +240,7 @@ def _layers(model: Any, operators: Sequence[str]) -> list[Any]:
 
 
 def _runs(
-    model: Any, names: Sequence[str], crops: Crops, label: str, progress: Progress | None = None,
+    model: Any, names: Sequence[str], crops: ModelInputs, label: str, progress: Progress | None = None,
 ) -> Iterable[dict[str, NDArray[Any]]]:
     """Run each sample and yield the named tensors."""
     import onnx
@@ -270,7 +270,7 @@ def _session(model: Any) -> Any:
 
 
 def _sensitivity(
-    model: Any, layers: Sequence[str], ranges: dict[str, float], crops: Crops,
+    model: Any, layers: Sequence[str], ranges: dict[str, float], crops: ModelInputs,
     progress: Progress | None,
 ) -> dict[str, float]:
     """Quantise each layer alone; return by how much that changes the outputs, of their size."""

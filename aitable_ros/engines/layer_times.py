@@ -33,7 +33,7 @@ _KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerTime:
     """
     One layer, as the runtime fused it.
 
@@ -58,7 +58,7 @@ def kind_of(word: str) -> str:
 
 def layers_of(
     backend: Backend, path: Path, inputs: Tensors, threads: int, runs: int,
-) -> tuple[list[Layer], str]:
+) -> tuple[list[LayerTime], str]:
     """
     Return the layers of a model, and where the figures come from or why there are none.
 
@@ -70,7 +70,7 @@ def layers_of(
     return reader(backend, path, inputs, threads, runs)
 
 
-_Read = tuple[list[Layer], str]
+_Read = tuple[list[LayerTime], str]
 
 
 def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
@@ -82,7 +82,7 @@ def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
     backend.infer(inputs)  # with an open batch the inspector may know more of what has run
     about = inspected(backend.inspect())
     layers = [
-        Layer(name, *about.get(name, (kind_of(name), '')), spent / runs)
+        LayerTime(name, *about.get(name, (kind_of(name), '')), spent / runs)
         for name, spent in sums.items()]
     note = f"TensorRT's IProfiler, {runs} runs without CUDA graph"
     if not any(layer.precision for layer in layers):
@@ -130,7 +130,7 @@ def _onnxruntime(backend: Any, path: Path, inputs: Tensors, threads: int, runs: 
         kinds = {kind for entry in arguments.get('input_type_shape', []) for kind in entry}
         about[name] = arguments.get('op_name', name), _ORT_TYPES.get(
             next((kind for kind in ('int8', 'uint8', 'float16', 'float') if kind in kinds), ''), '')
-    return [Layer(name, kind_of(about[name][0]), about[name][1], sum(times[1:]) / runs)
+    return [LayerTime(name, kind_of(about[name][0]), about[name][1], sum(times[1:]) / runs)
             for name, times in spent.items()], \
         f"ONNX Runtime's profiler, {runs} runs after the first"
 
@@ -162,7 +162,7 @@ def _openvino(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
             sums[node.node_name] = (
                 node.node_type, node.exec_type, spent + node.real_time.total_seconds() * 1e3)
     return [
-        Layer(name, kind_of(kind), _OPENVINO_TYPES.get(executed.rpartition('_')[2].lower(), ''),
+        LayerTime(name, kind_of(kind), _OPENVINO_TYPES.get(executed.rpartition('_')[2].lower(), ''),
               spent / runs)
         for name, (kind, executed, spent) in sums.items()], \
         f"OpenVINO's counters, {runs} runs after the first"

@@ -100,9 +100,9 @@ def add_profile(actions: Actions) -> argparse.ArgumentParser:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """Write an int8 ONNX file."""
-    from aitable_ros.engines.crops import crops
-    from aitable_ros.engines.crops import JUDGING
-    from aitable_ros.engines.quantize import quantize
+    from aitable_ros.engines.model_inputs import collect_inputs
+    from aitable_ros.engines.model_inputs import JUDGING
+    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.verify import verify
 
     onnx, model = onnx_of(args.source)
@@ -110,8 +110,8 @@ def run_quantize(args: argparse.Namespace) -> int:
     if output.suffix.lower() != '.onnx':
         raise InputError(f'{output}: the file to quantise to must end in .onnx')
     with shown(output.name) as progress, _hidden(output) as part:
-        found = crops(model or onnx, args.calibration_dir, args.calibration_samples)
-        judged = crops(model or onnx, args.verify or args.calibration_dir,
+        found = collect_inputs(model or onnx, args.calibration_dir, args.calibration_samples)
+        judged = collect_inputs(model or onnx, args.verify or args.calibration_dir,
                        args.calibration_samples, phase=JUDGING)
         reports = []
 
@@ -140,8 +140,8 @@ def run_quantize(args: argparse.Namespace) -> int:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Compare, and keep the report."""
-    from aitable_ros.engines.crops import crops
-    from aitable_ros.engines.crops import JUDGING
+    from aitable_ros.engines.model_inputs import collect_inputs
+    from aitable_ros.engines.model_inputs import JUDGING
     from aitable_ros.engines.verify import verify
 
     candidate = _file(args.candidate)
@@ -150,7 +150,7 @@ def run_verify(args: argparse.Namespace) -> int:
     precision = record.precision if record else ''
     with shown(candidate.name) as progress:
         progress.phase('making inputs', 0, 0)
-        found = crops(model or onnx, args.data, args.samples, phase=JUDGING)
+        found = collect_inputs(model or onnx, args.data, args.samples, phase=JUDGING)
         progress.phase('comparing', 0, 0)
         with _unlocked(candidate, record):
             report = verify(candidate, onnx, found, precision=precision, device_id=args.device_id)
@@ -169,13 +169,13 @@ def run_profile(args: argparse.Namespace) -> int:
     found = None
     with shown(path.name) as progress:
         if args.data:
-            from aitable_ros.engines.crops import crops
+            from aitable_ros.engines.model_inputs import collect_inputs
 
             record = sidecars.read(path) if _is_engine(path) else None
             onnx, model = _reference(args.reference or (
                 None if _is_engine(path) else str(path)), path, record)
             progress.phase('making inputs', 0, 0)
-            found = crops(model or onnx, args.data, 64)
+            found = collect_inputs(model or onnx, args.data, 64)
         progress.phase('measuring', 0, 0)
         result = profile(
             path, crops=found, batches=args.batch, seconds=args.seconds, backend=args.backend,

@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.rewrite.terms import attributes_of
-from aitable_ros.engines.rewrite.terms import dense
-from aitable_ros.engines.rewrite.terms import is_identity
-from aitable_ros.engines.rewrite.terms import Linear
-from aitable_ros.engines.rewrite.terms import Term
-from aitable_ros.engines.rewrite.terms import through
-from aitable_ros.engines.rewrite.terms import total_of
-from aitable_ros.engines.rewrite.writer import Array
-from aitable_ros.engines.rewrite.writer import Writer
+from aitable_ros.engines.graph.convolution_sum import attributes_of
+from aitable_ros.engines.graph.convolution_sum import dense
+from aitable_ros.engines.graph.convolution_sum import is_identity
+from aitable_ros.engines.graph.convolution_sum import Linear
+from aitable_ros.engines.graph.convolution_sum import Term
+from aitable_ros.engines.graph.convolution_sum import through
+from aitable_ros.engines.graph.convolution_sum import total_of
+from aitable_ros.engines.graph.writer import Array
+from aitable_ros.engines.graph.writer import Writer
 
 MAX_MACS = 4e8
 """A composed convolution with more multiplications than this stays as it was: 4e8 take an H200's

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable models``: list, fetch, convert and export; the other actions are in ``commands``."""
+"""``aitable models list``, ``fetch``, ``convert`` and ``export``."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from aitable_ros.models.upstream import fetch_upstream
 from aitable_ros.models.upstream import is_downloaded
 from aitable_ros.models.upstream import MIRROR
 
+Actions = Any
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the subcommands."""
-    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
 
+def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
+    """Declare ``list``, ``fetch``, ``convert`` and ``export``."""
     listing = actions.add_parser('list', help='what is known and what is here')
     listing.set_defaults(act=_list)
 
@@ -76,22 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exporting.add_argument(
         '--heatmaps', action='store_true', help='give the 68 landmark heat maps, too')
     exporting.set_defaults(act=_export)
-
-    made = (engines.add_build(actions), engines.add_all(actions), quality.add_quantize(actions),
-            quality.add_verify(actions), quality.add_profile(actions))
-    for action in (listing, fetching, converting, exporting, *made):
-        action.add_argument('--json', action='store_true', help='print JSON')
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked; 0 when it is done."""
-    try:
-        return int(args.act(args))
-    except KeyboardInterrupt:
-        _say('aitable models: interrupted; what was complete is kept, run it again for the rest',
-             sys.stderr)
-        engines.interrupted()
-        raise
+    return listing, fetching, converting, exporting
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ class Limits:
     - ``ear_*``: EAR, open eyes 0.28. The shallowest blink that counts is 0.12 of that, 0.034:
       int8's worst may be two fifths of it, fp16's an eleventh and its p95 a seventeenth.
       (TensorRT's fp16 kernels may add up in fp16, too: p95 0.0016 on an H200, where
-      ``half.sensitive`` tells 0.0004 for sums in fp32.)
+      ``fp16.sensitive`` tells 0.0004 for sums in fp32.)
     - ``presence_*``: whether there is a face, and how surely. It ends the tracking of a face.
     - ``same_faces``: share of images with neither a face lost nor one invented, those next to the
       threshold left out. ``box_iou_*``: a box off by 5 % of its side still has IoU 0.9.

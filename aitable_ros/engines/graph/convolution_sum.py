@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.rewrite.writer import Array
+from aitable_ros.engines.graph.writer import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.engines.stages import EMOTION
-from aitable_ros.engines.stages import FACE
-from aitable_ros.engines.stages import MESH
-from aitable_ros.engines.stages import OTHER
-from aitable_ros.engines.stages import Tap
-from aitable_ros.engines.stages import task_of
+from aitable_ros.engines.stage_backends import EMOTION
+from aitable_ros.engines.stage_backends import FACE
+from aitable_ros.engines.stage_backends import MESH
+from aitable_ros.engines.stage_backends import OTHER
+from aitable_ros.engines.stage_backends import RecordingBackend
+from aitable_ros.engines.stage_backends import task_of
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
@@ -86,7 +86,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crops:
+class ModelInputs:
     """
     Real inputs of a model.
 
@@ -115,7 +115,7 @@ class Crops:
         for start in range(0, total, size):
             yield {name: array[start:start + size] for name, array in self.inputs.items()}
 
-    def some(self, count: int) -> Crops:
+    def some(self, count: int) -> ModelInputs:
         """Return ``count`` of the samples, or all where there are fewer, evenly chosen."""
         chosen = _evenly(len(self), min(count, len(self)))
         rows = (chosen[:, None] * self.rows + np.arange(self.rows)).reshape(-1)
@@ -148,11 +148,11 @@ class _Found:
     rows: list[list[dict[str, NDArray[Any]]]] = field(default_factory=list)
 
 
-def crops(
+def collect_inputs(
     model: ModelCard | str | Path, source: Path, samples: int, *, per_file: int | None = None,
     topic: str | None = None, minimum: int = MINIMUM, phase: float = CALIBRATING,
     progress: Progress | None = None,
-) -> Crops:
+) -> ModelInputs:
     """
     Make real inputs for a model, spread evenly over pictures and recordings.
 
@@ -193,7 +193,7 @@ def _nothing() -> Backend:
     raise AssertionError('a chain that is required ends with a model')
 
 
-def _from_arrays(backend: Backend, source: Path, samples: int) -> Crops:
+def _from_arrays(backend: Backend, source: Path, samples: int) -> ModelInputs:
     try:
         with np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -211,7 +211,7 @@ def _from_arrays(backend: Backend, source: Path, samples: int) -> Crops:
                              f'{["n", *spec.shape[1:]]}')
     count = min(len(array) for array in arrays.values())
     chosen = _evenly(count, min(samples, count))
-    return Crops(
+    return ModelInputs(
         backend.model, task_of(backend),
         {name: arrays[name][chosen].astype(spec.dtype) for name, spec in wanted.items()},
         tuple(Sample(source.name, int(row), 0, 0) for row in chosen), source=str(source))
@@ -220,7 +220,7 @@ def _from_arrays(backend: Backend, source: Path, samples: int) -> Crops:
 def _from_pictures(
     backend: Backend, source: Path, samples: int, per_file: int | None, topic: str | None,
     phase: float, progress: Progress | None,
-) -> Crops:
+) -> ModelInputs:
     task = task_of(backend)
     if task == OTHER:
         raise InputError(
@@ -235,7 +235,7 @@ def _from_pictures(
     shares = _spread([min(len(part.rows), per_file or samples) for part in found], samples)
     found = [_thinned(part, share) for part, share in zip(found, shares)]
     flat = [row for part in found for rows in part.rows for row in rows]
-    return Crops(
+    return ModelInputs(
         backend.model, task,
         {spec.name: np.concatenate([row[spec.name] for row in flat]) if flat else np.empty(0)
          for spec in backend.inputs},
@@ -283,7 +283,7 @@ class _Stages:
 
     def __init__(self, task: str, backend: Backend) -> None:
         self.rows = 1
-        self._task, self._tap = task, Tap(backend, dry=task == EMOTION)
+        self._task, self._tap = task, RecordingBackend(backend, dry=task == EMOTION)
         with ExitStack() as opened:
             self._finder = opened.enter_context(self._open_finder())
             self._monitor = opened.enter_context(

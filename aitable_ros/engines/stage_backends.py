@@ -4,7 +4,7 @@
 The stage that a model works in, without its model.
 
 What the stage feeds its model, and what it makes of the answer, is found out by running the stage
-itself around a stand-in for the backend: :class:`Tap` notes what goes in, :class:`Canned` gives
+itself around a stand-in for the backend: :class:`RecordingBackend` notes what goes in, :class:`ReplayBackend` gives
 answers that were had elsewhere. So there is no second preprocessing or decoding that could differ.
 """
 
@@ -39,7 +39,7 @@ def task_of(backend: Backend) -> str:
     return OTHER
 
 
-class Tap(Closing):
+class RecordingBackend(Closing):
     """
     A backend that passes everything on to another one and keeps what goes in.
 
@@ -79,7 +79,7 @@ class Tap(Closing):
         self._backend.close()
 
 
-class Canned(Closing):
+class ReplayBackend(Closing):
     """
     A backend with an answer ready, whatever it is asked.
 

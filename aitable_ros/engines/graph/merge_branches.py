@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.rewrite.terms import attributes_of
-from aitable_ros.engines.rewrite.writer import Array
-from aitable_ros.engines.rewrite.writer import Writer
+from aitable_ros.engines.graph.convolution_sum import attributes_of
+from aitable_ros.engines.graph.writer import Array
+from aitable_ros.engines.graph.writer import Writer
 
 
 def merge_towers(model: Any) -> Any:

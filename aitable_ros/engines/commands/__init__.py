@@ -1,3 +1,0 @@
-# Copyright 2026 aitable_ros maintainers
-# SPDX-License-Identifier: Apache-2.0
-"""The larger actions of ``aitable models``; the others are in ``models.command``."""
