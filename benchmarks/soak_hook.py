@@ -77,10 +77,10 @@ class Orders:
 
 def install(orders: Orders) -> None:
     """Put the hook around every model's load and run."""
-    from aitable_ros.inference import chain
     from aitable_ros.inference.base import BackendBase
+    from aitable_ros.inference.runtimes import Runtime
 
-    infer, load = BackendBase.infer, chain._open
+    infer, load = BackendBase.infer, Runtime.open
 
     def infer_or_not(self: BackendBase, inputs: Any) -> Any:
         order = orders.due(('throw', 'hang'), self.model, self.name)
@@ -90,13 +90,13 @@ def install(orders: Orders) -> None:
             time.sleep(order.seconds)
         return infer(self, inputs)
 
-    def load_or_not(runtime: Any, path: Any, entry: str, options: Any) -> Any:
-        if orders.due(('memory',), entry, runtime.module) is not None:
+    def load_or_not(runtime: Any, path: Any, *, model: str, **options: Any) -> Any:
+        if orders.due(('memory',), model, runtime.module) is not None:
             raise MemoryError
-        return load(runtime, path, entry, options)
+        return load(runtime, path, model=model, **options)
 
     BackendBase.infer = infer_or_not  # type: ignore[method-assign]
-    chain._open = load_or_not
+    Runtime.open = load_or_not  # type: ignore[method-assign]
 
 
 def main() -> int:

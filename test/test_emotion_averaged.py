@@ -29,7 +29,7 @@ from aitable_ros.emotion.rest import LEAD
 from aitable_ros.emotion.rest import Rest
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.errors import InputError
-from aitable_ros.inference.joined import JoinedModels
+from aitable_ros.inference.joined_models import JoinedModels
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import TensorSpec
 from aitable_ros.pipeline import Pipeline
@@ -41,6 +41,7 @@ from aitable_ros.types import TrackedFace
 
 BOX = np.array([172, 74, 273, 175], np.float32)
 POINTS = np.array([[203, 110], [243, 108], [226, 131], [225, 149]], np.float32)
+Pair = tuple[ReplayBackend, ReplayBackend]
 FACE = TrackedFace(1, Detection(BOX, 0.9, POINTS), primary=True)
 NEUTRAL, HAPPY, SAD, FEAR = (
     Expression.NEUTRAL, Expression.HAPPY, Expression.SAD, Expression.FEAR)
@@ -63,13 +64,13 @@ def say(backend: ReplayBackend, words: dict[Expression, float]) -> None:
 
 
 @pytest.fixture
-def pair() -> tuple[ReplayBackend, ReplayBackend]:
+def pair() -> Pair:
     return (canned(FER_ORDER, (1, 64, 64), 'fer'),
             canned(CLASS_ORDER, (3, SIZE, SIZE), 'faceexpress'))
 
 
 @pytest.fixture
-def reader(pair: tuple[ReplayBackend, ReplayBackend]) -> Iterator[EmotionReader]:
+def reader(pair: Pair) -> Iterator[EmotionReader]:
     options = EmotionOptions(min_sharpness=0.0, interval_s=0.0)
     with EmotionReader(options, JoinedModels(pair)) as opened:
         yield opened
@@ -84,7 +85,7 @@ def pipeline(faceexpress: Path) -> Iterator[Pipeline]:
 class TestAverage:
 
     def test_what_both_say_is_said_and_what_one_rules_out_is_not(
-        self, pair: tuple[ReplayBackend, ReplayBackend], portrait: NDArray[np.uint8],
+        self, pair: Pair, portrait: NDArray[np.uint8],
     ) -> None:
         say(pair[0], {HAPPY: 0.6, SAD: 0.35})
         say(pair[1], {HAPPY: 0.6, SAD: 1e-6})
@@ -98,7 +99,7 @@ class TestAverage:
         assert reading.doubt == 0
 
     def test_two_words_neither_of_them_likely_are_a_doubt(
-        self, pair: tuple[ReplayBackend, ReplayBackend], portrait: NDArray[np.uint8],
+        self, pair: Pair, portrait: NDArray[np.uint8],
     ) -> None:
         say(pair[0], {SAD: 0.35, NEUTRAL: 0.25})
         say(pair[1], {NEUTRAL: 0.1, Expression.ANGER: 0.4})
@@ -108,7 +109,7 @@ class TestAverage:
         say(pair[1], {Expression.ANGER: 0.99})  # one is sure
         assert Averaged(*pair).read(portrait, [FACE])[0].doubt == 0
 
-    def test_only_these_two_belong_together(self, pair: tuple[ReplayBackend, ReplayBackend]) -> None:
+    def test_only_these_two_belong_together(self, pair: Pair) -> None:
         with pytest.raises(InputError, match=r'fer\+fer: only fer and faceexpress can be averaged'):
             model_for(JoinedModels([pair[0], pair[0]]))
         assert isinstance(model_for(JoinedModels(pair[::-1])), Averaged)
@@ -123,7 +124,7 @@ class TestAverage:
 
 class TestJoined:
 
-    def test_inputs_and_outputs_go_by_model(self, pair: tuple[ReplayBackend, ReplayBackend]) -> None:
+    def test_inputs_and_outputs_go_by_model(self, pair: Pair) -> None:
         say(pair[0], {HAPPY: 0.9})
         say(pair[1], {SAD: 0.9})
         with JoinedModels(pair) as joined:
@@ -141,7 +142,7 @@ class TestJoined:
 class TestDoubt:
 
     def test_a_contradiction_that_lasts_is_unknown_and_a_passing_one_is_not(
-        self, pair: tuple[ReplayBackend, ReplayBackend], reader: EmotionReader, portrait: NDArray[np.uint8],
+        self, pair: Pair, reader: EmotionReader, portrait: NDArray[np.uint8],
     ) -> None:
         def look(time_s: float) -> Expression:
             return reader.update(Frame(portrait, round(time_s * 1e9)), [FACE])[1].expression
@@ -162,7 +163,7 @@ class TestDoubt:
 class TestRest:
 
     def test_a_sad_resting_face_becomes_neutral_and_a_laugh_stays_a_laugh(
-        self, pair: tuple[ReplayBackend, ReplayBackend], reader: EmotionReader, portrait: NDArray[np.uint8],
+        self, pair: Pair, reader: EmotionReader, portrait: NDArray[np.uint8],
     ) -> None:
         def look(time_s: float) -> tuple[Expression, float]:
             seen = reader.update(Frame(portrait, round(time_s * 1e9)), [FACE])[1]
@@ -190,7 +191,7 @@ class TestRest:
 
     @pytest.mark.parametrize('word', [HAPPY, Expression.SURPRISE])
     def test_a_laugh_is_no_resting_face(
-        self, word: Expression, pair: tuple[ReplayBackend, ReplayBackend], reader: EmotionReader,
+        self, word: Expression, pair: Pair, reader: EmotionReader,
         portrait: NDArray[np.uint8],
     ) -> None:
         for model in pair:
@@ -204,7 +205,7 @@ class TestRest:
             reader.calibrate()
 
     def test_another_model_does_not_take_over_what_this_one_saw(
-        self, pair: tuple[ReplayBackend, ReplayBackend], reader: EmotionReader, portrait: NDArray[np.uint8],
+        self, pair: Pair, reader: EmotionReader, portrait: NDArray[np.uint8],
     ) -> None:
         for model in pair:
             say(model, {SAD: 0.6, NEUTRAL: 0.3})

@@ -188,7 +188,7 @@ def test_a_chain_that_began_with_an_engine_says_why_onnx_is_not_on_cuda(
         resolution.backend.close()
         return [(step.entry, step.reason) for step in resolution.attempts]
 
-    monkeypatch.setattr('aitable_ros.inference.chain._cuda_build_of_onnxruntime', lambda: False)
+    monkeypatch.setattr('aitable_ros.inference.runtimes.has_cuda_onnxruntime', lambda: False)
     engine, cuda, last = steps('nowhere_rtx.engine', 'fer')
     assert engine == ('nowhere_rtx.engine', f'{models}/nowhere_rtx.engine: no such file')
     assert cuda == ('fer', 'no CUDA: its GPU build (onnxruntime-gpu) is not installed')

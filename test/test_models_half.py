@@ -17,10 +17,10 @@ from onnx.helper import make_tensor_value_info
 import onnxruntime
 import pytest
 
-from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.graph.fp16 import node_name
 from aitable_ros.engines.graph.fp16 import sensitive
 from aitable_ros.engines.graph.fp16 import to_fp16
+from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 

@@ -10,11 +10,11 @@ import math
 import numpy as np
 import pytest
 
-from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.layer_times import inspected
 from aitable_ros.engines.layer_times import kind_of
 from aitable_ros.engines.layer_times import layers_of
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.profile import hints
 from aitable_ros.engines.profile import LEAST
 from aitable_ros.engines.profile import profile

@@ -16,11 +16,11 @@ import pytest
 
 from aitable_ros.engines.calibrator import CalibrationBatches
 from aitable_ros.engines.calibrator import key_path
-from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.graph.int8 import _by_entropy
 from aitable_ros.engines.graph.int8 import _by_percentile
 from aitable_ros.engines.graph.int8 import BINS
 from aitable_ros.engines.graph.int8 import quantize
+from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 

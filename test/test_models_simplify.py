@@ -17,9 +17,9 @@ from onnx import TensorProto
 import onnxruntime
 import pytest
 
-from aitable_ros.engines.graph.merge_convolutions import Composer
 from aitable_ros.engines.graph.fuse_prelu import find_prelu
 from aitable_ros.engines.graph.merge_branches import merge_towers
+from aitable_ros.engines.graph.merge_convolutions import Composer
 from aitable_ros.engines.graph.simplify import for_tensorrt
 from aitable_ros.engines.graph.simplify import simplify
 from aitable_ros.models.convert import ensure

@@ -14,11 +14,11 @@ import onnx
 from onnx import numpy_helper
 import pytest
 
-from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.model_inputs import collect_inputs
-from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.accuracy_limits import LIMITS
 from aitable_ros.engines.graph.int8 import quantize
+from aitable_ros.engines.model_inputs import collect_inputs
+from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.verify import Criterion
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError

@@ -22,8 +22,8 @@ import numpy as np
 
 from aitable_ros.engines.build_options import better
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.graph.builder_input import preparation
 from aitable_ros.engines.graph.builder_input import make_builder_input
+from aitable_ros.engines.graph.builder_input import preparation
 from aitable_ros.engines.graph.builder_input import source_digest
 from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.toolchain import Toolchain
@@ -157,9 +157,10 @@ def _verify(
     from aitable_ros.engines.model_inputs import JUDGING
     from aitable_ros.engines.verify import verify
 
+    inputs = collect_inputs(model or onnx, source, options.calibration_samples, phase=JUDGING)
     return verify(
-        engine, onnx, collect_inputs(model or onnx, source, options.calibration_samples, phase=JUDGING),
-        precision=options.precision, device_id=options.device_id).to_dict()
+        engine, onnx, inputs, precision=options.precision,
+        device_id=options.device_id).to_dict()
 
 
 def _must_be_finite(engine: Path, options: BuildOptions, tools: Toolchain) -> None:

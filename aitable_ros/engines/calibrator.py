@@ -39,7 +39,8 @@ class CalibrationBatches:
     """
 
     def __init__(
-        self, crops: ModelInputs | None, batch_size: int, model_sha256: str, cache: Path | None = None,
+        self, crops: ModelInputs | None, batch_size: int, model_sha256: str,
+        cache: Path | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.note = ''

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.layer_times import LayerTime
 from aitable_ros.engines.layer_times import layers_of
+from aitable_ros.engines.layer_times import LayerTime
+from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
@@ -138,8 +138,9 @@ class Profile:
 
 
 def profile(
-    path: Path, *, crops: ModelInputs | None = None, batches: Sequence[int] = (1,), seconds: float = 2.0,
-    backend: str = 'auto', precision: str = 'auto', threads: int = 0, device_id: int = 0,
+    path: Path, *, crops: ModelInputs | None = None, batches: Sequence[int] = (1,),
+    seconds: float = 2.0, backend: str = 'auto', precision: str = 'auto', threads: int = 0,
+    device_id: int = 0,
     layers: bool = True,
 ) -> Profile:
     """

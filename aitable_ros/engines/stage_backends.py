@@ -1,11 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The stage that a model works in, without its model.
+Backends that record or replay what a pipeline stage exchanges with its model.
 
-What the stage feeds its model, and what it makes of the answer, is found out by running the stage
-itself around a stand-in for the backend: :class:`RecordingBackend` notes what goes in, :class:`ReplayBackend` gives
-answers that were had elsewhere. So there is no second preprocessing or decoding that could differ.
+Inputs for calibration and verdicts on outputs come from the stage itself, run around one of these:
+so there is no second preprocessing or decoding that could differ.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reading import Reading
-from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.accuracy_limits import LIMITS
 from aitable_ros.engines.accuracy_limits import Limits
-from aitable_ros.engines.stage_backends import ReplayBackend
+from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.stage_backends import EMOTION
 from aitable_ros.engines.stage_backends import FACE
 from aitable_ros.engines.stage_backends import MESH
+from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.errors import InputError
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
@@ -260,7 +260,9 @@ def _high(values: Any, percent: float = 95) -> float:
     return float(np.percentile(values, percent)) if np.size(values) else float('nan')
 
 
-def _canned(backend: Backend, outputs: Outputs, crops: ModelInputs) -> tuple[ReplayBackend, list[Outputs]]:
+def _canned(
+    backend: Backend, outputs: Outputs, crops: ModelInputs,
+) -> tuple[ReplayBackend, list[Outputs]]:
     """Return a backend for the stage, and its answers for the samples."""
     parts = [{name: value[at:at + crops.rows] for name, value in outputs.items()}
              for at in range(0, len(crops) * crops.rows, crops.rows)]

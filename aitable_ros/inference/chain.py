@@ -1,37 +1,36 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Which model and backend to use, and why not the ones before it."""
+"""The fallback chain: which model and backend run, and why each entry before them does not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from typing import TypeVar
-
-import numpy as np
 
 from aitable_ros.errors import first_line
 from aitable_ros.errors import InputError
-from aitable_ros.inference.joined import JoinedModels
+from aitable_ros.inference.joined_models import JoinedModels
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.sidecar import library_of
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.runtimes import BACKENDS
+from aitable_ros.inference.runtimes import could_use_cuda
+from aitable_ros.inference.runtimes import ENGINE_SUFFIXES
+from aitable_ros.inference.runtimes import FASTEST
+from aitable_ros.inference.runtimes import locate
+from aitable_ros.inference.runtimes import MEDIAPIPE
+from aitable_ros.inference.runtimes import runnable
+from aitable_ros.inference.runtimes import RUNTIMES
+from aitable_ros.inference.runtimes import runtimes_for
+from aitable_ros.inference.runtimes import typical_run_s
+from aitable_ros.models.catalogue import model_home
 from aitable_ros.options import option
 from aitable_ros.options import Options
 
-FASTEST = 'fastest'
 Stage = TypeVar('Stage')
-BACKENDS = (
-    'auto', FASTEST, 'tensorrt', 'tensorrt_rtx', 'openvino', 'onnxruntime', 'torch', 'mediapipe')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,10 @@ class ModelOptions(Options):
         '', 'first choice: a .engine, .onnx, .pth or .tflite file or a catalogue name; empty goes '
         'straight to the fallbacks', dynamic=False)
     fallbacks: tuple[str, ...] = option(
-        (), 'tried in order when the one before cannot load; "off" ends the chain without a model',
+        (), 'further models, tried in order until one loads; "off" ends the chain without a model',
         dynamic=False)
     backend: str = option(
-        'auto', 'what runs the model; auto takes the best one installed for each file, fastest '
+        'auto', 'runtime of the model; auto takes the best one installed for each file, fastest '
         'loads and times all of them, which makes the start longer', choices=BACKENDS,
         dynamic=False)
     precision: str = option(
@@ -67,10 +66,10 @@ class Attempt:
     """
     One step of the chain.
 
-    :param entry: the file or catalogue name tried
-    :param backend: what tried it; empty where it did not come to that
-    :param reason: why it was passed over; empty for the one that runs
-    :param note: what is worth knowing of the one that runs
+    :param entry: the file or catalogue name
+    :param backend: that tried to load it; empty where none did
+    :param reason: why the entry was skipped; empty for the one that runs
+    :param note: a remark of the backend that runs
     """
 
     entry: str
@@ -81,16 +80,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The chain's answer: the backend that runs (None = the stage is off), and the way there."""
+    """The result of the chain: the backend that runs (None: the stage is off), and each attempt."""
 
     backend: Backend | None
     attempts: tuple[Attempt, ...]
 
     def hand_to(self, stage: Callable[[Backend | None, tuple[Attempt, ...]], Stage]) -> Stage:
         """
-        Make a stage that owns the backend from now on; one that it refuses is closed.
+        Make a stage that owns the backend; a backend that the stage refuses is closed.
 
-        :raises InputError: the stage has no use for the model
+        :raises InputError: the stage cannot use the model
         """
         try:
             return stage(self.backend, self.attempts)
@@ -100,7 +99,7 @@ class Resolution:
             raise
 
     def explain(self) -> str:
-        """Return a line for each step: what was passed over and why, and what runs."""
+        """Return a line for each skipped entry and its reason, and one for the model that runs."""
         lines = [_line(attempt) for attempt in self.attempts if attempt.reason]
         if self.backend is None:
             return '\n'.join([*lines, 'no model runs'])
@@ -114,11 +113,11 @@ class Resolution:
 @dataclass(frozen=True, slots=True)
 class ModelKey:
     """
-    What makes two loaded models the same one.
+    Identifies a loaded model, so that it can be shared.
 
     :param entry: of the chain
-    :param runtime: what runs it; CUDA and CPU of one library are two
-    :param file: path, time of change in nanoseconds and size; a file replaced is another model
+    :param runtime: name in ``RUNTIMES``; CUDA and CPU of one library are two
+    :param file: path, modification time in nanoseconds, size: a replaced file is another model
     """
 
     entry: str
@@ -130,68 +129,19 @@ class ModelKey:
 
 
 Load = Callable[[ModelKey, Callable[[], Backend]], Backend]
-"""Gives the model that the function makes, or the same one made before for somebody else."""
+"""Returns the model that the function makes, or one that was made earlier for the same key."""
 Avoid = Mapping[tuple[str, str], str]
-"""Entry and runtime to pass over, and why: what loads but fails when it runs."""
+"""Entries and runtimes to skip, with the reason: they load but fail when they run."""
 
 
 def unshared(key: ModelKey, make: Callable[[], Backend]) -> Backend:
-    """Load for the caller alone."""
+    """Load a model for the caller alone."""
     return make()
 
 
-@dataclass(frozen=True, slots=True)
-class _Runtime:
-    """
-    Something that runs models.
-
-    :param module: our module for it
-    :param kind: the class in that module
-    :param packages: the Python packages of which one must be installed
-    :param spoken: its name in messages
-    :param extra: further arguments of the class
-    """
-
-    module: str
-    kind: str
-    packages: tuple[str, ...]
-    spoken: str
-    extra: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def missing(self) -> str:
-        """Why it cannot be used here; empty where it can. Does not import it."""
-        return '' if any(map(find_spec, self.packages)) else f'{self.spoken} is not installed'
-
-
-_ORT_CUDA = 'onnxruntime on CUDA'
-_RUNTIMES = {
-    TENSORRT.name: _Runtime(
-        'tensorrt', 'TensorRTBackend', TENSORRT.packages, TENSORRT.spoken),
-    RTX.name: _Runtime('tensorrt_rtx', 'TensorRTRtxBackend', RTX.packages, RTX.spoken),
-    'openvino': _Runtime('openvino', 'OpenVINOBackend', ('openvino',), 'OpenVINO'),
-    'onnxruntime': _Runtime(
-        'onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime'),
-    _ORT_CUDA: _Runtime(
-        'onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime', (('cuda', True),)),
-    'torch': _Runtime('torch', 'TorchBackend', ('torch',), 'PyTorch'),
-    'mediapipe': _Runtime('mediapipe', 'MediaPipeBackend', ('mediapipe',), 'MediaPipe'),
-}
-_ENGINES = ('.engine', '.plan')
-_BY_SUFFIX = {
-    '.engine': (TENSORRT.name, RTX.name),  # one of them: see `library_of`
-    '.plan': (TENSORRT.name, RTX.name),
-    '.onnx': (_ORT_CUDA, 'openvino', 'onnxruntime'),
-    '.pth': ('torch',),
-    '.tflite': (_ORT_CUDA, 'openvino', 'onnxruntime'),  # once it is converted
-    '.task': ('mediapipe',),
-}
-"""What runs which file, best first. CUDA is passed over where the GPU build is not installed."""
 OFF = 'off'
 JOIN = '+'
-"""Between the models of one entry that run side by side: ``fer+faceexpress``."""
-MEDIAPIPE = 'mediapipe'
-"""An entry without a file: the face mesh inside the MediaPipe package."""
+"""Joins the models of one entry that run side by side: ``fer+faceexpress``."""
 
 
 def resolve(
@@ -199,15 +149,14 @@ def resolve(
     fit: Callable[[Backend], object] = lambda backend: None,
 ) -> Resolution:
     """
-    Walk the chain and load the first model that loads and fits.
+    Walk the chain and return the first model that loads and fits.
 
-    Of an entry that joins several models, those that load run; the attempts tell why the others do
-    not.
+    Of an entry that joins several models, all that load run; the attempts name the others.
 
     :param load: see :class:`aitable_ros.inference.shared_models.SharedModels`
-    :param avoid: what to pass over
-    :param fit: tries a loaded model; whatever it raises, the chain goes on
-    :raises InputError: nothing loaded and the model is required; the message tells every step
+    :param avoid: entries and runtimes to skip
+    :param fit: called with a loaded model; after any exception the chain goes on
+    :raises InputError: nothing loaded and the model is required; the message names every attempt
     """
     entries = [entry for entry in (options.engine_path, *options.fallbacks) if entry]
     attempts: list[Attempt] = []
@@ -229,9 +178,7 @@ def resolve(
 
 
 def parts_of(entry: str) -> tuple[str, ...]:
-    """Return the models that an entry names: several where :data:`JOIN` stands between names."""
-    from aitable_ros.models.catalogue import model_home
-
+    """Return the models that an entry names: several if :data:`JOIN` stands between names."""
     if JOIN not in entry or '/' in entry or (model_home() / entry).exists():
         return (entry,)
     return tuple(part for part in entry.split(JOIN) if part)
@@ -241,21 +188,21 @@ def _try_entry(
     entry: str, options: ModelOptions, attempts: list[Attempt], load: Load, avoid: Avoid,
     fit: Callable[[Backend], object],
 ) -> Backend | None:
-    """Load one entry with the first of its backends that can, and note how each of them fared."""
+    """Load one entry with the first runtime that can, and add an attempt for each runtime."""
     try:
-        path = None if entry == MEDIAPIPE else _locate(entry)
-        names = _backends_for(path, options.backend)
-        if path is not None and path.suffix.lower() == '.tflite':
-            path = _converted(path)
+        path = None if entry == MEDIAPIPE else locate(entry)
+        names = runtimes_for(path, options.backend)
+        path = path and runnable(path)
     except BackendError as error:
         attempts.append(Attempt(entry, '', str(error)))
         return None
-    if path is not None and _misses_cuda(path, options.backend, attempts):
+    after_engines = any(Path(attempt.entry).suffix in ENGINE_SUFFIXES for attempt in attempts)
+    if path is not None and after_engines and could_use_cuda(path, options.backend):
         attempts.append(Attempt(
             entry, 'onnxruntime', 'no CUDA: its GPU build (onnxruntime-gpu) is not installed'))
     rivals: list[tuple[str, Backend]] = []
     for name in names:
-        runtime = _RUNTIMES[name]
+        runtime = RUNTIMES[name]
         spoken = name.split()[0]
         if runtime.missing:
             attempts.append(Attempt(entry, spoken, runtime.missing))
@@ -265,7 +212,9 @@ def _try_entry(
             continue
         try:
             backend = load(_key(entry, name, path, options), partial(
-                _open, runtime, path, entry, options))
+                runtime.open, path, model=Path(entry).name if '/' in entry else entry,
+                precision=options.precision, threads=options.threads,
+                device_id=options.device_id))
         except BackendError as error:
             attempts.append(Attempt(entry, spoken, str(error)))
         except MemoryError:
@@ -289,13 +238,13 @@ def _try_entry(
 
 def _misfit(backend: Backend, fit: Callable[[Backend], object]) -> tuple[str, bool]:
     """
-    Try a loaded model; one that does not fit is closed.
+    Try a loaded model, and close it if it does not fit.
 
-    :return: why it does not fit, empty where it does; and whether no other runtime could help
+    :return: why it does not fit, empty if it does; and whether no other runtime could help
     """
     try:
         fit(backend)
-    except Exception as error:  # of a model that somebody made anything can be wrong
+    except Exception as error:  # a user's model may be wrong in any way
         backend.close()
         known = isinstance(error, (InputError, BackendError))
         reason = first_line(error) if known else f'{type(error).__name__}: {first_line(error)}'
@@ -306,9 +255,7 @@ def _misfit(backend: Backend, fit: Callable[[Backend], object]) -> tuple[str, bo
 def _fastest(
     entry: str, rivals: list[tuple[str, Backend]], attempts: list[Attempt],
 ) -> Backend:
-    """Keep the one of several loaded backends that runs fastest, and close the others."""
-    from aitable_ros.inference.timing import typical_run_s
-
+    """Keep the fastest of several loaded backends, and close the others."""
     times = typical_run_s([backend for _, backend in rivals])
     ranked = sorted(zip(times, rivals), key=lambda timed: timed[0])
     best_s, (name, best) = ranked[0]
@@ -322,149 +269,12 @@ def _fastest(
     return best
 
 
-def _open(runtime: _Runtime, path: Path | None, entry: str, options: ModelOptions) -> Backend:
-    kind = getattr(import_module(f'aitable_ros.inference.{runtime.module}'), runtime.kind)
-    backend: Backend = kind(
-        path, model=_model_name(entry), precision=options.precision,
-        threads=options.threads, device_id=options.device_id, **dict(runtime.extra))
-    _warm_up(backend)
-    return backend
-
-
 def _key(entry: str, runtime: str, path: Path | None, options: ModelOptions) -> ModelKey:
     file = ('', 0, 0)
     if path is not None:
         found = path.stat()
         file = (str(path), found.st_mtime_ns, found.st_size)
     return ModelKey(entry, runtime, file, options.precision, options.device_id, options.threads)
-
-
-def _locate(entry: str) -> Path:
-    """
-    Find an entry's file: a path has a slash, a file in the model home an ending, a name neither.
-
-    :raises BackendError: there is no such name or file, or it cannot be read
-    """
-    from aitable_ros.models.catalogue import card
-    from aitable_ros.models.catalogue import model_home
-    from aitable_ros.models.catalogue import onnx_path
-
-    path = Path(entry).expanduser()
-    if '/' in entry:
-        path = path.absolute()
-    elif path.suffix:
-        path = model_home() / path
-    else:
-        try:
-            known = card(entry)
-        except InputError as error:
-            raise BackendError(str(error)) from None
-        path = onnx_path(entry)
-        if not path.exists():
-            if (known.upstream and not known.upstream.is_onnx
-                    and (path.parent / known.upstream.file_name).exists()):
-                raise BackendError(
-                    f'not exported: run `aitable models export {entry}`, or name '
-                    f'{known.upstream.file_name} to run it on PyTorch')
-            raise BackendError(f'not in {path.parent}: {known.remedy}')
-    try:
-        with path.open('rb') as file:
-            if not file.read(1):
-                raise BackendError(f'{path}: the file is empty')
-    except IsADirectoryError:
-        raise BackendError(f'{path}: a folder, not a model file') from None
-    except FileNotFoundError:
-        raise BackendError(f'{path}: no such file') from None
-    except OSError as error:
-        raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
-    return path
-
-
-def _converted(path: Path) -> Path:
-    """
-    Return what the converter makes of a ``.tflite`` file; made once.
-
-    :raises BackendError: it cannot be converted
-    """
-    from aitable_ros.models.convert import convert_once
-
-    try:
-        return convert_once(path)
-    except InputError as error:
-        raise BackendError(str(error)) from None
-
-
-def _backends_for(path: Path | None, wanted: str) -> tuple[str, ...]:
-    """
-    Return what to try for a file, or for MediaPipe's own mesh, in order.
-
-    :raises BackendError: nothing reads such files, or not the backend that is wanted
-    """
-    if path is None:
-        if wanted not in ('auto', FASTEST, MEDIAPIPE):
-            raise BackendError(f"backend '{wanted}' does not run the mesh inside MediaPipe")
-        return (MEDIAPIPE,)
-    able = _BY_SUFFIX.get(path.suffix.lower())
-    if able is None:
-        raise BackendError(
-            f"{path}: not a model file; known endings are {', '.join(_BY_SUFFIX)}")
-    if RTX.name in able:
-        library = library_of(path)
-        if wanted not in ('auto', FASTEST, library.name):
-            raise BackendError(f"backend '{wanted}' does not run engines of {library.spoken}")
-        return (library.name,)
-    if not _cuda_build_of_onnxruntime():
-        able = tuple(name for name in able if name != _ORT_CUDA)
-    if wanted in ('auto', FASTEST):
-        return able
-    forced = tuple(name for name in able if name.split()[0] == wanted)
-    if not forced:
-        raise BackendError(f"backend '{wanted}' does not read {path.suffix} files")
-    return forced
-
-
-def _misses_cuda(path: Path, wanted: str, attempts: list[Attempt]) -> bool:
-    """Tell whether a chain that began with engines goes on to the CPU for want of CUDA."""
-    gpu = any(Path(attempt.entry).suffix in _ENGINES for attempt in attempts)
-    return (gpu and _ORT_CUDA in _BY_SUFFIX[path.suffix.lower()]
-            and wanted in ('auto', FASTEST, 'onnxruntime') and not _cuda_build_of_onnxruntime())
-
-
-@cache
-def _cuda_build_of_onnxruntime() -> bool:
-    """Look for the provider's library beside the package, without importing it."""
-    spec = find_spec('onnxruntime')
-    folders = spec.submodule_search_locations if spec else None
-    return any(
-        any((Path(folder) / 'capi').glob('*onnxruntime_providers_cuda.*'))
-        for folder in folders or ())
-
-
-def _warm_up(backend: Backend) -> None:
-    """
-    Prove that a model that loads also runs, and let the first image not be the slow one.
-
-    :raises BackendError: it does not run, or gives what is no number; it is closed then
-    """
-    if any(None in spec.shape[1:] for spec in backend.inputs):
-        return  # no telling what size it wants
-    try:
-        backend.warm_up()
-        outputs = backend.infer({
-            spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype)
-            for spec in backend.inputs})
-        wrong = [name for name, value in outputs.items() if not np.isfinite(value).all()]
-        if wrong:  # half precision that overflows, an engine of another GPU
-            raise BackendError(
-                f"{backend.model}: output '{wrong[0]}' of a black image is not a number; the file "
-                f'does not run in {backend.precision} on {backend.device}')
-    except Exception:
-        backend.close()
-        raise
-
-
-def _model_name(entry: str) -> str:
-    return Path(entry).name if '/' in entry else entry
 
 
 def _line(attempt: Attempt) -> str:

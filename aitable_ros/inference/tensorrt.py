@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
+from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.cuda import device
 from aitable_ros.inference.cuda_device import CudaError
 from aitable_ros.inference.cuda_device import Device
 from aitable_ros.inference.cuda_device import Memory
 from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.cuda_device import Stream
-from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.sidecar import damage

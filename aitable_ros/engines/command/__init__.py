@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return int(args.act(args))
     except KeyboardInterrupt:
-        print('aitable models: interrupted; finished files are kept, run the command again for '
+        print('aitable models: interrupted; finished files are kept, run the command again for '  # noqa: T201
               'the rest', file=sys.stderr)
         if left_behind():  # a native build cannot be stopped: only the end of the process does
             sys.stdout.flush()

@@ -18,7 +18,7 @@ from aitable_ros.engines.progress import shown
 from aitable_ros.engines.recipes import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
-from aitable_ros.inference.chain import BACKENDS
+from aitable_ros.inference.runtimes import BACKENDS
 from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.store import put_in_place
@@ -100,9 +100,9 @@ def add_profile(actions: Actions) -> argparse.ArgumentParser:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """Write an int8 ONNX file."""
+    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.model_inputs import collect_inputs
     from aitable_ros.engines.model_inputs import JUDGING
-    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.verify import verify
 
     onnx, model = onnx_of(args.source)

@@ -14,8 +14,6 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from aitable_ros.engines.commands import engines
-from aitable_ros.engines.commands import quality
 from aitable_ros.engines.export import export
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card as card_of

@@ -32,7 +32,6 @@ from aitable_ros.models.catalogue import model_home
 if TYPE_CHECKING:
     from aitable_ros.engines.calibrator import CalibrationBatches
 
-_PREPARING = ('half.py', 'prepare.py', 'quantize.py', 'simplify.py')
 _QUANTISED = ('QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'QLinearConv',
               'QLinearMatMul')
 """Operators of a graph whose fp32 is gone: nothing could say what int8 has cost."""
@@ -98,13 +97,11 @@ class BuilderInput:
 
 @cache
 def preparation() -> str:
-    """Return a digest of the code that prepares graphs: an edit of it makes another engine."""
+    """Return a digest of this folder's code: an engine made by other code is built again."""
     digest = sha256()
-    root = resources.files('aitable_ros.engines')
-    for entry in (root, root / 'rewrite'):
-        for file in sorted(entry.iterdir(), key=lambda file: file.name):
-            if entry.name == 'rewrite' or file.name in _PREPARING:
-                digest.update(file.read_bytes() if file.name.endswith('.py') else b'')
+    for file in sorted(resources.files(__package__ or '').iterdir(), key=lambda file: file.name):
+        if file.name.endswith('.py'):
+            digest.update(file.read_bytes())
     return f'{__version__}+{digest.hexdigest()[:12]}'
 
 
@@ -301,9 +298,9 @@ def _quantised(
     """
     import onnx
 
+    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.model_inputs import collect_inputs
     from aitable_ros.engines.model_inputs import JUDGING
-    from aitable_ros.engines.graph.int8 import quantize
     from aitable_ros.engines.verify import verify
     from aitable_ros.engines.verify import VerifyReport
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.graph.fp16 import node_name
 from aitable_ros.engines.graph.fp16 import sensitive
+from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
 from aitable_ros.models.store import write_atomically
 
@@ -240,7 +240,8 @@ def _layers(model: Any, operators: Sequence[str]) -> list[Any]:
 
 
 def _runs(
-    model: Any, names: Sequence[str], crops: ModelInputs, label: str, progress: Progress | None = None,
+    model: Any, names: Sequence[str], crops: ModelInputs, label: str,
+    progress: Progress | None = None,
 ) -> Iterable[dict[str, NDArray[Any]]]:
     """Run each sample and yield the named tensors."""
     import onnx

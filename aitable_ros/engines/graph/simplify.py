@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.graph.merge_convolutions import Composer
 from aitable_ros.engines.graph.fuse_prelu import find_prelu
 from aitable_ros.engines.graph.merge_branches import merge_towers
+from aitable_ros.engines.graph.merge_convolutions import Composer
 
 _FOLDABLE = 1 << 22
 """Largest constant to compute ahead, elements: more than any shape arithmetic gives."""
