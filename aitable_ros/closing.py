@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What holds something open is a context manager; this says so once."""
+"""Context managers around ``close()``, and the exchange of what two of them hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Closing:
     """Leaving the context calls :meth:`close`, which a subclass makes idempotent."""
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Free the resources."""
         raise NotImplementedError
 
     def __enter__(self: Self) -> Self:
@@ -27,3 +27,11 @@ class Closing:
     ) -> None:
         """Close."""
         self.close()
+
+
+def exchange(one: object, other: object, *names: str) -> None:
+    """Swap attributes of two objects of one class, such as the models of two stages."""
+    for name in names:
+        value = getattr(one, name)
+        setattr(one, name, getattr(other, name))
+        setattr(other, name, value)

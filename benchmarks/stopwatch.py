@@ -19,7 +19,7 @@ SPOTS = (
     ('detect', 'aitable_ros.face.scan', 'Scanner.closely'),
     ('track', 'aitable_ros.face.finder', 'FaceFinder.update'),
     ('mesh', 'aitable_ros.face.mesh', 'FaceMesh.read'),
-    ('eyes', 'aitable_ros.fatigue.monitor', 'read_eyes'),
+    ('eyes', 'aitable_ros.fatigue.eyes', 'read_eyes'),
     ('fatigue', 'aitable_ros.fatigue.monitor', 'FatigueMonitor.update'),
     ('emotion', 'aitable_ros.emotion.reader', 'EmotionReader.update'),
 )

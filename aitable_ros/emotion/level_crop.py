@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.crop_map import crop_to_image
 from aitable_ros.types import Detection
 
 EYE_TO_MOUTH = 0.935
@@ -117,11 +118,8 @@ def _patch(
 def _turned(
     patch: NDArray[np.uint8], x: float, y: float, side: float, angle: float, fine: int,
 ) -> NDArray[np.uint8]:
-    scale = side / fine
-    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    half = (fine - 1) / 2
-    to_image = np.array([
-        [cos, -sin, x - 0.5 - (cos - sin) * half], [sin, cos, y - 0.5 - (sin + cos) * half]])
+    # The centre of the square is between pixels, whose own centres are at whole numbers.
+    to_image = crop_to_image((x - 0.5, y - 0.5), angle, side / fine, (fine - 1, fine - 1))
     return np.asarray(cv2.warpAffine(
         patch, to_image, (fine, fine), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -13,6 +13,7 @@ import numpy as np
 
 from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
+from aitable_ros.closing import exchange
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.quality import is_readable
 from aitable_ros.emotion.reading import CLASSES
@@ -175,9 +176,7 @@ class EmotionReader(Closing):
         if self.model.model != other.model.model:
             for person in self._people.values():
                 person.rest = None
-        self._backend, other._backend = other._backend, self._backend
-        self._model, other._model = other._model, self._model
-        self.attempts, other.attempts = other.attempts, self.attempts
+        exchange(self, other, '_backend', '_model', 'attempts')
 
     def calibrate(self) -> dict[int, Expression]:
         """

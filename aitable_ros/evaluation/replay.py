@@ -17,8 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 
-from aitable_ros.fatigue.eyes import no_face
-from aitable_ros.fatigue.eyes import read_eyes
+from aitable_ros.fatigue.eyes import read_faces
 from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
@@ -26,7 +25,6 @@ from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent
 from aitable_ros.types import Frame
@@ -73,13 +71,14 @@ def look(
             if source.stills and index:
                 pipeline.reset()
             result = pipeline.process_frame(frame)
+            faces = [face.face for face in result.faces]
             meshes = {face.face.track_id: face.landmarks for face in result.faces
                       if face.landmarks is not None}
             seen.append(Seen(
                 result=replace(result, absent=(), events=(), faces=tuple(
                     replace(face, landmarks=None, fatigue=None) for face in result.faces)),
-                readings=_readings(
-                    result.faces, meshes, frame.stamp_ns, (frame.width, frame.height), options),
+                readings=read_faces(
+                    faces, meshes, frame.stamp_ns, frame.width, frame.height, options),
                 landmarks=meshes if landmarks else {}, size=(frame.width, frame.height)))
             progress(index + 1)
     return seen
@@ -88,20 +87,10 @@ def look(
 def read_again(seen: Sequence[Seen], options: FatigueOptions) -> list[Seen]:
     """Read the eyes of kept landmarks under other options."""
     return [
-        replace(frame, readings=_readings(
-            frame.result.faces, frame.landmarks, frame.result.stamp_ns, frame.size, options))
+        replace(frame, readings=read_faces(
+            [face.face for face in frame.result.faces], frame.landmarks, frame.result.stamp_ns,
+            *frame.size, options))
         for frame in seen]
-
-
-def _readings(
-    faces: Iterable[FaceResult], meshes: dict[int, FaceLandmarks], stamp_ns: int,
-    size: tuple[int, int], options: FatigueOptions,
-) -> dict[int, EyeReading]:
-    """Read each face's mesh as :class:`aitable_ros.fatigue.monitor.FatigueMonitor` does."""
-    return {
-        face.face.track_id: read_eyes(meshes[face.face.track_id], stamp_ns, *size, options)
-        if face.face.track_id in meshes else no_face(stamp_ns)
-        for face in faces}
 
 
 def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult]:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.crop_map import crop_to_image
 from aitable_ros.face.eye_table import EYES
 from aitable_ros.face.eye_table import MEAN
 from aitable_ros.face.eye_table import SCALES
@@ -110,12 +111,8 @@ def _patch(
     side = float(max(box[2] - box[0], box[3] - box[1]))
     width = max(math.hypot(bx - ax, by - ay), LEAST_EYE * side, 1.0)
     angle = math.atan2(by - ay, bx - ax)
-    scale = PATCH_WIDER * width / WIDTH
-    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    cx, cy = (ax + bx) / 2, (ay + by) / 2
-    matrix = np.array([
-        [cos, -sin, cx - (cos * WIDTH - sin * HEIGHT) / 2],
-        [sin, cos, cy - (sin * WIDTH + cos * HEIGHT) / 2]])
+    matrix = crop_to_image(
+        ((ax + bx) / 2, (ay + by) / 2), angle, PATCH_WIDER * width / WIDTH, (WIDTH, HEIGHT))
     cut = cv2.warpAffine(
         image, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE)

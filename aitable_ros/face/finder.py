@@ -12,6 +12,7 @@ from threading import Lock
 
 from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
+from aitable_ros.closing import exchange
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.face.detector import detector_for
@@ -203,10 +204,7 @@ class FaceFinder(Closing):
 
     def adopt(self, other: FaceFinder) -> None:
         """Exchange models with another finder, between two frames; the people stay here."""
-        for name in ('_backends', '_attempts', '_scanner', '_model'):
-            mine, its = getattr(self, name), getattr(other, name)
-            setattr(self, name, its)
-            setattr(other, name, mine)
+        exchange(self, other, '_backends', '_attempts', '_scanner', '_model')
 
     def reset(self) -> None:
         """Forget everybody, before the next frame. Ids are still not used again."""

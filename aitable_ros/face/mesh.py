@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.crop_map import crop_to_image
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection
@@ -128,14 +129,10 @@ class FaceMesh:
     ) -> NDArray[np.float64]:
         """Fill one slot of the input; return the map from crop pixels to image pixels."""
         cx, cy, size, angle = roi.tolist()
-        scale = max(size, 1.0) / self._side
-        cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-        half = self._side / 2
-        matrix = np.array([
-            [cos, -sin, cx - (cos - sin) * half],
-            [sin, cos, cy - (sin + cos) * half]])
+        shape = (self._side, self._side)
+        matrix = crop_to_image((cx, cy), angle, max(size, 1.0) / self._side, shape)
         cv2.warpAffine(
-            image, matrix, (self._side, self._side), dst=self._crop,
+            image, matrix, shape, dst=self._crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
         np.multiply(self._crop, np.float32(1 / 255), out=self._tensor[slot])
         return matrix

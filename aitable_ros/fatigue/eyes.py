@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 from math import hypot
 
 import numpy as np
@@ -12,6 +14,7 @@ from aitable_ros.fatigue.head_pose import head_angles
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import TrackedFace
 from aitable_ros.types import Validity
 
 LEFT_EYE = (362, 385, 387, 263, 373, 380)
@@ -30,6 +33,24 @@ Points = list[list[float]]
 def no_face(stamp_ns: int) -> EyeReading:
     """Return the reading of an image without this person."""
     return EyeReading(stamp_ns, Validity.NO_FACE)
+
+
+def read_faces(
+    faces: Iterable[TrackedFace], landmarks: Mapping[int, FaceLandmarks], stamp_ns: int,
+    width: int, height: int, options: FatigueOptions,
+) -> dict[int, EyeReading]:
+    """
+    Measure each face; one without a mesh has the reading of :func:`no_face`.
+
+    :param landmarks: by track
+    :param width: of the image, pixels
+    :param height: of the image, pixels
+    :return: by track
+    """
+    return {
+        face.track_id: read_eyes(landmarks[face.track_id], stamp_ns, width, height, options)
+        if face.track_id in landmarks else no_face(stamp_ns)
+        for face in faces}
 
 
 def read_eyes(

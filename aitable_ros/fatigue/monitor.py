@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The fatigue of the people in a frame: follow each face's mesh, read it, and judge the person."""
+"""The fatigue of the people in a frame: follow each face's mesh, measure it, judge the person."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 import logging
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aitable_ros import rehearsal
 from aitable_ros.closing import Closing
+from aitable_ros.closing import exchange
 from aitable_ros.errors import InputError
-from aitable_ros.face.covered_eyes import eyes_covered
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.face.mesh import roi_from_landmarks
-from aitable_ros.face.proof import MeshProof
-from aitable_ros.fatigue.eyes import no_face
-from aitable_ros.fatigue.eyes import read_eyes
+from aitable_ros.face.mesh_follower import MeshFollower
+from aitable_ros.face.mesh_proof import MeshProof
+from aitable_ros.fatigue.eyes import read_faces
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.fatigue.turns import Turns
@@ -44,14 +41,6 @@ from aitable_ros.types import Validity
 
 JUMP_NS = 1_000_000_000
 """Stamps that fall back further than this are a recording that began anew, not late images."""
-PROOF_PAUSE_NS = 200_000_000
-"""A mesh whose presence falls is proved again at once, but no more often than this."""
-COVERED_LOOKS = 2
-EYES_EVERY_NS = 250_000_000
-"""Time between two looks at whether the eyes are covered; two in a row must say so, one acquits."""
-SURE_PRESENCE = 1 - 1 / 22_000
-"""Presence (a logit of 10) below which a mesh is proved again at once: 0.7 % of the meshes on faces
-of 31 clips and 99 % of those on hair lie below."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +48,15 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, eq=False)
 class FatigueUpdate:
     """
-    What one frame says about the people in it.
+    The people in one frame.
 
     :param landmarks: mesh of each face in the image that has one, by track
     :param assessments: of each face in the image, by track
     :param absent: of the people known and not in the image; with nobody known, one with track_id 0
     :param events: what became certain with this frame
     :param readings: of each face in the image, by track
-    :param measured: whose figures are of this image; those of the others are of one shortly before
-        (see ``others_fps``)
+    :param measured: tracks measured in this image; the figures of other faces are of an earlier
+        image (see ``others_fps``)
     :param note: something to log: a stamp that was ignored, a recording that began anew
     """
 
@@ -80,33 +69,17 @@ class FatigueUpdate:
     note: str = ''
 
 
-@dataclass(slots=True, eq=False)
-class _Followed:
-    """
-    A face whose mesh is followed from image to image.
-
-    :param landmarks: the last mesh; None where the next one begins at the detector's box
-    :param proved_ns: when the mesh was last borne out by the detector
-    :param looked_ns: when the eyes were last looked at
-    :param covered: looks in a row that found both eyes covered
-    """
-
-    landmarks: FaceLandmarks | None = None
-    proved_ns: int = 0
-    looked_ns: int = -EYES_EVERY_NS
-    covered: int = 0
-
-
 class FatigueMonitor(Closing):
     """
-    Fatigue of everybody in the image, one mesh and one memory a track.
+    Fatigue of everybody in the image: :class:`MeshFollower` finds the meshes, :class:`People`
+    judges them.
 
     :param options: the thresholds
     :param backend: runs the face mesh, closed with the monitor; None leaves the stage off
     :param attempts: how the backends were chosen
-    :param proof: runs the detector that bears out meshes, closed with the monitor; None believes
+    :param proof: runs the detector that confirms meshes, closed with the monitor; None accepts
         every mesh
-    :raises InputError: a model is not what the stage needs
+    :raises InputError: a model does not fit the stage
     """
 
     def __init__(
@@ -117,9 +90,9 @@ class FatigueMonitor(Closing):
         self._options = options
         self._backends = [opened for opened in (backend, proof) if opened is not None]
         self._backend = backend
-        self._mesh = FaceMesh(backend) if backend is not None else None
-        self._proof = MeshProof(proof) if proof is not None else None
-        self._followed: dict[int, _Followed] = {}
+        self._meshes = MeshFollower(
+            FaceMesh(backend), MeshProof(proof) if proof is not None else None,
+        ) if backend is not None else None
         self._people = People(options)
         self._turns = Turns()
         self._stamp: int | None = None
@@ -133,10 +106,10 @@ class FatigueMonitor(Closing):
         avoid: Avoid | None = None,
     ) -> FatigueMonitor:
         """
-        Load the models and make a monitor of them.
+        Load the models.
 
-        :param load: who loads it, see :func:`aitable_ros.inference.chain.resolve`
-        :param avoid: what to pass over
+        :param load: loads a backend, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: models to skip
         :raises InputError: a required model cannot be loaded
         """
         options = options or FatigueOptions()
@@ -155,7 +128,7 @@ class FatigueMonitor(Closing):
 
     @property
     def model(self) -> ModelInfo:
-        """What runs; empty when the stage is off."""
+        """The mesh model in use; empty when the stage is off."""
         backend = self._backend
         if backend is None:
             return ModelInfo()
@@ -175,7 +148,7 @@ class FatigueMonitor(Closing):
 
         :param faces: the tracked faces in it
         """
-        if self._mesh is None:
+        if self._meshes is None:
             return FatigueUpdate()
         note = ''
         if self._stamp is not None and frame.stamp_ns <= self._stamp:
@@ -196,17 +169,12 @@ class FatigueMonitor(Closing):
         measured = self._turns.choose(
             frame.stamp_ns, faces, last.assessments, self._options.others_fps)
         boxes = {face.track_id: face.box for face in faces}
-        self._followed = {
-            track_id: item for track_id, item in self._followed.items() if track_id in boxes}
-        found = self._follow(frame, measured)
-        landmarks: dict[int, FaceLandmarks] = {}
-        readings: dict[int, EyeReading] = {}
-        for face in measured:
-            mesh = found.get(face.track_id)
-            if mesh is not None:
-                landmarks[face.track_id] = mesh
-            readings[face.track_id] = no_face(frame.stamp_ns) if mesh is None else read_eyes(
-                mesh, frame.stamp_ns, frame.width, frame.height, self._options)
+        options = self._options
+        self._meshes.keep(boxes)
+        landmarks = self._meshes.find(
+            frame, measured, options.min_presence, options.proof_interval_s)
+        readings = read_faces(
+            measured, landmarks, frame.stamp_ns, frame.width, frame.height, options)
         judgement = self._people.judge(frame.stamp_ns, readings, boxes)
         assessments = judgement.assessments
         now = frozenset(readings)
@@ -222,7 +190,7 @@ class FatigueMonitor(Closing):
 
     def absent(self, stamp_ns: int) -> tuple[FatigueAssessment, ...]:
         """
-        Say at a moment without an image that nobody can be seen; changes nothing.
+        Return the assessments for a moment without an image; changes nothing.
 
         :return: NO_FACE for everybody known, or one with track_id 0
         """
@@ -233,7 +201,7 @@ class FatigueMonitor(Closing):
         Pin the baseline of everybody in the last image to what it is now.
 
         :return: EAR of open eyes by track
-        :raises InputError: nobody was in it, or not yet for long enough
+        :raises InputError: nobody was in it, or nobody was seen for long enough
         """
         pinned: dict[int, float] = {}
         for track_id, reading in self._last.readings.items():
@@ -253,15 +221,15 @@ class FatigueMonitor(Closing):
 
     def adopt(self, other: FatigueMonitor) -> None:
         """Exchange models with another monitor, between two frames; the people stay here."""
-        for name in ('_backends', '_backend', '_mesh', '_proof', 'attempts'):
-            mine, its = getattr(self, name), getattr(other, name)
-            setattr(self, name, its)
-            setattr(other, name, mine)
+        exchange(self, other, '_backends', '_backend', '_meshes', 'attempts')
+        if self._meshes is not None and other._meshes is not None:
+            self._meshes.exchange_faces(other._meshes)
 
     def reset(self) -> None:
         """Forget everybody; with ``keep_baselines`` the next one starts from the last baseline."""
         self._people.forget()
-        self._followed.clear()
+        if self._meshes is not None:
+            self._meshes.forget()
         self._stamp = None
         self._last = FatigueUpdate()
 
@@ -270,77 +238,8 @@ class FatigueMonitor(Closing):
         for backend in self._backends:
             backend.close()
 
-    def _follow(
-        self, frame: Frame, faces: Sequence[TrackedFace],
-    ) -> dict[int, FaceLandmarks]:
-        """Find the mesh of each face: from its last mesh where that fits, else from its box."""
-        assert self._mesh is not None
-        rois = []
-        followed = self._followed
-        for face in faces:
-            item = followed.setdefault(face.track_id, _Followed())
-            last = item.landmarks
-            if last is not None and not _agree(last.box, face.box):
-                item.landmarks = last = None
-            rois.append(
-                roi_from_detection(face.detection) if last is None else roi_from_landmarks(last))
-        if not rois:
-            return {}
-        found: dict[int, FaceLandmarks] = {}
-        again = []
-        for face, mesh in zip(faces, self._mesh.read(frame.image, np.stack(rois))):
-            item = followed[face.track_id]
-            if self._accept(frame, mesh, item):
-                found[face.track_id] = _look_at_eyes(frame, mesh, item)
-            elif item.landmarks is not None and face.detected:
-                again.append(face)
-            item.landmarks = found.get(face.track_id)
-        if again:
-            rois = [roi_from_detection(face.detection) for face in again]
-            for face, mesh in zip(again, self._mesh.read(frame.image, np.stack(rois))):
-                item = followed[face.track_id]
-                if self._accept(frame, mesh, item):
-                    found[face.track_id] = item.landmarks = _look_at_eyes(frame, mesh, item)
-        return found
-
-    def _accept(self, frame: Frame, mesh: FaceLandmarks, item: _Followed) -> bool:
-        """Tell whether a mesh lies on a face; now and then, and when in doubt, ask the detector."""
-        if mesh.presence < self._options.min_presence:
-            return False
-        if self._proof is None:
-            return True
-        pause_s = self._options.proof_interval_s
-        since_ns = frame.stamp_ns - item.proved_ns
-        due = item.landmarks is None or since_ns >= pause_s * 1e9 or (
-            mesh.presence < SURE_PRESENCE and since_ns >= PROOF_PAUSE_NS)
-        if due and not self._proof.holds(frame.image, mesh):
-            return False
-        if due:
-            item.proved_ns = frame.stamp_ns
-        return True
-
-
-def _look_at_eyes(frame: Frame, mesh: FaceLandmarks, item: _Followed) -> FaceLandmarks:
-    """Mark a mesh whose eyes are covered."""
-    if frame.stamp_ns - item.looked_ns >= EYES_EVERY_NS:
-        item.looked_ns = frame.stamp_ns
-        item.covered = item.covered + 1 if eyes_covered(frame.image, mesh) else 0
-    return replace(mesh, eyes_covered=True) if item.covered >= COVERED_LOOKS else mesh
-
 
 def _fits(backend: Backend) -> None:
     """:raises Exception: the model is no face mesh, or does not work as one."""
     roi = roi_from_detection(rehearsal.FACE.detection)
     FaceMesh(backend).read(rehearsal.FRAME.image, roi[np.newaxis])
-
-
-def _agree(mesh: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
-    """Whether two boxes can be of one face: centres within half a face, sizes within a factor."""
-    ax1, ay1, ax2, ay2 = mesh.tolist()
-    bx1, by1, bx2, by2 = box.tolist()
-    size, other = max(ax2 - ax1, ay2 - ay1), max(bx2 - bx1, by2 - by1)
-    if not (size > 0 and 0.4 * size <= other <= 2.5 * size):
-        return False
-    reach = 0.5 * max(size, other)
-    apart = max(abs(ax1 + ax2 - bx1 - bx2), abs(ay1 + ay2 - by1 - by2)) / 2
-    return bool(apart <= reach)

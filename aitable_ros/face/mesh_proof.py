@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.crop_map import crop_to_image
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.face.detector import detector_for
@@ -83,13 +84,10 @@ class MeshProof:
             eyes, nose and mouth from those of the mesh, in eye distances
         """
         cx, cy, size, angle = roi_from_landmarks(landmarks).tolist()
-        scale = max(size * WIDER, 1.0) / self._detector.side
-        half = self._detector.side / 2
-        cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-        matrix = np.array([
-            [cos, -sin, cx - (cos - sin) * half], [sin, cos, cy - (sin + cos) * half]])
+        side = self._detector.side
+        matrix = crop_to_image((cx, cy), angle, max(size * WIDER, 1.0) / side, (side, side))
         cv2.warpAffine(
-            image, matrix, self._crop.shape[:2], dst=self._crop,
+            image, matrix, (side, side), dst=self._crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT)
         logit, keypoints = self._detector.strongest(self._crop)
         seen = keypoints[:4] @ matrix[:, :2].T + matrix[:, 2]

@@ -14,9 +14,9 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.proof import DISTANCE_WEIGHT
-from aitable_ros.face.proof import LEAST_MARGIN
-from aitable_ros.face.proof import MeshProof
+from aitable_ros.face.mesh_proof import DISTANCE_WEIGHT
+from aitable_ros.face.mesh_proof import LEAST_MARGIN
+from aitable_ros.face.mesh_proof import MeshProof
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import ModelOptions
