@@ -172,7 +172,7 @@ def test_what_kills_every_worker_is_given_up(clips, tmp_path):
 def test_ctrl_c_while_a_result_is_kept_loses_nothing_and_waits_for_nobody(
         clips, tmp_path, monkeypatch, workers, when):
     """It once waited a minute for the worker of that result, or ended with a traceback."""
-    monkeypatch.setattr(batch, 'PATIENCE_S', 1000.0)  # longer than a test may take
+    monkeypatch.setattr(batch, 'STOP_TIMEOUT_S', 1000.0)  # longer than a test may take
     class Interrupted(RecordedProgress):
         def end(self, index, done):
             super().end(index, done)
