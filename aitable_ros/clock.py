@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 from aitable_ros.image_codec import ImageError
+
+SECOND_NS = 1_000_000_000
 
 JUMP_S = 10.0
 """
@@ -54,3 +59,39 @@ def jumps(before: tuple[int, float], now: tuple[int, float]) -> bool:
     """
     step_s = (now[0] - before[0]) * 1e-9
     return step_s < -JUMP_S or step_s > now[1] - before[1] + JUMP_S
+
+
+# --- stamps of messages -------------------------------------------------------------------------
+
+
+def stamp_ns(time: Any) -> int:
+    """
+    Return a ``builtin_interfaces/Time`` in nanoseconds.
+
+    :raises ValueError: no clock shows that time (negative, or over a second of nanoseconds)
+    """
+    if time.sec < 0 or time.nanosec >= SECOND_NS:
+        raise ValueError(f'stamp {time.sec} s + {time.nanosec} ns is not a time')
+    return int(time.sec) * SECOND_NS + int(time.nanosec)
+
+
+def header_stamp_ns(message: Any) -> int:
+    """
+    Return the stamp of a message's header in nanoseconds.
+
+    :raises ValueError: it is not a time
+    """
+    return stamp_ns(message.header.stamp)
+
+
+def serialized_stamp_ns(data: bytes) -> int:
+    """
+    Return the stamp of a serialised message that begins with a header, without reading the rest.
+
+    :return: nanoseconds; 0 where the message is too short or the stamp is negative
+    """
+    try:
+        seconds, rest = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    except (IndexError, struct.error):
+        return 0
+    return max(int(seconds) * SECOND_NS + int(rest), 0)

@@ -74,7 +74,7 @@ def publish(camera: Any, args: argparse.Namespace) -> list[int]:
     from sensor_msgs.msg import Image
 
     from aitable_ros.nodes import qos
-    from aitable_ros.nodes.messages import time_message
+    from aitable_ros.nodes.messages import CODEC
     from aitable_ros.recordings.video import Video
 
     publisher = camera.create_publisher(Image, '/camera/image_raw', qos.IMAGE)
@@ -92,7 +92,7 @@ def publish(camera: Any, args: argparse.Namespace) -> list[int]:
             stamp = begin + frame.stamp_ns
             message = Image(
                 height=frame.height, width=frame.width, encoding='rgb8', step=3 * frame.width)
-            message.header.stamp = time_message(stamp)
+            message.header.stamp = CODEC.time_message(stamp)
             message.header.frame_id = 'camera'
             message.data.frombytes(np.ascontiguousarray(frame.image).tobytes())
             time.sleep(max(0.0, (stamp - time.time_ns()) / 1e9))
@@ -110,18 +110,18 @@ def told(
     models: dict[str, Any], loaded_s: float,
 ) -> dict[str, Any]:
     """Return the figures."""
+    from aitable_ros.clock import stamp_ns
     from aitable_ros.evaluation.labels import FrameSpan
     from aitable_ros.evaluation.labels import read_labels
     from aitable_ros.evaluation.metrics import match_spans
-    from aitable_ros.nodes.messages import event_of
-    from aitable_ros.nodes.messages import stamp_ns
+    from aitable_ros.nodes.messages import CODEC
     from aitable_ros.types import FatigueEventType
 
     frames = {stamp: index for index, stamp in enumerate(stamps)}
     answers = [(at, stamp_ns(one.header.stamp)) for at, one in heard['fatigue']
                if stamp_ns(one.header.stamp) in frames]
     latency = [(at - stamp) / 1e6 for at, stamp in answers]
-    events = [event_of(event) for _, event in heard['fatigue/events']]
+    events = [CODEC.event_of(event) for _, event in heard['fatigue/events']]
     ends = [(event.start_ns, event.start_ns + round(event.duration_s * 1e9))
             for event in events if event.type is FatigueEventType.BLINK]
     blinks = [FrameSpan(*np.searchsorted(stamps, pair).tolist()) for pair in ends]

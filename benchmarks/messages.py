@@ -102,7 +102,7 @@ def _answers() -> dict[str, Callable[[], Any]]:
     from rclpy.serialization import deserialize_message
     from rclpy.serialization import serialize_message
 
-    from aitable_ros.nodes import messages as codec
+    from aitable_ros.nodes.messages import CODEC
     from aitable_ros.pipeline import Pipeline
     from aitable_ros.types import Frame
 
@@ -113,10 +113,10 @@ def _answers() -> dict[str, Callable[[], Any]]:
             result = pipeline.process_frame(frame)
     one = result.faces[0]
     makers: dict[str, Callable[[], Any]] = {
-        'FaceArray': lambda: codec.face_array_message(frame, [one.face], result.models['face']),
-        'FatigueState': lambda: codec.fatigue_message(
-            codec.header_of(frame), one.fatigue, result.models['mesh'], primary=True),
-        'Emotion': lambda: codec.emotion_message(
+        'FaceArray': lambda: CODEC.face_array_message(frame, [one.face], result.models['face']),
+        'FatigueState': lambda: CODEC.fatigue_message(
+            CODEC.header_of(frame), one.fatigue, result.models['mesh'], primary=True),
+        'Emotion': lambda: CODEC.emotion_message(
             frame, one.face, one.emotion, result.models['emotion'])}
     calls: dict[str, Callable[[], Any]] = {}
     for name, make in makers.items():

@@ -103,7 +103,7 @@ class Camera:
 
     def publish(self, message: Any, concerned: bool) -> None:
         """Send one message, and write it down."""
-        from aitable_ros.nodes.messages import stamp_ns
+        from aitable_ros.clock import stamp_ns
 
         stamp = message.header.stamp
         known = stamp.sec >= 0 and stamp.nanosec < 10 ** 9
@@ -163,10 +163,10 @@ def jpeg(picture: np.ndarray, number: int, stamp_ns: int) -> Any:
     """Make a ``CompressedImage`` as image_transport does."""
     from sensor_msgs.msg import CompressedImage
 
-    from aitable_ros.nodes.messages import time_message
+    from aitable_ros.nodes.messages import CODEC
 
     _, data = cv2.imencode('.jpg', picture[:, :, ::-1])
     message = CompressedImage(
         format='rgb8; jpeg compressed bgr8', data=array('B', data.tobytes()))
-    message.header.stamp = time_message(stamp_ns)
+    message.header.stamp = CODEC.time_message(stamp_ns)
     return [(message, False)]

@@ -92,10 +92,10 @@ class SimClock:
         rig.node.create_timer(0.01, self._tick)
 
     def _tick(self) -> None:
-        from aitable_ros.nodes.messages import time_message
+        from aitable_ros.nodes.messages import CODEC
 
         if not self.paused:
-            self._publisher.publish(self._clock(clock=time_message(self._stamp())))
+            self._publisher.publish(self._clock(clock=CODEC.time_message(self._stamp())))
 
 
 @contextmanager

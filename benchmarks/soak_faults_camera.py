@@ -162,7 +162,7 @@ def stamps_zero(rig: Rig) -> None:
 @fault("300 images at once, one in 30 ms of the camera's own time", lines=1)
 def burst(rig: Rig) -> None:
     """Ten seconds of images that a network held back; what the model has no time for is dropped."""
-    from aitable_ros.nodes.messages import time_message
+    from aitable_ros.nodes.messages import CODEC
 
     rig.camera.paused = True
     rig.wait(0.3)
@@ -170,7 +170,7 @@ def burst(rig: Rig) -> None:
     with rig.fault():
         first = rig.camera.stamp() - 300 * 1_000_000
         for number in range(300):
-            message.header.stamp = time_message(first + number * 1_000_000)
+            message.header.stamp = CODEC.time_message(first + number * 1_000_000)
             rig.camera.publish(message, True)
     rig.camera.paused = False
 

@@ -201,10 +201,10 @@ def _over_dds(messages: int, seed: int, transport: str) -> dict[str, Any]:
 
 def _stamp(message: Any, stamp_ns: int) -> None:
     """Stamp a message as a camera would, unless its stamp is what is wrong with it."""
-    from aitable_ros.nodes.messages import time_message
+    from aitable_ros.nodes.messages import CODEC
 
     if (message.header.stamp.sec, message.header.stamp.nanosec) == (1, 0):
-        message.header.stamp = time_message(stamp_ns)
+        message.header.stamp = CODEC.time_message(stamp_ns)
 
 
 def _share(rig: Rig, begin: float, end: float) -> tuple[int, int]:

@@ -191,17 +191,17 @@ class Rig:
             self.node.create_subscription(kind, topic, heard, deep)
 
     def _on_faces(self, message: Any) -> None:
-        from aitable_ros.nodes.messages import stamp_ns
+        from aitable_ros.clock import stamp_ns
 
         self.ears.faces.append(stamp_ns(message.header.stamp))
 
     def _on_emotion(self, message: Any) -> None:
-        from aitable_ros.nodes.messages import stamp_ns
+        from aitable_ros.clock import stamp_ns
 
         self.ears.emotion.append(stamp_ns(message.header.stamp))
 
     def _on_fatigue(self, message: Any) -> None:
-        from aitable_ros.nodes.messages import stamp_ns
+        from aitable_ros.clock import stamp_ns
 
         self.ears.fatigue.append(Heard(
             time.monotonic(), stamp_ns(message.header.stamp), message.track_id,

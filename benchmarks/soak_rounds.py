@@ -169,10 +169,10 @@ class _Operator:
 
     def see(self) -> None:
         """Publish images until one is answered; best effort may lose some."""
-        from aitable_ros.nodes.messages import time_message
+        from aitable_ros.nodes.messages import CODEC
 
         self._stamp_ns += 33_000_000
-        stamp = time_message(self._stamp_ns)
+        stamp = CODEC.time_message(self._stamp_ns)
         picture = self._clip.frame(0).image
         shown = [0.0]
 

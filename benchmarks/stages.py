@@ -175,13 +175,13 @@ class _Edges:
             from rclpy.serialization import serialize_message
 
             from aitable_ros import image_codec
-            from aitable_ros.nodes import messages
+            from aitable_ros.nodes.messages import CODEC
         except ImportError as error:
             self.note = f'decode and message were not measured: {error}'
             return
         self.note = 'decode: sensor_msgs/Image rgb8 to frame; message: the answer as bytes'
         self._serialize = serialize_message
-        self._codec, self._messages = image_codec, messages
+        self._codec, self._messages = image_codec, CODEC
 
     def image(self, image: Any) -> Any:
         """Return the image as it comes from a camera; not timed."""
@@ -209,16 +209,5 @@ class _Edges:
         """Write everything that the nodes publish of a frame."""
         if self._serialize is None:
             return
-        made = self._messages
-        answers = [made.face_array_message(
-            frame, [one.face for one in result.faces], result.models['face'])]
-        for one in result.faces:
-            if one.fatigue is not None:
-                answers.append(made.fatigue_message(
-                    made.header_of(frame), one.fatigue, result.models['mesh'],
-                    primary=one.face.primary))
-            if one.emotion is not None:
-                answers.append(made.emotion_message(
-                    frame, one.face, one.emotion, result.models['emotion']))
-        for answer in answers:
-            self._serialize(answer)
+        for _, message in self._messages.messages_of(result, frame):
+            self._serialize(message)

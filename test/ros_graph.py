@@ -18,10 +18,10 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
+from aitable_ros.clock import stamp_ns
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.composition import Composition
-from aitable_ros.nodes.messages import stamp_ns
-from aitable_ros.nodes.messages import time_message
+from aitable_ros.nodes.messages import CODEC
 
 CAMERA = '/camera/image_raw'
 PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
@@ -188,7 +188,7 @@ def image(rgb, encoding='rgb8', stamp=1, padding=0, frame_id='camera'):
         height=rgb.shape[0], width=rgb.shape[1], encoding=encoding.split()[0],
         is_bigendian=int('big-endian' in encoding), step=rows.shape[1],
         data=array('B', rows.tobytes()))
-    message.header.stamp = time_message(stamp)
+    message.header.stamp = CODEC.time_message(stamp)
     message.header.frame_id = frame_id
     return message
 
@@ -197,6 +197,6 @@ def compressed(rgb, suffix='.jpg', stamp=1, frame_id='camera'):
     _, data = cv2.imencode(suffix, rgb[:, :, ::-1])
     message = CompressedImage(
         format='jpeg' if suffix == '.jpg' else 'png', data=array('B', data.tobytes()))
-    message.header.stamp = time_message(stamp)
+    message.header.stamp = CODEC.time_message(stamp)
     message.header.frame_id = frame_id
     return message

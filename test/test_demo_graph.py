@@ -20,12 +20,12 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
+from aitable_ros.clock import header_stamp_ns
 from aitable_ros.tools import bench
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.graph import Child
 from aitable_ros.tools.graph import Graph
 from aitable_ros.tools.graph import GraphError
-from aitable_ros.tools.story import stamp_of
 from aitable_ros.tools.story import Story
 from aitable_ros.types import Validity
 
@@ -81,7 +81,7 @@ def test_the_camera_reaches_a_subscriber_in_another_process(tmp_path):
     first: list[Image] = []
 
     def see(message: Image) -> None:
-        stamps.append(stamp_of(message))
+        stamps.append(header_stamp_ns(message))
         if not first:
             first.append(message)
     node.create_subscription(Image, '/eye/camera/image_raw', see, qos_profile_sensor_data)
@@ -108,7 +108,7 @@ def test_the_camera_reaches_a_subscriber_in_another_process(tmp_path):
     assert (message.width, message.height, message.step, message.encoding) == (
         1280, 720, 3840, 'rgb8')
     shown = np.frombuffer(message.data, np.uint8).reshape(720, 1280, 3)
-    index = sent.tolist().index(stamp_of(message))
+    index = sent.tolist().index(header_stamp_ns(message))
     np.testing.assert_array_equal(shown, ScriptedClip(seconds=4).frame(index).image)
 
 

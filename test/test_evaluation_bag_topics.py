@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 import resource
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from rosbags.rosbag2 import Reader
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.rosbag2.enums import CompressionMode
+from rosbags.typesys import get_types_from_msg
+from rosbags.typesys import get_typestore
+from rosbags.typesys import Stores
 from test_evaluation_readers import PERIOD_NS
 from test_evaluation_readers import raw
 from test_evaluation_readers import START_NS
@@ -28,7 +32,8 @@ from test_evaluation_readers import write_bag
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.output_tables import read_columns
-from aitable_ros.recordings import wire
+from aitable_ros.message_codec import TOPICS
+from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recorded import RecordedTopics
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.types import Detection
@@ -124,7 +129,8 @@ def test_ros_reads_what_was_written_and_means_the_same(written):
     from rclpy.serialization import deserialize_message
 
     from aitable_msgs import msg
-    from aitable_ros.nodes import messages
+    from aitable_ros.message_codec import faces_of
+    from aitable_ros.nodes.messages import CODEC
 
     kinds = {'/faces': msg.FaceArray, '/emotion': msg.Emotion, '/fatigue': msg.FatigueState,
              '/fatigue/events': msg.FatigueEvent}
@@ -137,20 +143,20 @@ def test_ros_reads_what_was_written_and_means_the_same(written):
         'openness', 'perclos', 'blink_count', 'mean_blink_s', 'closure_s', 'valence',
         'x1', 'primary'))
     there = table['primary'] == 1
-    states = [messages.fatigue_of(m) for m in heard['/fatigue'] if m.primary]
+    states = [CODEC.fatigue_of(m) for m in heard['/fatigue'] if m.primary]
     stamps = parquet.read_table(path, columns=['stamp_ns'])['stamp_ns'].to_numpy()
     assert [state.stamp_ns for state in states] == stamps[there].tolist()
     for name in ('openness', 'perclos', 'blink_count', 'mean_blink_s', 'closure_s'):
         np.testing.assert_allclose(
             [getattr(state, name) for state in states], table[name][there], rtol=1e-6)
     np.testing.assert_allclose(
-        [messages.emotion_of(m).valence for m in heard['/emotion'] if m.primary],
+        [CODEC.emotion_of(m).valence for m in heard['/emotion'] if m.primary],
         table['valence'][there], rtol=1e-6)
-    boxes = [face.box[0] for m in heard['/faces'] for face in messages.faces_of(m) if face.primary]
+    boxes = [face.box[0] for m in heard['/faces'] for face in faces_of(m) if face.primary]
     np.testing.assert_allclose(boxes, table['x1'][there].clip(0), atol=0.51)
     with (written / 'out' / 'events.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
-    events = [messages.event_of(m) for m in heard['/fatigue/events']]
+    events = [CODEC.event_of(m) for m in heard['/fatigue/events']]
     assert [(e.type.name, e.start_ns) for e in events] == [
         (row['type'], int(row['start_ns'])) for row in rows]
     assert any(event.type is FatigueEventType.BLINK for event in events)
@@ -247,7 +253,7 @@ def test_a_full_disk_keeps_the_results_and_leaves_no_half_bag(blinking, tmp_path
 # --- recorded topics, made by hand ----------------------------------------------------------------
 
 MODEL = ModelInfo('m', 'onnxruntime', 'fp32')
-WIRE = wire.Wire()
+MESSAGES = BagMessages()
 
 
 def answer(index, *, events=(), faces=1, level=FatigueLevel.ALERT):
@@ -266,23 +272,23 @@ def answer(index, *, events=(), faces=1, level=FatigueLevel.ALERT):
     return FrameResult(stamp_ns, people, absent, tuple(events), models, {})
 
 
-def record(path, results, *, namespaces=('',), images=(), roles=tuple(wire.KINDS), delay=0):
+def record(path, results, *, namespaces=('',), images=(), roles=tuple(TOPICS), delay=0):
     """Write what nodes said, and images where there are any; answers come ``delay`` images late."""
     frame_image = np.zeros((24, 32, 3), np.uint8)
     with Writer(path, version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
         connections = {}
         for namespace in namespaces:
             for role in roles:
-                text, digest = WIRE.definition(wire.KINDS[role])
+                text, digest = MESSAGES.definition(TOPICS[role])
                 connections[namespace, role] = writer.add_connection(
-                    f'{namespace}/{role}', wire.KINDS[role], msgdef=text, rihs01=digest)
+                    f'{namespace}/{role}', TOPICS[role], msgdef=text, rihs01=digest)
         messages = []
         for result in results:
             frame = Frame(frame_image, result.stamp_ns, 'camera')
             for namespace in namespaces:
                 messages += [
                     (result.stamp_ns + delay * PERIOD_NS + 1, connections[namespace, role], data)
-                    for role, data in WIRE.encode(result, frame) if role in roles]
+                    for role, data in MESSAGES.encode(result, frame) if role in roles]
         if images:
             camera = writer.add_connection('/image', Image.__msgtype__, typestore=STORE)
             messages += [
@@ -296,6 +302,56 @@ def record(path, results, *, namespaces=('',), images=(), roles=tuple(wire.KINDS
 def read(path, namespace=None):
     source = RecordedTopics(path, namespace)
     return [frame.result for frame in source], source
+
+
+OLD_VALUES = {
+    'validity': {Validity.VALID: 0, Validity.NO_FACE: 2},
+    'level': {FatigueLevel.ALERT: 0, FatigueLevel.SEVERE: 2, FatigueLevel.UNKNOWN: 255},
+    'type': {FatigueEventType.BLINK: 0, FatigueEventType.MICROSLEEP: 2}}
+"""Field -> its values in aitable_msgs 0.1, from ``data/aitable_msgs_0_1``."""
+
+
+def record_0_1(path, results, roles):
+    """Write what nodes of aitable_ros 0.1 would have said."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    for file in sorted((Path(__file__).parent / 'data' / 'aitable_msgs_0_1').glob('*.msg')):
+        store.register(get_types_from_msg(file.read_text(), f'aitable_msgs/msg/{file.stem}'))
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {role: writer.add_connection(f'/{role}', TOPICS[role], typestore=store)
+                       for role in roles}
+        for result in results:
+            frame = Frame(np.zeros((24, 32, 3), np.uint8), result.stamp_ns, 'camera')
+            for role, new in MESSAGES.codec.messages_of(result, frame):
+                if role not in roles:
+                    continue
+                old = store.types[TOPICS[role]](**{
+                    name: OLD_VALUES[name][getattr(new, name)] if name in OLD_VALUES
+                    else getattr(new, name) for name, _ in store.fielddefs[TOPICS[role]][1]})
+                writer.write(connections[role], result.stamp_ns, store.serialize_cdr(
+                    old, TOPICS[role]))
+    return path
+
+
+@pytest.mark.parametrize('roles', [tuple(TOPICS), ('faces', 'fatigue/events')])
+def test_a_bag_of_aitable_msgs_0_1_means_what_it_meant_then(tmp_path, roles):
+    events = [
+        FatigueEvent(7, FatigueEventType.BLINK, START_NS, 0.1, FatigueLevel.ALERT),
+        FatigueEvent(7, FatigueEventType.MICROSLEEP, START_NS, 1.75, FatigueLevel.SEVERE)]
+    results = [answer(0, level=FatigueLevel.UNKNOWN), answer(1, level=FatigueLevel.SEVERE),
+               answer(2, events=events), answer(3, faces=0)]
+    found, _ = read(record_0_1(tmp_path / 'bag', results, roles))
+    assert [result.events for result in found] == [(), (), tuple(events), ()]
+    if 'fatigue' in roles:
+        assert [result.primary.fatigue.level for result in found[:3]] == [
+            FatigueLevel.UNKNOWN, FatigueLevel.SEVERE, FatigueLevel.ALERT]
+        assert {result.primary.fatigue.validity for result in found[:3]} == {Validity.VALID}
+        assert {result.primary.fatigue.reasons for result in found[:3]} == {FatigueReason.PERCLOS}
+        assert np.isnan(found[0].primary.fatigue.perclos_p80)
+        assert [state.validity for state in found[3].absent] == [Validity.NO_FACE]
+        assert found[0].primary.emotion.expression is Expression.SAD
+        assert run(tmp_path / 'bag', '--from-topics', '--output', tmp_path / 'out') == 0
+        assert summary_of(tmp_path / 'out')['level_max'] == 'SEVERE'
+        assert summary_of(tmp_path / 'out')['events']['MICROSLEEP'] == 1
 
 
 def test_images_without_an_answer_are_counted_and_number_the_frames(tmp_path):
@@ -318,7 +374,7 @@ def test_images_without_an_answer_are_counted_and_number_the_frames(tmp_path):
 
 
 @pytest.mark.parametrize(('roles', 'faces'), [
-    (tuple(wire.KINDS), 2), (('fatigue',), 2), (('fatigue', 'fatigue/events'), 1),
+    (tuple(TOPICS), 2), (('fatigue',), 2), (('fatigue', 'fatigue/events'), 1),
     (('emotion',), 2), (('faces', 'emotion'), 1), (('faces',), 2)])
 def test_any_of_our_topics_will_do(tmp_path, roles, faces):
     record(tmp_path / 'bag', [answer(i, faces=faces) for i in range(5)], roles=roles)
@@ -353,12 +409,12 @@ def test_a_recording_played_in_a_loop_begins_anew(tmp_path):
     results = [answer(i) for i in range(400)]
     picture = np.zeros((24, 32, 3), np.uint8)
     with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        text, digest = WIRE.definition(wire.KINDS['fatigue'])
-        topic = writer.add_connection('/fatigue', wire.KINDS['fatigue'], msgdef=text, rihs01=digest)
+        text, digest = MESSAGES.definition(TOPICS['fatigue'])
+        topic = writer.add_connection('/fatigue', TOPICS['fatigue'], msgdef=text, rihs01=digest)
         log_ns = START_NS
         for result in (*results, *results):
             log_ns += PERIOD_NS
-            for role, data in WIRE.encode(result, Frame(picture, result.stamp_ns)):
+            for role, data in MESSAGES.encode(result, Frame(picture, result.stamp_ns)):
                 if role == 'fatigue':
                     writer.write(topic, log_ns, data)
     found, _ = read(tmp_path / 'bag')
@@ -378,9 +434,9 @@ def test_without_our_topics_there_is_one_line(tmp_path, make, said):
 
 def test_a_message_of_another_version_is_said_to_be(tmp_path):
     with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        text, digest = WIRE.definition(wire.KINDS['fatigue'])
+        text, digest = MESSAGES.definition(TOPICS['fatigue'])
         topic = writer.add_connection(
-            '/fatigue', wire.KINDS['fatigue'], msgdef=text, rihs01=digest)
+            '/fatigue', TOPICS['fatigue'], msgdef=text, rihs01=digest)
         writer.write(topic, START_NS, b'\x00\x01\x00\x00short')
     with pytest.raises(InputError, match='does not fit its definition'):
         read(tmp_path / 'bag')

@@ -13,7 +13,7 @@ from rosbags.typesys import get_types_from_msg
 
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
-from aitable_ros.recordings.wire import definitions
+from aitable_ros.recordings.bag_messages import definitions
 from aitable_ros.types import Expression
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FatigueEventType
@@ -68,7 +68,7 @@ def test_a_client_wakes_a_person_who_falls_asleep_8_s_after_arriving() -> None:
     pytest.importorskip('rclpy')
     from std_msgs.msg import Header
 
-    from aitable_ros.nodes.messages import fatigue_message
+    from aitable_ros.nodes.messages import CODEC
 
     person = PersonFatigue(1, FatigueOptions())
     states = []
@@ -76,7 +76,7 @@ def test_a_client_wakes_a_person_who_falls_asleep_8_s_after_arriving() -> None:
         ear = 0.3 if index < 30 * 8 else 0.03
         assessment, _ = person.update(EyeReading(
             1 + round(index * 1e9 / 30), Validity.VALID, ear, ear, ear, 0.05, 0.0, 0.0, 0.0))
-        states.append(fatigue_message(Header(), assessment, ModelInfo()))
+        states.append(CODEC.fatigue_message(Header(), assessment, ModelInfo()))
     asleep = [index / 30 for index, state in enumerate(states) if should_wake(state)]
     assert asleep[0] == pytest.approx(8 + 3, abs=0.1)
     assert {state.validity for state in states} == {states[0].VALIDITY_WARMING_UP}

@@ -27,11 +27,11 @@ from sensor_msgs.msg import Image
 from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
+from aitable_ros.clock import stamp_ns
 from aitable_ros.clock import StampGuard
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes import watchdog
-from aitable_ros.nodes.messages import stamp_ns
 from aitable_ros.nodes.watchdog import Change
 from aitable_ros.nodes.watchdog import ImageWatch
 

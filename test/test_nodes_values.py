@@ -15,9 +15,12 @@ import numpy as np
 from patience import PATIENT_S
 import pytest
 
+from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
-from aitable_ros.nodes import messages
+from aitable_ros.message_codec import faces_of
+from aitable_ros.message_codec import model_of
 from aitable_ros.nodes.frame_source import StampMatcher
+from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.worker import Worker
 from aitable_ros.nodes.worker import WorkerStoppedError
 from aitable_ros.types import Detection
@@ -52,7 +55,7 @@ def face(track_id=1, box=(10, 20, 110, 140), primary=True):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2 ** 31 * 10 ** 9 - 1))
 def test_a_stamp_survives_to_the_nanosecond(stamp):
-    assert messages.stamp_ns(messages.time_message(stamp)) == stamp
+    assert stamp_ns(CODEC.time_message(stamp)) == stamp
 
 
 @pytest.mark.parametrize(('seconds', 'expected'), [
@@ -60,14 +63,14 @@ def test_a_stamp_survives_to_the_nanosecond(stamp):
     (math.nan, (0, 0)), (math.inf, (0, 0)), (1e12, (0, 0)), (-0.25, (-1, 750_000_000)),
 ])
 def test_a_duration_that_is_not_known_is_zero(seconds, expected):
-    duration = messages.duration_message(seconds)
+    duration = CODEC.duration_message(seconds)
     assert (duration.sec, duration.nanosec) == expected
 
 
 @pytest.mark.parametrize(('sec', 'nanosec'), [(-1, 0), (0, 10 ** 9)])
 def test_an_impossible_stamp_is_refused(sec, nanosec):
     with pytest.raises(ValueError, match='is not a time'):
-        messages.stamp_ns(Time(sec=sec, nanosec=nanosec))
+        stamp_ns(Time(sec=sec, nanosec=nanosec))
 
 
 @pytest.mark.parametrize(('box', 'expected'), [
@@ -77,15 +80,15 @@ def test_an_impossible_stamp_is_refused(sec, nanosec):
     ((400, 300, 500, 400), (320, 240, 0, 0)),
 ])
 def test_a_box_is_clipped_to_the_image(box, expected):
-    roi = messages.roi_message(np.array(box, np.float32), 320, 240)
+    roi = CODEC.roi_message(np.array(box, np.float32), 320, 240)
     assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == expected
 
 
 def test_faces_there_and_back():
-    message = messages.face_array_message(frame(), [face(1), face(7, primary=False)], MODEL)
+    message = CODEC.face_array_message(frame(), [face(1), face(7, primary=False)], MODEL)
     assert message.header.frame_id == 'camera'
-    assert messages.model_of(message) == MODEL
-    first, second = messages.faces_of(message)
+    assert model_of(message) == MODEL
+    first, second = faces_of(message)
     assert (first.track_id, first.primary, second.track_id, second.primary) == (1, True, 7, False)
     assert first.detection.confidence == 0.75
     np.testing.assert_array_equal(first.box, face().box)
@@ -107,8 +110,8 @@ def test_emotion_there_and_back():
     probabilities = np.array([0, 0.5, 0, 0, 0.25, 0.25, 0, 0], np.float32)
     estimate = EmotionEstimate(
         3, Expression.HAPPY, 0.5, probabilities, 0.5, math.nan, from_cache=True, age_s=0.2)
-    _same(estimate, messages.emotion_of(
-        messages.emotion_message(frame(), face(3), estimate, MODEL)))
+    _same(estimate, CODEC.emotion_of(
+        CODEC.emotion_message(frame(), face(3), estimate, MODEL)))
 
 
 @pytest.mark.parametrize('assessment', [
@@ -119,13 +122,13 @@ def test_emotion_there_and_back():
         0.5, 12, 14.5, 0.2, 0.4, True, 3, 0.1, -0.2, 0.3, True, 0.29, 0.05),
 ])
 def test_fatigue_there_and_back(assessment):
-    header = messages.header_of(frame(assessment.stamp_ns))
-    _same(assessment, messages.fatigue_of(messages.fatigue_message(header, assessment, MODEL)))
+    header = CODEC.header_of(frame(assessment.stamp_ns))
+    _same(assessment, CODEC.fatigue_of(CODEC.fatigue_message(header, assessment, MODEL)))
 
 
 def test_event_there_and_back():
     event = FatigueEvent(2, FatigueEventType.MICROSLEEP, 10 ** 18 + 1, 1.75, FatigueLevel.SEVERE)
-    assert messages.event_of(messages.event_message(messages.header_of(frame()), event)) == event
+    assert CODEC.event_of(CODEC.event_message(CODEC.header_of(frame()), event)) == event
 
 
 class Recorder:

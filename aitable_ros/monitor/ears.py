@@ -7,25 +7,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextlib import suppress
-import struct
 from threading import Event
 from threading import Lock
 from threading import Thread
 from time import monotonic
 from typing import Any
 
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.clock import serialized_stamp_ns
 from aitable_ros.closing import Closing
+from aitable_ros.message_codec import TOPICS
 from aitable_ros.monitor.board import Board
 from aitable_ros.monitor.board import MOST_TEXT
 from aitable_ros.monitor.board import Status
 from aitable_ros.monitor.pictures import Desk
 from aitable_ros.monitor.pictures import Picture
 
-MESSAGE_KINDS = {
-    'faces': 'aitable_msgs/msg/FaceArray', 'fatigue': 'aitable_msgs/msg/FatigueState',
-    'emotion': 'aitable_msgs/msg/Emotion',
-}
-"""Topic -> its type; a namespace with one of them is a camera."""
 IMAGE_KINDS = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 SEARCH_S = 1.0
 RECONCILE_S = 0.2
@@ -127,7 +124,7 @@ class Ears(Closing):
         for topic, kinds in self._node.get_topic_names_and_types():
             namespace, _, name = topic.rpartition('/')
             # With a publisher: another monitor's subscription makes no camera.
-            if MESSAGE_KINDS.get(name) in kinds and self._node.count_publishers(topic):
+            if TOPICS.get(name) in kinds and self._node.count_publishers(topic):
                 self._add(namespace or '/')
 
     def _add(self, camera: str) -> None:
@@ -137,30 +134,27 @@ class Ears(Closing):
         from aitable_msgs.msg import FaceArray
         from aitable_msgs.msg import FatigueEvent
         from aitable_msgs.msg import FatigueState
-        from aitable_ros.nodes.messages import emotion_of
-        from aitable_ros.nodes.messages import event_of
-        from aitable_ros.nodes.messages import faces_of
-        from aitable_ros.nodes.messages import fatigue_of
-        from aitable_ros.nodes.messages import model_of
-        from aitable_ros.nodes.messages import stamp_ns
+        from aitable_ros.message_codec import faces_of
+        from aitable_ros.message_codec import model_of
+        from aitable_ros.nodes.messages import CODEC
 
         board = self._board
 
         def faces(message: Any) -> None:
-            stamp = stamp_ns(message.header.stamp)
+            stamp = header_stamp_ns(message)
             board.faces(camera, stamp, faces_of(message), model_of(message))
             if camera in self._desks:
                 self._desks[camera][1].faces(stamp, board.drawn(camera, stamp) or ())
 
         def fatigue(message: Any) -> None:
-            board.fatigue(camera, fatigue_of(message), model_of(message))
+            board.fatigue(camera, CODEC.fatigue_of(message), model_of(message))
 
         def emotion(message: Any) -> None:
             board.emotion(
-                camera, stamp_ns(message.header.stamp), emotion_of(message), model_of(message))
+                camera, header_stamp_ns(message), CODEC.emotion_of(message), model_of(message))
 
         def event(message: Any) -> None:
-            board.event(camera, event_of(message))
+            board.event(camera, CODEC.event_of(message))
 
         root = camera.rstrip('/')
         self._subscriptions[camera] = [
@@ -222,7 +216,7 @@ class Ears(Closing):
             boxed=topic.rpartition('/')[2] == 'overlay')
 
         def arrived(raw: bytes) -> None:
-            stamp = _stamp_in(raw)
+            stamp = serialized_stamp_ns(raw)
             desk.image(stamp, raw, self._board.drawn(camera, stamp))
 
         self._desks[camera] = (topic, desk, self._subscribe(
@@ -250,16 +244,10 @@ class Ears(Closing):
 def _careful(callback: Callable[[Any], None]) -> Callable[[Any], None]:
     """Pass over what is malformed: the nodes, not their observer, tell of it."""
     def call(message: Any) -> None:
-        with suppress(ValueError, struct.error):
+        with suppress(ValueError):
             callback(message)
     return call
 
 
 def _byte(value: Any) -> int:
     return value[0] if isinstance(value, bytes) else int(value)
-
-
-def _stamp_in(raw: bytes) -> int:
-    """Return the stamp of a serialized message that begins with a header, without the rest."""
-    seconds, nanoseconds = struct.unpack_from('<iI' if raw[1] & 1 else '>iI', raw, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)

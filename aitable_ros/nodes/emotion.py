@@ -16,7 +16,7 @@ from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.face_consumer import FaceConsumerNode
-from aitable_ros.nodes.messages import emotion_message
+from aitable_ros.nodes.messages import CODEC
 
 
 class EmotionNode(FaceConsumerNode):
@@ -54,7 +54,7 @@ class EmotionNode(FaceConsumerNode):
         self._channel.publish(SharedEmotion(item.frame.stamp_ns, estimates, stage.model))
         for face in item.faces:
             if face.track_id in estimates:
-                self._emotion.publish(emotion_message(
+                self._emotion.publish(CODEC.emotion_message(
                     item.frame, face, estimates[face.track_id], stage.model))
         self._answered(item.frame, item.received_s)
 

@@ -17,7 +17,7 @@ from aitable_ros.nodes.frame_source import Arrival
 from aitable_ros.nodes.frame_source import image_source
 from aitable_ros.nodes.frame_source import Reader
 from aitable_ros.nodes.managed_node import ManagedNode
-from aitable_ros.nodes.messages import face_array_message
+from aitable_ros.nodes.messages import CODEC
 
 
 class FaceDetectorNode(ManagedNode):
@@ -68,7 +68,7 @@ class FaceDetectorNode(ManagedNode):
         shared = SharedFaces(item.frame, faces, stage.model, stage.follow, item.received_s)
         self._channel.publish(shared)
         shared.precedence.give_way()
-        self._faces.publish(face_array_message(item.frame, faces, stage.model))
+        self._faces.publish(CODEC.face_array_message(item.frame, faces, stage.model))
         self._answered(item.frame, item.received_s)
         stage.look()
 

@@ -21,9 +21,7 @@ from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue
 from aitable_ros.nodes.face_consumer import FaceConsumerNode
-from aitable_ros.nodes.messages import event_message
-from aitable_ros.nodes.messages import fatigue_message
-from aitable_ros.nodes.messages import header_of
+from aitable_ros.nodes.messages import CODEC
 from aitable_ros.types import Frame
 
 WATCH_PERIOD_S = 0.1
@@ -92,15 +90,15 @@ class FatigueNode(FaceConsumerNode):
         self._tracks = len(update.assessments)
         self._usable = max(
             (one.perclos_coverage for one in update.assessments.values()), default=0.0)
-        header = header_of(item.frame)
+        header = CODEC.header_of(item.frame)
         for face in item.faces:
             if face.track_id in update.measured:
-                self._states.publish(fatigue_message(
+                self._states.publish(CODEC.fatigue_message(
                     header, update.assessments[face.track_id], stage.model, primary=face.primary))
         for assessment in update.absent:
-            self._states.publish(fatigue_message(header, assessment, stage.model))
+            self._states.publish(CODEC.fatigue_message(header, assessment, stage.model))
         for event in update.events:
-            self._events.publish(event_message(header, event))
+            self._events.publish(CODEC.event_message(header, event))
         self._answered(item.frame, item.received_s)
         self._channel.publish(SharedFatigue(
             item.frame.stamp_ns, update.assessments, update.absent, update.landmarks,
@@ -126,9 +124,9 @@ class FatigueNode(FaceConsumerNode):
     def _tell_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
         if not stage.model.model or not self._publishing:
             return
-        header = header_of(frame)
+        header = CODEC.header_of(frame)
         for assessment in stage.absent(stamp_ns):
-            self._states.publish(fatigue_message(header, assessment, stage.model))
+            self._states.publish(CODEC.fatigue_message(header, assessment, stage.model))
 
     def _on_calibrate(
         self, request: Trigger.Request, response: Trigger.Response,

@@ -29,7 +29,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.face_consumer import FaceConsumerNode
-from aitable_ros.nodes.messages import header_of
+from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.overlay import Painter
 from aitable_ros.options import Options
 from aitable_ros.types import Expression
@@ -214,7 +214,7 @@ class HriNode(FaceConsumerNode):
         from hri_msgs.msg import IdsList
         from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
 
-        header = header_of(item.frame)
+        header = CODEC.header_of(item.frame)
         with self._lock:
             if not self._publishing:
                 return

@@ -14,21 +14,19 @@ from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FatigueState
+from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
 from aitable_ros.inference.chain import Load
+from aitable_ros.message_codec import model_of
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue
 from aitable_ros.nodes.face_consumer import FaceConsumerNode
-from aitable_ros.nodes.messages import emotion_of
-from aitable_ros.nodes.messages import fatigue_of
-from aitable_ros.nodes.messages import header_of
-from aitable_ros.nodes.messages import model_of
-from aitable_ros.nodes.messages import stamp_ns
+from aitable_ros.nodes.messages import CODEC
 from aitable_ros.options import Options
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import FaceLandmarks
@@ -235,7 +233,7 @@ class OverlayNode(FaceConsumerNode):
 
     def _fatigue_received(self, message: FatigueState) -> None:
         try:
-            assessment = fatigue_of(message)
+            assessment = CODEC.fatigue_of(message)
             stamp = stamp_ns(message.header.stamp)
         except ValueError as error:
             self._complain('fatigue', f'fatigue message dropped: {error}')
@@ -245,7 +243,7 @@ class OverlayNode(FaceConsumerNode):
 
     def _emotion_received(self, message: Emotion) -> None:
         try:
-            estimate = emotion_of(message)
+            estimate = CODEC.emotion_of(message)
         except ValueError as error:
             self._complain('emotion', f'emotion message dropped: {error}')
             return
@@ -263,6 +261,6 @@ class OverlayNode(FaceConsumerNode):
         if not self._publishing:
             return
         self._overlay.publish(Image(
-            header=header_of(frame), height=frame.height, width=frame.width, encoding='rgb8',
+            header=CODEC.header_of(frame), height=frame.height, width=frame.width, encoding='rgb8',
             is_bigendian=0, step=frame.width * 3, data=data))
         self._answered(frame, item.shared.received_s)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from dataclasses import field
 from itertools import islice
 from pathlib import Path
-import struct
 from typing import Any
 
 from aitable_ros.clock import jumps
+from aitable_ros.clock import SECOND_NS
+from aitable_ros.clock import serialized_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.image_codec import ImageDecoder
@@ -31,7 +32,6 @@ from aitable_ros.types import Frame
 
 __all__ = ['Bag', 'camera_topics', 'is_bag']
 
-SECOND_NS = 1_000_000_000
 LOOK_AHEAD = 10_000
 """Images without a stamp, at the beginning, after which none is expected to have one."""
 ZERO_NS = 100_000_000
@@ -301,17 +301,7 @@ class Stamps:
         """Return the distance of the first stamp that is not zero; 0 where there is none."""
         with suppress(InputError), closing(self._recording.messages([self._topic])) as messages:
             for message in islice(messages, LOOK_AHEAD):
-                stamp_ns = header_stamp(message.data)
+                stamp_ns = serialized_stamp_ns(message.data)
                 if stamp_ns:
                     return stamp_ns - message.log_ns
         return 0
-
-
-def header_stamp(data: bytes) -> int:
-    """Return the stamp at the beginning of a serialised message; 0 where there is none."""
-    try:
-        form = '<iI' if data[1] & 1 else '>iI'
-        seconds, rest = struct.unpack_from(form, data, 4)
-    except (IndexError, struct.error):
-        return 0
-    return max(int(seconds) * SECOND_NS + int(rest), 0)

@@ -16,24 +16,33 @@ from typing import Any
 
 import numpy as np
 
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.clock import serialized_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.closures import ClosureTracker
 from aitable_ros.fatigue.eyes import open_eye
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.message_codec import face_of
+from aitable_ros.message_codec import faces_of
+from aitable_ros.message_codec import model_of
+from aitable_ros.message_codec import PACKAGE
+from aitable_ros.message_codec import TOPICS
 from aitable_ros.pipeline import PipelineOptions
-from aitable_ros.recordings import wire
 from aitable_ros.recordings.bag import camera_topics
-from aitable_ros.recordings.bag import header_stamp
+from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.recording import Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
+from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 from aitable_ros.types import ModelInfo
+from aitable_ros.types import TrackedFace
 from aitable_ros.types import Validity
 
 LATE_NS = 2_000_000_000
@@ -57,10 +66,12 @@ class _Moment:
     image: bool = False
     answered: bool = False
     frame_id: str = ''
-    faces: Any = None
-    emotions: dict[int, Any] = field(default_factory=dict)
-    states: dict[int, Any] = field(default_factory=dict)
-    events: list[Any] = field(default_factory=list)
+    faces: tuple[TrackedFace, ...] | None = None
+    seen: dict[int, TrackedFace] = field(default_factory=dict)
+    """Faces that an emotion or a state is about; used where no ``faces`` were recorded."""
+    emotions: dict[int, EmotionEstimate] = field(default_factory=dict)
+    states: dict[int, FatigueAssessment] = field(default_factory=dict)
+    events: list[FatigueEvent] = field(default_factory=list)
 
 
 def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
@@ -69,8 +80,8 @@ def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
 
     Topics that were remapped count as one set where there is one of each.
     """
-    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in wire.KINDS.values()}
-    by_kind = {kind: role for role, kind in wire.KINDS.items()}
+    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in TOPICS.values()}
+    by_kind = {kind: role for role, kind in TOPICS.items()}
     found: dict[str, dict[str, str]] = {}
     for name, kind in sorted(ours.items()):
         role = by_kind[kind]
@@ -117,7 +128,7 @@ class RecordedTopics(Source):
         if not found:
             listed = ', '.join(sorted(self._recording.topics)) or 'none'
             raise InputError(f'{self.path}: nothing recorded of our topics (types '
-                             f'{wire.PACKAGE}*); topics: {listed}')
+                             f'{PACKAGE}*); topics: {listed}')
         if wanted is None:
             if len(found) > 1:
                 raise InputError(f'{self.path}: topics of several sets of nodes; choose a '
@@ -139,7 +150,7 @@ class RecordedTopics(Source):
         return cameras[0] if len(cameras) == 1 else ''
 
     def _read(self) -> Iterator[Frame]:
-        reader = _Assembler(self._roles, self._camera, wire.Wire(self._with_definitions()))
+        reader = _Assembler(self._roles, self._camera, BagMessages(self._with_definitions()))
         answered = unanswered = unseen = 0
         try:
             for stamp_ns, moment in reader.moments(self._recording):
@@ -181,10 +192,10 @@ class RecordedTopics(Source):
 class _Assembler:
     """Brings the messages about an image together: they come one by one, and not in order."""
 
-    def __init__(self, roles: Mapping[str, str], camera: str, decoder: wire.Wire) -> None:
+    def __init__(self, roles: Mapping[str, str], camera: str, messages: BagMessages) -> None:
         self._roles = {name: role for role, name in roles.items()}
         self._camera = camera
-        self._wire = decoder
+        self._messages = messages
         self._judged_by = next(
             role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events') if role in roles)
         self._models: dict[str, ModelInfo] = {}
@@ -213,69 +224,62 @@ class _Assembler:
     def _take(self, topic: Topic, data: bytes) -> int | None:
         """Put a message to its moment; None where it comes too late for that."""
         if topic.name == self._camera:
-            stamp_ns = header_stamp(data)
+            stamp_ns = serialized_stamp_ns(data)
             if not stamp_ns:
                 return None
             self._at(stamp_ns).image = True
             return stamp_ns
-        message = self._wire.decode(topic.kind, data)
-        stamp_ns = wire.stamp_of(message)
+        message = self._messages.decode(topic.kind, data)
+        try:
+            return self._add(self._roles[topic.name], message)
+        except (ValueError, TypeError, AttributeError) as error:  # of a version that is not ours
+            raise InputError(f'a message of {topic.name} was recorded by another version: {error}'
+                             ) from None
+
+    def _add(self, role: str, message: Any) -> int | None:
+        codec, track_id = self._messages.codec, getattr(message, 'track_id', 0)
+        stamp_ns = header_stamp_ns(message)
+        state = codec.fatigue_of(message) if role == 'fatigue' else None
         if stamp_ns <= self._given and stamp_ns >= self._newest - LOOP_NS:
-            role = self._roles[topic.name]
-            # While the camera is gone the node repeats the last image's stamp.
-            self.late += role != 'fatigue' or message.validity != Validity.NO_FACE
+            # While the camera is gone, the node repeats the last image's stamp with NO_FACE.
+            self.late += state is None or state.validity is not Validity.NO_FACE
             return None
         moment = self._at(stamp_ns)
         moment.frame_id = moment.frame_id or message.header.frame_id
-        role = self._roles[topic.name]
         moment.answered |= role == self._judged_by
-        if role == 'faces':
-            moment.faces = message
-            self._models['face'] = wire.model_of(message)
+        if state is not None:
+            moment.states.setdefault(track_id, state)
+            self._models['mesh'] = model_of(message)
+            if track_id and state.validity is not Validity.NO_FACE:
+                moment.seen.setdefault(track_id, face_of(message))
+        elif role == 'faces':
+            moment.faces = faces_of(message)
+            self._models['face'] = model_of(message)
         elif role == 'emotion':
-            moment.emotions.setdefault(int(message.track_id), message)
-            self._models['emotion'] = wire.model_of(message)
-        elif role == 'fatigue':
-            moment.states.setdefault(int(message.track_id), message)
-            self._models['mesh'] = wire.model_of(message)
+            moment.emotions.setdefault(track_id, codec.emotion_of(message))
+            moment.seen[track_id] = face_of(message)  # with its box
+            self._models['emotion'] = model_of(message)
         else:
-            moment.events.append(message)
+            moment.events.append(codec.event_of(message))
         return stamp_ns
 
     def _at(self, stamp_ns: int) -> _Moment:
         return self._waiting.setdefault(stamp_ns, _Moment())
 
     def result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
-        """Make the pipeline's answer of a moment."""
-        try:
-            return self._result(stamp_ns, moment)
-        except (ValueError, AttributeError) as error:  # a constant or a field of another version
-            raise InputError(f'the message stamped {stamp_ns} ns was recorded by another version: '
-                             f'{error}') from None
-
-    def _result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
-        if moment.faces is not None:
-            faces = wire.faces_of(moment.faces)
-        else:
-            # Without faces, whoever has an emotion, or eyes or a reason why not, is in the image.
-            told = {
-                **{track: m for track, m in moment.states.items()
-                   if track and m.validity != Validity.NO_FACE},
-                **moment.emotions}
-            faces = sorted(map(wire.face_of, told.values()), key=lambda face: not face.primary)
+        """Return the recorded answer to an image as the pipeline would give it."""
+        faces = sorted(
+            moment.seen.values() if moment.faces is None else moment.faces,
+            key=lambda face: not face.primary)
         here = {face.track_id for face in faces}
-        states = {track: wire.fatigue_of(message) for track, message in moment.states.items()}
         return FrameResult(
             stamp_ns=stamp_ns,
             faces=tuple(
                 FaceResult(
-                    face=face, fatigue=states.get(face.track_id),
-                    emotion=wire.emotion_of(moment.emotions[face.track_id])
-                    if face.track_id in moment.emotions else None)
-                for face in faces),
-            absent=tuple(state for track, state in states.items() if track not in here),
-            events=tuple(map(wire.event_of, moment.events)),
-            models=dict(self._models), elapsed_ms={})
+                    face=face, fatigue=moment.states.get(face.track_id),
+                    emotion=moment.emotions.get(face.track_id)) for face in faces),
+            absent=tuple(state for track, state in moment.states.items() if track not in here),
+            events=tuple(moment.events), models=dict(self._models), elapsed_ms={})
 
 
 class _Off:

@@ -15,14 +15,14 @@ import numpy as np
 
 from aitable_ros.atomic import legible
 from aitable_ros.errors import InputError
+from aitable_ros.message_codec import TOPICS
 from aitable_ros.recordings.bag import BagFrame
 from aitable_ros.recordings.bag import CAMERAS
+from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import Message
 from aitable_ros.recordings.recording import Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
-from aitable_ros.recordings.wire import KINDS
-from aitable_ros.recordings.wire import Wire
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 
@@ -66,7 +66,7 @@ class BagCopy:
         self._source = source
         self._folder = folder
         self._draft = folder.with_name(f'.{folder.name}.part')
-        self._wire = Wire()
+        self._messages = BagMessages()
         self._connections: dict[tuple[str, str], Any] = {}
         self._images = 0
         self._broken = ''
@@ -89,12 +89,12 @@ class BagCopy:
         taken = set(self._recording.topics) if self._recording else set()
         self._prefix = next(
             prefix for prefix in NAMESPACES
-            if not taken & {f'{prefix}/{role}' for role in KINDS})
+            if not taken & {f'{prefix}/{role}' for role in TOPICS})
         if self._prefix:
             source.note('the input has topics of our names already: those of this evaluation are '
                         f'under {self._prefix} in the written bag')
         self._ours = {role: self._connect(f'{self._prefix}/{role}', kind)
-                      for role, kind in KINDS.items()}
+                      for role, kind in TOPICS.items()}
         if source.kind == 'video':
             self._camera = self._connect(VIDEO_TOPIC, COMPRESSED)
 
@@ -110,7 +110,7 @@ class BagCopy:
             else:
                 assert isinstance(frame, BagFrame)
                 log_ns = self._copy_image(frame)
-            for role, data in self._wire.encode(result, frame):
+            for role, data in self._messages.encode(result, frame):
                 self._writer.write(self._ours[role], log_ns, data)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -175,9 +175,10 @@ class BagCopy:
         assert good
         stamp_ns = frame.stamp_ns + VIDEO_START_NS
         moved = Frame(frame.image, stamp_ns, 'camera')
-        self._writer.write(self._camera, stamp_ns, self._wire.serialize(
-            COMPRESSED, header=self._wire.header(moved), format='jpeg',
-            data=np.asarray(data, np.uint8).ravel()))
+        self._writer.write(self._camera, stamp_ns, self._messages.serialize(
+            self._messages.make(
+                COMPRESSED, header=self._messages.codec.header_of(moved), format='jpeg',
+                data=np.asarray(data, np.uint8).ravel())))
         return stamp_ns, moved
 
     def _write(self, message: Message) -> None:
@@ -201,7 +202,7 @@ class BagCopy:
                 topic.definition, topic.digest, topic.qos, topic.serialization)
         if not text:
             try:
-                text, hashed = self._wire.definition(kind)
+                text, hashed = self._messages.definition(kind)
                 digest = digest or hashed
             except Exception:  # a type that neither the bag nor we know
                 self._source.note(f'neither the bag nor this package defines {kind}: {name} is '

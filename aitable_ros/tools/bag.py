@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.recordings.wire import definitions
+from aitable_ros.recordings.bag_messages import BagMessages
 
 
 class BagWriter:
@@ -25,17 +25,12 @@ class BagWriter:
     def __init__(self, folder: Path) -> None:
         from rosbags.rosbag2 import StoragePlugin
         from rosbags.rosbag2 import Writer
-        from rosbags.typesys import get_types_from_msg
-        from rosbags.typesys import get_typestore
-        from rosbags.typesys import Stores
 
         if folder.exists():
             if not (folder / 'metadata.yaml').is_file():
                 raise InputError(f'{folder}: exists and is no recording; choose another --output')
             shutil.rmtree(folder)
-        self._types = get_typestore(Stores.ROS2_HUMBLE)
-        for name, text in definitions().items():
-            self._types.register(get_types_from_msg(text, name))
+        self._types = BagMessages().store
         self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
 
     def __enter__(self) -> BagWriter:

@@ -195,9 +195,9 @@ def _snapshot(graph: Any, truth: ClipTruth | None, total_s: float | None) -> Any
     """Put the newest messages into the live table."""
     import numpy as np
 
+    from aitable_ros.clock import header_stamp_ns
     from aitable_ros.tools.live import Snapshot
     from aitable_ros.tools.story import Percentiles
-    from aitable_ros.tools.story import stamp_of
     from aitable_ros.types import Expression
     from aitable_ros.types import FatigueEventType
     from aitable_ros.types import FatigueLevel
@@ -210,10 +210,10 @@ def _snapshot(graph: Any, truth: ClipTruth | None, total_s: float | None) -> Any
     sent_ns = {item.stamp_ns: item.sent_ns for item in sent[-2 * _RECENT:]}
     latency = Percentiles.of(np.array([
         (heard.receive_ns - sent_ns[stamp]) / 1e6 for heard in recent
-        if (stamp := stamp_of(heard.message)) in sent_ns]))
+        if (stamp := header_stamp_ns(heard.message)) in sent_ns]))
     start_ns = sent[0].stamp_ns if sent else 0
     elapsed_s = (sent[-1].stamp_ns - start_ns) / 1e9 if sent else 0.0
-    answered = len({stamp_of(heard.message) for heard in ears.fatigue})
+    answered = len({header_stamp_ns(heard.message) for heard in ears.fatigue})
     blinks = sum(heard.message.type == FatigueEventType.BLINK for heard in ears.events)
     scripted = '' if truth is None else ', scripted so far ' + str(
         sum(blink.end_frame < len(sent) for blink in truth.blinks))
@@ -254,10 +254,10 @@ def _newest(heard: Sequence[Any]) -> Any:
 
 
 def _event_line(message: Any, start_ns: int) -> str:
-    from aitable_ros.nodes.messages import event_of
+    from aitable_ros.nodes.messages import CODEC
     from aitable_ros.types import FatigueEventType
 
-    event = event_of(message)
+    event = CODEC.event_of(message)
     name = event.type.name.lower().replace('_', ' ')
     at = (event.start_ns - start_ns) / 1e9
     if event.type is FatigueEventType.LEVEL_CHANGED:

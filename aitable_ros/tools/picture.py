@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.clock import header_stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.tools.clip import ClipTruth
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.story import stamp_of
 from aitable_ros.tools.story import Story
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import FaceResult
@@ -52,7 +52,7 @@ def key_frame(story: Story, truth: ClipTruth | None) -> int | None:
         return seen, state.validity == Validity.VALID, int(state.level)
     worst = max(map(weight, story.states))
     alike = [state for state in story.states if weight(state) == worst]
-    return story.stamps.index(stamp_of(alike[len(alike) // 2]))
+    return story.stamps.index(header_stamp_ns(alike[len(alike) // 2]))
 
 
 def frames_at(source: Any, indices: Sequence[int]) -> Iterator[Frame]:
@@ -68,26 +68,25 @@ def frames_at(source: Any, indices: Sequence[int]) -> Iterator[Frame]:
 
 def published(story: Story, index: int) -> FrameResult:
     """Return what was published about one image; an emotion is the newest of its face."""
-    from aitable_ros.nodes.messages import emotion_of
-    from aitable_ros.nodes.messages import faces_of
-    from aitable_ros.nodes.messages import fatigue_of
-    from aitable_ros.nodes.messages import model_of
+    from aitable_ros.message_codec import faces_of
+    from aitable_ros.message_codec import model_of
+    from aitable_ros.nodes.messages import CODEC
 
     stamp = story.stamps[index]
     models: dict[str, ModelInfo] = {}
     faces: tuple[TrackedFace, ...] = ()
     for heard in story.ears.faces:
-        if stamp_of(heard.message) == stamp:
+        if header_stamp_ns(heard.message) == stamp:
             faces, models['face'] = faces_of(heard.message), model_of(heard.message)
     fatigue = {}
     for heard in story.ears.fatigue:
-        if stamp_of(heard.message) == stamp:
-            fatigue[heard.message.track_id] = fatigue_of(heard.message)
+        if header_stamp_ns(heard.message) == stamp:
+            fatigue[heard.message.track_id] = CODEC.fatigue_of(heard.message)
             models['mesh'] = model_of(heard.message)
     emotions = {}
     for heard in story.ears.emotion:
-        if stamp_of(heard.message) <= stamp:
-            emotions[heard.message.track_id] = emotion_of(heard.message)
+        if header_stamp_ns(heard.message) <= stamp:
+            emotions[heard.message.track_id] = CODEC.emotion_of(heard.message)
             models['emotion'] = model_of(heard.message)
     return FrameResult(
         stamp_ns=stamp, absent=(), events=(), models=models, elapsed_ms={},

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.clock import header_stamp_ns
 from aitable_ros.evaluation.report.elements import Series
 from aitable_ros.evaluation.report.elements import StageProvenance
 from aitable_ros.evaluation.report.elements import TimelineEvent
@@ -27,12 +28,6 @@ from aitable_ros.types import FatigueLevel
 
 STAGES = {'face_detector': 'faces', 'fatigue': 'mesh', 'emotion': 'emotion'}
 """Node -> what it contributes, in the order of the pipeline."""
-
-
-def stamp_of(message: Any) -> int:
-    """Return the stamp of a message's header, nanoseconds."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +54,24 @@ class Story:
     """
 
     def __init__(self, ears: Ears, sent: Sequence[Sent]) -> None:
-        from aitable_ros.nodes.messages import event_of
+        from aitable_ros.nodes.messages import CODEC
 
         self.ears = ears
         self.sent = tuple(sent)
         self.stamps = [item.stamp_ns for item in self.sent]
         self._sent_ns = {item.stamp_ns: item.sent_ns for item in self.sent}
         self._known: Callable[[int], bool] = self._sent_ns.__contains__
-        self.events: list[FatigueEvent] = [event_of(heard.message) for heard in ears.events]
+        self.events: list[FatigueEvent] = [CODEC.event_of(heard.message) for heard in ears.events]
         self.states = self._primary(ears.fatigue)
-        self._emotions = {stamp_of(message): message for message in self._primary(ears.emotion)}
+        self._emotions = {
+            header_stamp_ns(message): message for message in self._primary(ears.emotion)}
         self.start_ns = self.stamps[0] if self.stamps else 0
 
     def _primary(self, heard: Sequence[Heard]) -> list[Any]:
         """Return one message an image, the primary person's where there is one, by stamp."""
         chosen: dict[int, Any] = {}
         for item in heard:
-            stamp = stamp_of(item.message)
+            stamp = header_stamp_ns(item.message)
             if self._known(stamp) and (item.message.primary or stamp not in chosen):
                 chosen[stamp] = item.message
         return [chosen[stamp] for stamp in sorted(chosen)]
@@ -93,14 +89,14 @@ class Story:
     @property
     def face_ratio(self) -> float:
         """Share of the images in which a face was found."""
-        seen = {stamp_of(heard.message) for heard in self.ears.faces if heard.message.faces}
+        seen = {header_stamp_ns(heard.message) for heard in self.ears.faces if heard.message.faces}
         return sum(map(self._known, seen)) / len(self.sent) if self.sent else 0.0
 
     def latency_ms(self, heard: Sequence[Heard]) -> NDArray[np.float64]:
         """Return the time from the sending of an image to the receipt of its first answer."""
         first: dict[int, int] = {}
         for item in heard:
-            first.setdefault(stamp_of(item.message), item.receive_ns)
+            first.setdefault(header_stamp_ns(item.message), item.receive_ns)
         return np.array([
             (receive - self._sent_ns[stamp]) / 1e6 for stamp, receive in sorted(first.items())
             if self._known(stamp)], np.float64)
@@ -111,7 +107,7 @@ class Story:
         if not states:
             return None
         blank = np.full(len(Expression) - 1, np.nan)
-        emotions = [self._emotions.get(stamp_of(state)) for state in states]
+        emotions = [self._emotions.get(header_stamp_ns(state)) for state in states]
 
         def column(read: Callable[[Any], float]) -> NDArray[np.float64]:
             return np.array([read(state) for state in states], np.float64)
@@ -121,7 +117,7 @@ class Story:
                 np.nan if emotion is None else getattr(emotion, name) for emotion in emotions],
                 np.float64)
         return Series(
-            time_s=column(lambda state: (stamp_of(state) - self.start_ns) / 1e9),
+            time_s=column(lambda state: (header_stamp_ns(state) - self.start_ns) / 1e9),
             ear=column(lambda state: (state.ear_left + state.ear_right) / 2),
             openness=column(lambda state: state.openness),
             perclos=column(lambda state: state.perclos),

@@ -1,0 +1,370 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Our messages and the values that they carry: one table of fields, for live topics and for bags.
+
+The codec knows neither rclpy nor rosbags. It reads any object with the fields of a message, and
+makes messages with the function that it is given. ``aitable_msgs`` says what the fields mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from enum import IntFlag
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.clock import SECOND_NS
+from aitable_ros.clock import stamp_ns
+from aitable_ros.types import Detection
+from aitable_ros.types import EmotionEstimate
+from aitable_ros.types import Expression
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FatigueReason
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import ModelInfo
+from aitable_ros.types import TrackedFace
+from aitable_ros.types import Validity
+
+PACKAGE = 'aitable_msgs/msg/'
+FACE, FACES, EMOTION, FATIGUE, EVENT = (
+    f'{PACKAGE}{name}' for name in ('Face', 'FaceArray', 'Emotion', 'FatigueState', 'FatigueEvent'))
+TOPICS = {'faces': FACES, 'emotion': EMOTION, 'fatigue': FATIGUE, 'fatigue/events': EVENT}
+"""Our topics, relative to the namespace of the nodes, and their types."""
+
+Make = Callable[..., Any]
+"""Makes a message: the name of its type, and its fields as keywords."""
+Constants = Mapping[str, Mapping[str, int]]
+"""Type of message -> name of a constant -> its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """
+    A field of a message.
+
+    :param name: in the message
+    :param kind: ``int``, ``float`` or ``bool``; an enum; or :data:`TIME`, :data:`DURATION` or
+        :data:`VECTOR`
+    :param attribute: of the value, where its name is another
+    """
+
+    name: str
+    kind: Any
+    attribute: str = ''
+
+
+TIME, DURATION, VECTOR = 'time', 'duration', 'vector'
+"""In our values, a time is an int of nanoseconds, a duration a float of seconds, and a vector a
+float32 array."""
+
+FIELDS: dict[str, tuple[Field, ...]] = {
+    EMOTION: (
+        Field('track_id', int),
+        Field('expression', Expression),
+        Field('confidence', float),
+        Field('probabilities', VECTOR),
+        Field('valence', float),
+        Field('arousal', float),
+        Field('from_cache', bool),
+        Field('age', DURATION, 'age_s')),
+    FATIGUE: (
+        Field('track_id', int),
+        Field('level', FatigueLevel),
+        Field('validity', Validity),
+        Field('reasons', FatigueReason),
+        Field('ear_left', float),
+        Field('ear_right', float),
+        Field('openness', float),
+        Field('eyes_closed', bool),
+        Field('closure_duration', DURATION, 'closure_s'),
+        Field('perclos', float),
+        Field('perclos_long', float),
+        Field('perclos_p80', float),
+        Field('perclos_coverage', float),
+        Field('perclos_long_coverage', float),
+        Field('blink_count', int),
+        Field('blink_rate', float),
+        Field('mean_blink_duration', float, 'mean_blink_s'),
+        Field('mar', float),
+        Field('yawning', bool),
+        Field('yawn_count', int),
+        Field('head_roll', float),
+        Field('head_pitch', float),
+        Field('head_yaw', float),
+        Field('calibrated', bool),
+        Field('baseline_ear', float)),
+    EVENT: (
+        Field('track_id', int),
+        Field('type', FatigueEventType),
+        Field('start', TIME, 'start_ns'),
+        Field('duration', DURATION, 'duration_s'),
+        Field('level', FatigueLevel))}
+"""
+The fields that a value and its message have in common, of an :class:`EmotionEstimate`, a
+:class:`FatigueAssessment` and a :class:`FatigueEvent`. Header, ``primary``, ``roi`` and model come
+from elsewhere.
+"""
+
+PREFIXES: dict[Any, str] = {
+    Expression: 'EXPRESSION_', FatigueLevel: 'LEVEL_', Validity: 'VALIDITY_',
+    FatigueReason: 'REASON_', FatigueEventType: 'EVENT_'}
+"""Of the constants of each enum. In aitable_msgs 0.1 they had none."""
+LEVELS_0_1 = {
+    0: FatigueLevel.ALERT, 1: FatigueLevel.MILD, 2: FatigueLevel.SEVERE, 3: FatigueLevel.ASLEEP,
+    255: FatigueLevel.UNKNOWN}
+"""Levels of a FatigueEvent of aitable_msgs 0.1, whose definition does not list them."""
+
+
+class MessageCodec:
+    """
+    Makes our messages and reads them.
+
+    :param make: makes a message
+    :param constants: of the definitions with which the messages to be read were recorded; without
+        them, the values are those of our enums
+    """
+
+    def __init__(self, make: Make, constants: Constants | None = None) -> None:
+        self._make = make
+        write: dict[Any, Callable[[Any], Any]] = {
+            int: int, float: float, bool: bool, TIME: self.time_message,
+            DURATION: self.duration_message, VECTOR: _vector, **dict.fromkeys(PREFIXES, int)}
+        self._writers = {
+            kind: [(one.name, one.attribute or one.name, write[one.kind]) for one in fields]
+            for kind, fields in FIELDS.items()}
+        self._readers = {
+            kind: [
+                (one.name, one.attribute or one.name, _reader(
+                    one.kind, constants.get(kind) if constants else None))
+                for one in fields]
+            for kind, fields in FIELDS.items()}
+
+    # --- values to messages -----------------------------------------------------------------------
+
+    def time_message(self, nanoseconds: int) -> Any:
+        """Return nanoseconds as a stamp."""
+        seconds, rest = divmod(nanoseconds, SECOND_NS)
+        return self._make('builtin_interfaces/msg/Time', sec=seconds, nanosec=rest)
+
+    def duration_message(self, seconds: float) -> Any:
+        """Return seconds as a duration; NaN, and what an int32 of seconds cannot hold, as 0."""
+        whole = rest = 0
+        if math.isfinite(seconds) and abs(seconds) < 2 ** 31:
+            whole, rest = divmod(round(seconds * SECOND_NS), SECOND_NS)
+        return self._make('builtin_interfaces/msg/Duration', sec=whole, nanosec=rest)
+
+    def header_of(self, frame: Frame) -> Any:
+        """Return the header of the image that a frame was decoded from."""
+        return self._make('std_msgs/msg/Header', stamp=self.time_message(frame.stamp_ns),
+                          frame_id=frame.frame_id)
+
+    def roi_message(self, box: NDArray[np.floating[Any]], width: int, height: int) -> Any:
+        """
+        Return a box as whole pixels inside the image.
+
+        :param box: ``(4,)`` ``[x1, y1, x2, y2]``
+        """
+        limits = (width, height, width, height)
+        x1, y1, x2, y2 = (
+            min(max(round(float(value)), 0), limit) for value, limit in zip(box, limits))
+        return self._make(
+            'sensor_msgs/msg/RegionOfInterest', x_offset=x1, y_offset=y1,
+            width=max(x2 - x1, 0), height=max(y2 - y1, 0), do_rectify=False)
+
+    def face_array_message(
+        self, frame: Frame, faces: Sequence[TrackedFace], model: ModelInfo,
+    ) -> Any:
+        """Return the faces of one frame as a ``FaceArray``."""
+        return self._make(FACES, header=self.header_of(frame), **_model_fields(model), faces=[
+            self._make(
+                FACE, track_id=face.track_id, primary=face.primary,
+                confidence=float(face.detection.confidence),
+                roi=self.roi_message(face.box, frame.width, frame.height),
+                keypoints=[
+                    self._make('geometry_msgs/msg/Point32', x=float(x), y=float(y), z=0.0)
+                    for x, y in face.detection.keypoints])
+            for face in faces])
+
+    def emotion_message(
+        self, frame: Frame, face: TrackedFace, estimate: EmotionEstimate, model: ModelInfo,
+    ) -> Any:
+        """Return the emotion of one face as an ``Emotion``."""
+        return self._message(
+            EMOTION, estimate, header=self.header_of(frame), primary=face.primary,
+            roi=self.roi_message(face.box, frame.width, frame.height), **_model_fields(model))
+
+    def fatigue_message(
+        self, header: Any, assessment: FatigueAssessment, model: ModelInfo, *,
+        primary: bool = False,
+    ) -> Any:
+        """
+        Return the fatigue of one person as a ``FatigueState``.
+
+        :param header: of the image that it belongs to
+        """
+        return self._message(
+            FATIGUE, assessment, header=header, primary=primary, **_model_fields(model))
+
+    def event_message(self, header: Any, event: FatigueEvent) -> Any:
+        """
+        Return an event as a ``FatigueEvent``.
+
+        :param header: of the image that made it certain
+        """
+        return self._message(EVENT, event, header=header)
+
+    def messages_of(self, result: FrameResult, frame: Frame) -> Iterator[tuple[str, Any]]:
+        """
+        Yield (topic, message) as the nodes would publish them about one frame.
+
+        :param frame: that the result is of; its size and header are needed
+        """
+        header = self.header_of(frame)
+        face, mesh, emotion = (
+            result.models.get(stage, ModelInfo()) for stage in ('face', 'mesh', 'emotion'))
+        if face.model:
+            yield 'faces', self.face_array_message(frame, [one.face for one in result.faces], face)
+        for one in result.faces:
+            if one.emotion is not None:
+                yield 'emotion', self.emotion_message(frame, one.face, one.emotion, emotion)
+        for one in result.faces:
+            if one.fatigue is not None:
+                yield 'fatigue', self.fatigue_message(
+                    header, one.fatigue, mesh, primary=one.face.primary)
+        for absent in result.absent:
+            yield 'fatigue', self.fatigue_message(header, absent, mesh)
+        for event in result.events:
+            yield 'fatigue/events', self.event_message(header, event)
+
+    def _message(self, kind: str, value: Any, **others: Any) -> Any:
+        return self._make(kind, **others, **{
+            name: write(getattr(value, attribute))
+            for name, attribute, write in self._writers[kind]})
+
+    # --- messages to values -----------------------------------------------------------------------
+
+    def emotion_of(self, message: Any) -> EmotionEstimate:
+        """
+        Return the estimate that an ``Emotion`` carries.
+
+        :raises ValueError: it holds a value that no constant has
+        """
+        return EmotionEstimate(**self._values(EMOTION, message))
+
+    def fatigue_of(self, message: Any) -> FatigueAssessment:
+        """
+        Return the assessment that a ``FatigueState`` carries.
+
+        :raises ValueError: it holds a value that no constant has, or an impossible stamp
+        """
+        return FatigueAssessment(
+            stamp_ns=header_stamp_ns(message), **self._values(FATIGUE, message))
+
+    def event_of(self, message: Any) -> FatigueEvent:
+        """
+        Return the event that a ``FatigueEvent`` carries.
+
+        :raises ValueError: it holds a value that no constant has, or an impossible stamp
+        """
+        return FatigueEvent(**self._values(EVENT, message))
+
+    def _values(self, kind: str, message: Any) -> dict[str, Any]:
+        """Return the attributes of a value; a field that the definition lacked is left out."""
+        return {
+            attribute: read(getattr(message, name))
+            for name, attribute, read in self._readers[kind] if hasattr(message, name)}
+
+
+def model_of(message: Any) -> ModelInfo:
+    """Return what produced a message."""
+    return ModelInfo(message.model, message.backend, message.precision)
+
+
+def faces_of(message: Any) -> tuple[TrackedFace, ...]:
+    """Return the faces of a ``FaceArray``, in its order."""
+    return tuple(
+        TrackedFace(
+            track_id=int(face.track_id),
+            detection=Detection(
+                box=_box(face.roi), confidence=float(face.confidence),
+                keypoints=np.array(
+                    [(point.x, point.y) for point in face.keypoints], np.float32).reshape(-1, 2)),
+            primary=bool(face.primary))
+        for face in message.faces)
+
+
+def face_of(message: Any) -> TrackedFace:
+    """Return the face that an ``Emotion`` or, with an empty box, a ``FatigueState`` is about."""
+    roi = getattr(message, 'roi', None)
+    box = np.zeros(4, np.float32) if roi is None else _box(roi)
+    return TrackedFace(int(message.track_id), Detection(box, math.nan), bool(message.primary))
+
+
+def duration_s(duration: Any) -> float:
+    """Return a ``Duration`` as seconds."""
+    return (int(duration.sec) * SECOND_NS + int(duration.nanosec)) / SECOND_NS
+
+
+def _box(roi: Any) -> NDArray[np.float32]:
+    return np.array(
+        [roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height],
+        np.float32)
+
+
+def _vector(values: Any) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
+
+
+def _model_fields(model: ModelInfo) -> dict[str, str]:
+    return {'model': model.model, 'backend': model.backend, 'precision': model.precision}
+
+
+def _reader(kind: Any, constants: Mapping[str, int] | None) -> Callable[[Any], Any]:
+    """Return what turns a field into an attribute, by the constants of its definition."""
+    if kind in (int, float, bool):
+        return kind  # type: ignore[no-any-return]
+    if kind not in PREFIXES:
+        return {TIME: stamp_ns, DURATION: duration_s, VECTOR: _vector}[kind]
+    prefix = PREFIXES[kind]
+    if constants is None:
+        return kind  # type: ignore[no-any-return]
+    named: dict[int, Any] = {}
+    for member in kind:
+        value = constants.get(prefix + member.name, constants.get(member.name))
+        if value is not None:
+            named[value] = member
+    if kind is FatigueLevel and not named:
+        named.update(LEVELS_0_1)
+    return _flags_reader(kind, named) if issubclass(kind, IntFlag) else _enum_reader(kind, named)
+
+
+def _enum_reader(kind: type[IntEnum], named: Mapping[int, IntEnum]) -> Callable[[Any], IntEnum]:
+    def read(value: Any) -> IntEnum:
+        if int(value) not in named:
+            raise ValueError(f'{value} is no {kind.__name__}')
+        return named[int(value)]
+    return read
+
+
+def _flags_reader(kind: type[IntFlag], named: Mapping[int, IntFlag]) -> Callable[[Any], IntFlag]:
+    def read(mask: Any) -> IntFlag:
+        found = kind(0)
+        for bit, flag in named.items():
+            if int(mask) & bit:
+                found |= flag
+        return found
+    return read
