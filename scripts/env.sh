@@ -5,7 +5,7 @@
 # package, the models. Each step leaves a stamp with the hash of what went in, written last, so an
 # interrupted or outdated step is done again and nothing else is.
 #
-#   AITABLE_PYTHON      the Python to use (3.10 to 3.13); default: python3, then newer to older
+#   AITABLE_PYTHON      the Python to use (3.10 to 3.14); default: python3, then newer to older
 #   ROS_DISTRO_WHEELS   kilted or jazzy: ROS 2 from PyPI even where a ROS 2 is sourced
 #   AITABLE_MODELS      where the models go; default ~/.cache/aitable
 
@@ -37,7 +37,7 @@ _leave_ros_wheels() {
 _probe_python() {
   "$1" -c '
 import os, platform, sys
-if not (3, 10) <= sys.version_info[:2] <= (3, 13): sys.exit(1)
+if not (3, 10) <= sys.version_info[:2] <= (3, 14): sys.exit(1)
 print(platform.python_version(), os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))' 2>/dev/null
 }
 
@@ -45,9 +45,9 @@ _find_python() {
   local name found
   if [ -n "${AITABLE_PYTHON:-}" ]; then
     found=$(_probe_python "$AITABLE_PYTHON") ||
-      fail "AITABLE_PYTHON=$AITABLE_PYTHON is not a Python 3.10 to 3.13" 2
+      fail "AITABLE_PYTHON=$AITABLE_PYTHON is not a Python 3.10 to 3.14" 2
   else
-    for name in python3 python3.13 python3.12 python3.11 python3.10 /usr/bin/python3; do
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10 /usr/bin/python3; do
       found=$(_probe_python "$name") && break
     done
     [ -n "$found" ] || return 1
@@ -100,7 +100,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Pyth
   _logged 'apt-get update' apt-get update || say 'apt-get update fell short; trying with what is there'
   _logged 'apt-get install' apt-get install -y --no-install-recommends "${need[@]}" ||
     fail "apt-get could not install ${need[*]} (no network?); its output: $LOG" 2
-  _find_python || fail 'no Python 3.10 to 3.13 here: install one and set AITABLE_PYTHON to it' 2
+  _find_python || fail 'no Python 3.10 to 3.14 here: install one and set AITABLE_PYTHON to it' 2
 }
 
 # --- steps -------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ def test_bash_can_read_every_script() -> None:
 
 
 @pytest.mark.parametrize(('environment', 'words'), [
-    ({'AITABLE_PYTHON': '/bin/false'}, 'AITABLE_PYTHON=/bin/false is not a Python 3.10 to 3.13'),
-    ({'AITABLE_PYTHON': '/no/python'}, 'AITABLE_PYTHON=/no/python is not a Python 3.10 to 3.13'),
+    ({'AITABLE_PYTHON': '/bin/false'}, 'AITABLE_PYTHON=/bin/false is not a Python 3.10 to 3.14'),
+    ({'AITABLE_PYTHON': '/no/python'}, 'AITABLE_PYTHON=/no/python is not a Python 3.10 to 3.14'),
     ({'ROS_DISTRO_WHEELS': 'foxy'}, 'ROS_DISTRO_WHEELS=foxy: there are pins for kilted and jazzy'),
 ])
 @pytest.mark.parametrize('script', ['demo', 'test'])

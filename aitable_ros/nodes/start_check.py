@@ -23,7 +23,7 @@ from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
 from aitable_ros.nodes.environment import PROFILE_VARIABLES
 from aitable_ros.nodes.environment import share_directory
 
-OLDEST, NEWEST = (3, 10), (3, 13)
+OLDEST, NEWEST = (3, 10), (3, 14)
 """The Pythons that the tests run on: Humble's, and the newest that all pins have wheels for."""
 SHARED_MEMORY_BYTES = 256 << 20
 """Room in /dev/shm for the segments (64 MiB each) of a camera, our process and two listeners."""
@@ -87,7 +87,7 @@ def check_python() -> Check:
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return Check('Python', Status.OK, detail)
     return Check(
-        'Python', Status.WARN, detail, 'tested are 3.10 to 3.13: set AITABLE_PYTHON to one of them')
+        'Python', Status.WARN, detail, 'tested are 3.10 to 3.14: set AITABLE_PYTHON to one of them')
 
 
 def check_images() -> Check:
