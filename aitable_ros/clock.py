@@ -1,67 +1,113 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Image stamps that jump: a single one that is wrong costs its image, and no more."""
+"""
+Image time: how stamps are read, which images are late, and when the clock has jumped.
+
+Everything that measures in image time asks this module, so that a late image is ignored everywhere
+and time begins again everywhere at the same image.
+"""
 
 from __future__ import annotations
 
+from enum import Enum
 import struct
 from typing import Any
 
-from aitable_ros.image_codec import ImageError
+from aitable_ros.errors import ImageError
 
 SECOND_NS = 1_000_000_000
+JUMP_BACK_NS = SECOND_NS
+"""
+A stamp further behind the newest one belongs to another time: the clock was set back, or a
+recording plays again. Images that overtake each other on the way are a few frames late, and the
+shortest recordings that are played in a loop last seconds.
+"""
+JUMP_AHEAD_NS = 10 * SECOND_NS
+"""
+A stamp may be ahead of the time that passed since the newest one by this much. A recording played
+at ten times its speed is 0.3 s ahead at 30 fps. People are forgotten after 10 s, so a wrong stamp
+further ahead would cost more than its image.
+"""
 
-JUMP_S = 10.0
-"""
-So far a stamp may be ahead of the time that has passed since the last image, or behind the last
-stamp. A recording played at ten times its speed is 0.3 s ahead at 30 fps; people are forgotten
-after 10 s, so beyond that a wrong stamp would cost more than its image.
-"""
+
+class Step(Enum):
+    """How a stamp follows the newest one before it."""
+
+    FORWARD = 'later than the newest, or the first'
+    LATE = 'not later than the newest: the image is ignored'
+    JUMP = 'of another time: time begins again with it'
+
+
+class ImageTime:
+    """
+    The time of one camera as its stamps tell it.
+
+    ``newest_ns`` is the newest stamp since the last jump, None before the first one; ``late``
+    counts the late images.
+    """
+
+    def __init__(self) -> None:
+        self.newest_ns: int | None = None
+        self.late = 0
+
+    def step(self, stamp_ns: int) -> Step:
+        """Take the next image's stamp, nanoseconds."""
+        newest_ns = self.newest_ns
+        if newest_ns is not None and 0 <= newest_ns - stamp_ns <= JUMP_BACK_NS:
+            self.late += 1
+            return Step.LATE
+        self.newest_ns = stamp_ns
+        return Step.FORWARD if newest_ns is None or stamp_ns > newest_ns else Step.JUMP
+
+    def reset(self) -> None:
+        """Begin again: any stamp may come next."""
+        self.newest_ns = None
 
 
 class StampGuard:
     """
-    Holds back the first image of another time.
+    Refuses the first image of another time, since its stamp alone may be wrong.
 
-    Where the next one is of that time, too, the clock was set (or a recording began anew), and time
-    goes on from there; where it is not, the stamp was wrong.
+    When the next image agrees with it the clock was set (or a recording plays again), and both
+    times are told apart from there on. Late images pass: stages ignore them.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[int, float] | None = None
-        self._odd: tuple[int, float] | None = None
+        self._newest: tuple[int, float] | None = None
+        self._refused: tuple[int, float] | None = None
 
     def check(self, stamp_ns: int, received_s: float) -> None:
         """
-        Take in an image.
+        Take the next image's stamp.
 
-        :param received_s: steady clock
-        :raises ImageError: it is the first of another time
+        :param received_s: when the image was received, seconds of a steady clock
+        :raises ImageError: the image is the first of another time
         """
         now = (stamp_ns, received_s)
-        last, odd = self._last, self._odd
-        if last is None or not jumps(last, now) or (odd is not None and not jumps(odd, now)):
-            self._last, self._odd = now, None
+        newest, refused = self._newest, self._refused
+        if newest is None or not jumps(newest, now):
+            self._newest, self._refused = now if newest is None else max(newest, now), None
             return
-        self._odd = now
-        ahead = (stamp_ns - last[0]) * 1e-9
+        if refused is not None and not jumps(refused, now):
+            self._newest, self._refused = max(refused, now), None
+            return
+        self._refused = now
+        ahead_s = (stamp_ns - newest[0]) / SECOND_NS
         raise ImageError(
-            'jump', f'its stamp is {abs(ahead):.1f} s {"after" if ahead > 0 else "before"} that of '
-            f'the last one, {received_s - last[1]:.1f} s ago; if the next one agrees with it, the '
-            'clock was set')
+            'jump', f'its stamp is {abs(ahead_s):.1f} s {"after" if ahead_s > 0 else "before"} '
+            f'that of the newest image, received {received_s - newest[1]:.1f} s ago; if the next '
+            'image agrees with it, the clock was set')
 
 
-def jumps(before: tuple[int, float], now: tuple[int, float]) -> bool:
+def jumps(newest: tuple[int, float], now: tuple[int, float]) -> bool:
     """
-    Tell whether two images are of different times.
+    Return whether an image is of another time than the newest one before it.
 
-    :param before: stamp in nanoseconds, and when it was received in seconds of a steady clock
+    :param newest: stamp in nanoseconds, and when it was received in seconds of a steady clock
+    :param now: the same of the image in question
     """
-    step_s = (now[0] - before[0]) * 1e-9
-    return step_s < -JUMP_S or step_s > now[1] - before[1] + JUMP_S
-
-
-# --- stamps of messages -------------------------------------------------------------------------
+    step_ns = now[0] - newest[0]
+    return not -JUMP_BACK_NS <= step_ns <= (now[1] - newest[1]) * SECOND_NS + JUMP_AHEAD_NS
 
 
 def stamp_ns(time: Any) -> int:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The exception that bad input raises, and one-line texts of errors."""
+"""The exceptions that bad input raises, and one-line texts of errors."""
 
 
 class InputError(ValueError):
@@ -17,6 +17,19 @@ class InputError(ValueError):
 
     def __init__(self, message: object = '') -> None:
         super().__init__(one_line(str(message)))
+
+
+class ImageError(ValueError):
+    """
+    An image message that cannot be used.
+
+    :param cause: one word for throttling and counting: ``stamp``, ``size``, ``data``, ``encoding``,
+        ``layout``, ``jump``, ``decoder``
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 def one_line(text: str) -> str:

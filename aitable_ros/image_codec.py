@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.errors import ImageError
 from aitable_ros.picture_header import is_whole_jpeg
 from aitable_ros.picture_header import JPEG_START
 from aitable_ros.picture_header import picture_size
@@ -33,22 +35,8 @@ MAX_PIXELS = 1 << 26
 """67 megapixels (8192 x 8192), 200 MB of RGB: the largest image that is read, raw or compressed."""
 MOST_RATIO = 2000
 """Bytes of RGB for a byte of a compressed image: deflate comes to 1032, a gray JPEG to some 200."""
-SECOND_NS = 1_000_000_000
 MOST_SHOWN = 40
 """Characters of a message's own text in what is said about it: it goes into the log."""
-
-
-class ImageError(ValueError):
-    """
-    An image message that cannot be used.
-
-    :param cause: one word for throttling and counting: ``stamp``, ``size``, ``data``, ``encoding``,
-        ``layout``, ``jump``
-    """
-
-    def __init__(self, cause: str, message: str) -> None:
-        super().__init__(message)
-        self.cause = cause
 
 
 class ImageDecoder:
@@ -164,13 +152,13 @@ def _frame(rgb: NDArray[np.uint8], stamp: int, message: Any) -> Frame:
 
 
 def _stamp_ns(message: Any) -> int:
-    stamp = message.header.stamp
-    seconds, nanoseconds = int(stamp.sec), int(stamp.nanosec)
-    if seconds < 0 or nanoseconds >= SECOND_NS:
-        raise ImageError('stamp', f'header stamp {seconds} s + {nanoseconds} ns is not a time')
-    if seconds == 0 and nanoseconds == 0:
+    try:
+        stamp = header_stamp_ns(message)
+    except ValueError as error:
+        raise ImageError('stamp', f'header {error}') from None
+    if not stamp:
         raise ImageError('stamp', 'header stamp is 0: the camera driver does not stamp its images')
-    return seconds * SECOND_NS + nanoseconds
+    return stamp
 
 
 def _check_size(width: int, height: int) -> None:

@@ -20,9 +20,9 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
+from aitable_ros.errors import ImageError
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
-from aitable_ros.image_codec import ImageError
 from aitable_ros.image_codec import MAX_PIXELS
 from aitable_ros.pixels import ENCODINGS
 

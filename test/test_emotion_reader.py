@@ -95,7 +95,7 @@ class TestReading:
         turned = cv2.getRotationMatrix2D((222, 124), 25, 1)
         image = cv2.warpAffine(room.image, turned, (512, 512))
         points = (POINTS @ turned[:, :2].T + turned[:, 2]).astype(np.float32)
-        tilted = room.show(0, face(2, BOX, points), image=image)[2]
+        tilted = room.show(0.4, face(2, BOX, points), image=image)[2]
         np.testing.assert_allclose(tilted.probabilities, upright.probabilities, atol=0.1)
 
     def test_key_points_are_wanted_not_needed(self, room: Room) -> None:

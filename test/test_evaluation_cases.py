@@ -405,7 +405,7 @@ def test_late_stamps_are_noted(models, tmp_path, kind):
     assert (status, summary['frames']) == (0, 90)
     assert summary['duration_s'] == pytest.approx(3.0 if kind == 'swapped' else 2.85, abs=0.01)
     count = 1 if kind == 'swapped' else 4
-    assert summary['notes'][0].startswith(f'{count} images are not stamped later')
+    assert summary['notes'][0].startswith(f'{count} images are late')
 
 
 # --- videos ---------------------------------------------------------------------------------------

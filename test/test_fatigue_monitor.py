@@ -172,10 +172,10 @@ def test_a_stamp_that_does_not_rise_is_ignored_and_said(
     monitor: FatigueMonitor, portrait: NDArray[np.uint8], back_ns: int,
 ) -> None:
     before = show(monitor, portrait, 5)
-    ignored = monitor.ignored
+    late = monitor.time.late
     again = monitor.update(Frame(portrait, 4 * STEP_NS - back_ns), (face(),))
     assert 'ignored' in again.note
-    assert monitor.ignored == ignored + 1
+    assert monitor.time.late == late + 1
     assert again.assessments == before.assessments
     assert again.events == ()
 

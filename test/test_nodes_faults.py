@@ -28,9 +28,7 @@ from aitable_msgs.msg import FaceArray
 from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
 from aitable_ros.clock import stamp_ns
-from aitable_ros.clock import StampGuard
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes import watchdog
 from aitable_ros.nodes.watchdog import Change
 from aitable_ros.nodes.watchdog import ImageWatch
@@ -279,40 +277,13 @@ def test_the_topic_that_is_missing_is_the_one_that_is_read(graph):
 def test_repeated_stamps_change_nothing(graph, portrait):
     _pair(graph)
     before = [_see(graph, portrait) for _ in range(5)][-1]
-    for _ in range(5):
-        _see(graph, portrait, graph.stamp)
+    count = graph.face.statistics
+    while count.snapshot(0.0).late < 5:  # best effort: one may get lost
+        graph.publisher.publish(image(picture(portrait), 'bgr8', graph.stamp))
+        graph.spin(lambda: count.snapshot(0.0).late >= 5, 0.1)
     after = _see(graph, portrait)
     assert after.track_id == before.track_id
     assert not after.eyes_closed
-
-
-@pytest.mark.parametrize(('steps_s', 'refused'), [
-    ([0.03] * 5, []),
-    ([0.03, 3600, 0.03, 0.03], [1]),  # set forward
-    ([0.03, -3600, 0.03, 0.03], [1]),  # set back
-    ([0.03, 3600, -3600, 0.03], [1]),  # one wrong stamp
-    ([0.03, 3600, -1800, -1800, 0.03], [1, 2]),  # two wrong ones in a row
-    ([0.0] * 5, []),
-    ([-0.5, 0.5, -9], []),  # late images: the stages' own affair
-])
-def test_the_guard_holds_back_the_first_of_another_time(steps_s, refused):
-    guard, stamp, got = StampGuard(), 10 ** 18, []
-    guard.check(stamp, 0.0)
-    for number, step in enumerate(steps_s):
-        stamp += round(step * 1e9)
-        try:
-            guard.check(stamp, 0.03 * (number + 1))
-        except ImageError:
-            got.append(number)
-    assert got == refused
-
-
-def test_a_pause_is_no_jump():
-    """A camera of one image in a minute; a recording that stood still."""
-    guard = StampGuard()
-    for minute in range(5):
-        guard.check(10 ** 18 + minute * 60 * SECOND, 60.0 * minute)
-    guard.check(10 ** 18 + 240 * SECOND + 1, 1000.0)
 
 
 def test_a_burst_is_dropped_not_queued(graph, portrait, monkeypatch):

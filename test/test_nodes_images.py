@@ -17,10 +17,10 @@ from ros_graph import picture
 from sensor_msgs.msg import CompressedImage
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.errors import ImageError
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
 from aitable_ros.image_codec import ImageDecoder
-from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes import managed_node
 
 

@@ -21,9 +21,9 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.errors import ImageError
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
-from aitable_ros.image_codec import ImageError
 from aitable_ros.nodes.frame_source import ImageSource
 from aitable_ros.nodes.frame_source import Reader
 from aitable_ros.nodes.qos import Disagreements

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 import math
 
 import numpy as np
 
 from aitable_ros import rehearsal
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.closing import exchange
 from aitable_ros.emotion.model import model_for
@@ -93,8 +96,9 @@ class EmotionReader(Closing):
     """
     Expression, valence and arousal of everyone in a frame.
 
-    Frames come in the order of their stamps; one that goes back (a bag played again) forgets
-    everybody first. Made, used and closed on one thread. A context manager.
+    A late frame changes nothing: the last answer is repeated, ``from_cache``. Where the clock jumps
+    back everybody is forgotten first (:mod:`aitable_ros.clock`). Made, used and closed on one
+    thread. A context manager.
 
     :param options: how to read
     :param backend: a loaded expression model, owned and closed by the reader; None = stage off
@@ -110,7 +114,7 @@ class EmotionReader(Closing):
         self._backend = backend
         self._model = model_for(backend) if backend is not None else None
         self._people: dict[int, _Person] = {}
-        self._last_ns: int | None = None
+        self.time = ImageTime()
 
     @classmethod
     def open(
@@ -146,9 +150,11 @@ class EmotionReader(Closing):
         if self._model is None:
             return {}
         now = frame.stamp_ns
-        if self._last_ns is not None and now < self._last_ns:
-            self.reset()
-        self._last_ns = now
+        step = self.time.step(now)
+        if step is Step.LATE:
+            return {face.track_id: self._repeated(face.track_id) for face in faces}
+        if step is Step.JUMP:
+            self._people.clear()
         for face in faces:
             self._people.setdefault(face.track_id, _Person(now, self._smoother())).seen_ns = now
         self._forget(now)
@@ -187,7 +193,7 @@ class EmotionReader(Closing):
         :return: by ``track_id``, what the face was read as before
         :raises InputError: nobody can be read just now, or a face is not at rest; nothing changes
         """
-        now = self._last_ns or 0
+        now = self.time.newest_ns or 0
         oldest_s = FRESH_S + max(self.options.interval_s, self.options.others_interval_s)
         fresh = {
             track_id: person.reading for track_id, person in self._people.items()
@@ -208,7 +214,7 @@ class EmotionReader(Closing):
     def reset(self) -> None:
         """Forget everybody."""
         self._people.clear()
-        self._last_ns = None
+        self.time.reset()
 
     def close(self) -> None:
         """Free the model. Idempotent."""
@@ -244,10 +250,14 @@ class EmotionReader(Closing):
             frame.image, face.detection, min_face_px=options.min_face_px,
             max_turn=options.max_turn, min_sharpness=options.min_sharpness)
 
+    def _repeated(self, track_id: int) -> EmotionEstimate:
+        """Return what was said of a face in the newest image."""
+        return replace(self._estimate(track_id, self.time.newest_ns or 0), from_cache=True)
+
     def _estimate(self, track_id: int, now: int) -> EmotionEstimate:
-        person = self._people[track_id]
-        age_s = (now - person.read_ns) * 1e-9 if person.read_ns is not None else 0.0
-        if person.reading is None or age_s > self.options.cache_timeout_s:
+        person = self._people.get(track_id)
+        age_s = (now - person.read_ns) * 1e-9 if person and person.read_ns is not None else 0.0
+        if person is None or person.reading is None or age_s > self.options.cache_timeout_s:
             return EmotionEstimate(
                 track_id, Expression.UNKNOWN, 0.0, np.zeros(CLASSES, np.float32))
         reading = person.reading if person.rest is None else person.rest.applied(person.reading)

@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.types import Expression
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
@@ -75,6 +76,7 @@ class Measurements:
         self.usable_s = 0.0
         self.closed_s = 0.0
         self.models: dict[str, ModelInfo] = {}
+        self._time = ImageTime()
         self._segment = 0
         self._rising = array('q')
         """The stamps; a late one is that of the image before it."""
@@ -116,20 +118,19 @@ class Measurements:
 
     def take_time(self, stamp_ns: int, leap: bool = False) -> None:
         """
-        Let time pass to the next frame, as the fatigue monitor sees it pass.
+        Let time pass to the next frame, as the stages see it pass.
 
-        :param leap: the camera stood still before it; that time does not count
+        :param leap: the clock was set before it; the time in between does not count
         """
         self.stamps.append(stamp_ns)
-        newest = self._rising[-1] if self._rising else stamp_ns
-        if stamp_ns < newest - JUMP_NS or (leap and stamp_ns < newest):
-            self._segment = len(self._rising)  # a recording that loops: everybody is forgotten
+        newest = self._time.newest_ns
+        step = self._time.step(stamp_ns)
+        if step is Step.JUMP:
+            self._segment = len(self._rising)  # stages have forgotten everybody
             self._counted.clear()
-        elif stamp_ns < newest:
-            stamp_ns = newest  # a late image, in which nothing is measured
-        elif not leap:
+        elif step is Step.FORWARD and newest is not None and not leap:
             self._elapsed_ns += stamp_ns - newest
-        self._rising.append(stamp_ns)
+        self._rising.append(self._time.newest_ns or stamp_ns)
 
     def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
         """Add up the usable and closed time of whoever is the primary person."""

@@ -17,8 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.fatigue.eyes import read_faces
-from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.pipeline import Pipeline
@@ -96,16 +97,16 @@ def read_again(seen: Sequence[Seen], options: FatigueOptions) -> list[Seen]:
 def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult]:
     """Yield the results of the frames as the pipeline would give them under these thresholds."""
     people = People(options)
-    stamp_ns: int | None = None
+    time = ImageTime()
     last: dict[int, FatigueAssessment] = {}
     for frame in seen:
         now = frame.result.stamp_ns
-        if stamp_ns is not None and now <= stamp_ns:
-            if stamp_ns - now <= JUMP_NS:
-                yield _with(frame.result, last, ())
-                continue
+        step = time.step(now)
+        if step is Step.LATE:
+            yield _with(frame.result, last, ())
+            continue
+        if step is Step.JUMP:
             people.forget()
-        stamp_ns = now
         judgement = people.judge(now, frame.readings, {
             face.face.track_id: face.face.box for face in frame.result.faces})
         last = judgement.assessments

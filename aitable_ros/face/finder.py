@@ -11,6 +11,8 @@ from functools import partial
 from threading import Lock
 
 from aitable_ros import rehearsal
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.closing import exchange
 from aitable_ros.errors import InputError
@@ -121,10 +123,9 @@ class FaceFinder(Closing):
     """
     The faces of each frame, with ids that stay, the primary one first.
 
-    :meth:`update` and :meth:`close` are called on one thread, the other methods on any. A stamp
-    more than :data:`PAUSE_S` after the last one, or more than ``lost_after_s`` before it, begins
-    anew: everybody is forgotten. One that is a little before it belongs to a late image, which
-    changes nothing.
+    :meth:`update` and :meth:`close` are called on one thread, the other methods on any. Everybody
+    is forgotten where the clock jumps back (:mod:`aitable_ros.clock`) and where no image came for
+    more than :data:`PAUSE_S`. A late image changes nothing: the last answer is repeated.
 
     :param backend: what detects, closed with this; None where the stage is off and no face is found
     :param attempts: how the chain came to it
@@ -145,7 +146,7 @@ class FaceFinder(Closing):
             for name in ('model', 'name', 'precision')))
         self._tracker = Tracker()
         self._primary = PrimaryChoice()
-        self._stamp_ns: int | None = None
+        self.time = ImageTime()
         self._size = (0, 0)
         self._looked_ns = 0
         self._unseen: Frame | None = None
@@ -263,11 +264,12 @@ class FaceFinder(Closing):
         with self._lock:
             followed, self._followed = self._followed, {}
             forget, self._forget = self._forget, False
-        last = self._stamp_ns
-        step_s = 0.0 if last is None else (stamp_ns - last) / NS
-        patience_s = max(PAUSE_S, options.lost_after_s)
-        if forget or last is None or not -options.lost_after_s <= step_s <= patience_s:
-            self._stamp_ns = stamp_ns
+        if forget:
+            self.time.reset()
+        last = self.time.newest_ns
+        step = self.time.step(stamp_ns)
+        pause_s = 0.0 if last is None else (stamp_ns - last) / NS
+        if last is None or step is Step.JUMP or pause_s > max(PAUSE_S, options.lost_after_s):
             self._tracker.tracks.clear()
             self._primary.reset()
             self._shown = frozenset()
@@ -275,11 +277,10 @@ class FaceFinder(Closing):
             return True
         for track_id, landmarks in followed.items():
             self._tracker.follow(track_id, landmarks)
-        if stamp_ns < last:
+        if step is Step.LATE:
             return False
-        if step_s > options.lost_after_s:
+        if pause_s > options.lost_after_s:
             self._tracker.pause(stamp_ns - last)
-        self._stamp_ns = stamp_ns
         return True
 
     def _fit(self, frame: Frame) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
-import logging
 
 import numpy as np
 
 from aitable_ros import rehearsal
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.closing import exchange
 from aitable_ros.errors import InputError
@@ -39,11 +40,6 @@ from aitable_ros.types import ModelInfo
 from aitable_ros.types import TrackedFace
 from aitable_ros.types import Validity
 
-JUMP_NS = 1_000_000_000
-"""Stamps that fall back further than this are a recording that began anew, not late images."""
-
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FatigueUpdate:
@@ -57,7 +53,7 @@ class FatigueUpdate:
     :param readings: of each face in the image, by track
     :param measured: tracks measured in this image; the figures of other faces are of an earlier
         image (see ``others_fps``)
-    :param note: something to log: a stamp that was ignored, a recording that began anew
+    :param note: for the log: a late image was ignored, or the clock jumped back
     """
 
     landmarks: dict[int, FaceLandmarks] = field(default_factory=dict)
@@ -95,10 +91,8 @@ class FatigueMonitor(Closing):
         ) if backend is not None else None
         self._people = People(options)
         self._turns = Turns()
-        self._stamp: int | None = None
+        self.time = ImageTime()
         self._last = FatigueUpdate()
-        self.ignored = 0
-        """Frames left out because their stamps did not rise."""
 
     @classmethod
     def open(
@@ -143,28 +137,25 @@ class FatigueMonitor(Closing):
         """
         Read one frame.
 
-        A frame whose stamp does not rise changes nothing and repeats the last answer, its events
-        left out; one that falls back by more than a second makes everybody forgotten first.
+        A late frame changes nothing and repeats the last answer without its events. Where the clock
+        jumps back everybody is forgotten first. See :mod:`aitable_ros.clock`.
 
         :param faces: the tracked faces in it
         """
         if self._meshes is None:
             return FatigueUpdate()
         note = ''
-        if self._stamp is not None and frame.stamp_ns <= self._stamp:
-            back = self._stamp - frame.stamp_ns
-            if back <= JUMP_NS:
-                self.ignored += 1
-                note = f'ignored an image stamped {back * 1e-6:.1f} ms before the last one' \
-                    if back else 'ignored an image with the stamp of the last one'
-                _log.debug('%s', note)
-                last = self._last
-                return FatigueUpdate(
-                    last.landmarks, last.assessments, last.absent, (), last.readings, note=note)
-            note = f'time jumped back by {back * 1e-9:.1f} s: everybody is forgotten'
-            _log.debug('%s', note)  # who asked is told by the note
-            self.reset()
-        self._stamp = frame.stamp_ns
+        back_ns = (self.time.newest_ns or 0) - frame.stamp_ns
+        step = self.time.step(frame.stamp_ns)
+        if step is Step.LATE:
+            note = f'ignored an image stamped {back_ns * 1e-6:.1f} ms before the newest one' \
+                if back_ns else 'ignored an image with the stamp of the newest one'
+            last = self._last
+            return FatigueUpdate(
+                last.landmarks, last.assessments, last.absent, (), last.readings, note=note)
+        if step is Step.JUMP:
+            note = f'time jumped back by {back_ns * 1e-9:.1f} s: everybody is forgotten'
+            self._forget()
         last = self._last
         measured = self._turns.choose(
             frame.stamp_ns, faces, last.assessments, self._options.others_fps)
@@ -227,16 +218,19 @@ class FatigueMonitor(Closing):
 
     def reset(self) -> None:
         """Forget everybody; with ``keep_baselines`` the next one starts from the last baseline."""
-        self._people.forget()
-        if self._meshes is not None:
-            self._meshes.forget()
-        self._stamp = None
-        self._last = FatigueUpdate()
+        self.time.reset()
+        self._forget()
 
     def close(self) -> None:
         """Free the models. Idempotent."""
         for backend in self._backends:
             backend.close()
+
+    def _forget(self) -> None:
+        self._people.forget()
+        if self._meshes is not None:
+            self._meshes.forget()
+        self._last = FatigueUpdate()
 
 
 def _fits(backend: Backend) -> None:

@@ -13,6 +13,8 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
 from aitable_ros.monitor.person import FORGET_NS
 from aitable_ros.monitor.person import Person
 from aitable_ros.types import EmotionEstimate
@@ -27,8 +29,6 @@ MOST_STATUSES = 64
 MOST_TEXT = 300
 KEEP_ABSENT_NS = 20_000_000_000
 """Somebody who left stays on the page for this much image time."""
-JUMP_NS = 2_000_000_000
-"""A stamp that much older than the newest: a bag began again, and what was known is of no use."""
 RATE_NS = 5_000_000_000
 HELD = 16
 """Images whose faces are kept for a picture that comes after them: half a second at 30 fps."""
@@ -68,19 +68,26 @@ class _Camera:
         self.epoch = 0
         self.people: dict[int, Person] = {}
         self.models: dict[str, ModelInfo] = {}
+        self.time = ImageTime()
         self.stamp_ns = 0
         self.stamps: deque[int] = deque(maxlen=1000)
         self.faces: deque[tuple[int, Sequence[TrackedFace]]] = deque(maxlen=HELD)
         self.present: frozenset[int] = frozenset()
 
-    def at(self, stamp_ns: int) -> None:
-        """Go on to an image's time."""
-        if stamp_ns < self.stamp_ns - JUMP_NS:
+    def image(self, stamp_ns: int) -> None:
+        """Take the time of an image; where the clock jumps back, a new timeline begins."""
+        step = self.time.step(stamp_ns)
+        if step is Step.JUMP:
             self.epoch += 1
             self.people.clear()
             self.stamps.clear()
             self.faces.clear()
-            self.stamp_ns = 0
+        if step is not Step.LATE:
+            self.stamp_ns = stamp_ns
+        self.at(self.stamp_ns)
+
+    def at(self, stamp_ns: int) -> None:
+        """Let time pass, with an image or without one, and drop who left long ago."""
         self.stamp_ns = max(self.stamp_ns, stamp_ns)
         for track_id in [
                 key for key, person in self.people.items()
@@ -132,7 +139,8 @@ class Board:
               ) -> None:
         """Take in the faces of one image."""
         with self._lock:
-            camera = self._heard(name, 'faces', stamp_ns)
+            camera = self._heard(name, 'faces')
+            camera.image(stamp_ns)
             camera.models['face'] = model
             camera.stamps.append(stamp_ns)
             camera.faces.append((stamp_ns, faces))
@@ -145,7 +153,8 @@ class Board:
     def fatigue(self, name: str, fatigue: FatigueAssessment, model: ModelInfo) -> None:
         """Take in one person's state; track 0 is nobody."""
         with self._lock:
-            camera = self._heard(name, 'fatigue', fatigue.stamp_ns)
+            camera = self._heard(name, 'fatigue')
+            camera.at(fatigue.stamp_ns)
             camera.models['mesh'] = model
             if not fatigue.track_id:
                 return
@@ -158,7 +167,7 @@ class Board:
     def emotion(self, name: str, stamp_ns: int, emotion: EmotionEstimate, model: ModelInfo) -> None:
         """Take in one person's expression."""
         with self._lock:
-            camera = self._heard(name, 'emotion', stamp_ns)
+            camera = self._heard(name, 'emotion')
             camera.models['emotion'] = model
             if emotion.track_id in camera.people:
                 camera.people[emotion.track_id].emotion(stamp_ns, emotion)
@@ -256,10 +265,9 @@ class Board:
                     self._statuses.values(), key=lambda one: (not _belongs(one, name), one.name))],
         }
 
-    def _heard(self, name: str, topic: str, stamp_ns: int) -> _Camera:
+    def _heard(self, name: str, topic: str) -> _Camera:
         camera = self._cameras[name]
         camera.heard_s[topic] = monotonic()
-        camera.at(stamp_ns)
         return camera
 
 

@@ -27,10 +27,10 @@ from sensor_msgs.msg import Image
 from aitable_msgs.msg import FaceArray
 from aitable_ros.clock import stamp_ns
 from aitable_ros.clock import StampGuard
+from aitable_ros.errors import ImageError
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
 from aitable_ros.image_codec import ImageDecoder
-from aitable_ros.image_codec import ImageError
 from aitable_ros.message_codec import faces_of
 from aitable_ros.message_codec import model_of
 from aitable_ros.nodes import qos

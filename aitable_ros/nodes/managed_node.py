@@ -32,8 +32,8 @@ from std_srvs.srv import Trigger
 
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.config import CameraOptions
+from aitable_ros.errors import ImageError
 from aitable_ros.errors import InputError
-from aitable_ros.image_codec import ImageError
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
@@ -369,7 +369,8 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]
         """Count an image as answered."""
         now = monotonic()
         stamp_latency_ns = self.get_clock().now().nanoseconds - frame.stamp_ns
-        self.statistics.answered(now, now - received_s, stamp_latency_ns * 1e-9)
+        self.statistics.answered(
+            now, frame.stamp_ns, now - received_s, stamp_latency_ns * 1e-9)
 
     def _malformed(self, error: ImageError) -> None:
         """Count an image that cannot be used, and say why, each cause once in a while."""

@@ -109,6 +109,7 @@ def _values(node: Reported, figures: Snapshot) -> dict[str, object]:
         'answered': figures.answered,
         'dropped': node.dropped,
         'failed': figures.failed,
+        'late': figures.late,
         'malformed': sum(figures.malformed.values()),
         **{f'malformed_{cause}': n for cause, n in sorted(figures.malformed.items())},
     }

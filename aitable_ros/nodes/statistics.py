@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.clock import ImageTime
+
 WINDOW_S = 5.0
 """Rates and percentiles are of the last five seconds: 35 images at 7 fps, and changes show."""
 MAX_SAMPLES = 1000
@@ -36,6 +38,8 @@ class Snapshot:
     answered: int
     failed: int
     malformed: dict[str, int]
+    late: int = 0
+    """Answered images that were not stamped later than the newest: nothing was measured in them."""
     bad_recently: int = 0
     """Malformed ones in the last seconds."""
 
@@ -50,17 +54,22 @@ class Statistics:
         self._bad_s: deque[float] = deque(maxlen=MAX_SAMPLES)
         self._answered = 0
         self._failed = 0
+        self._time = ImageTime()
 
-    def answered(self, now_s: float, latency_s: float, stamp_latency_s: float) -> None:
+    def answered(
+        self, now_s: float, stamp_ns: int, latency_s: float, stamp_latency_s: float,
+    ) -> None:
         """
         Count an image that led to a publication.
 
         :param now_s: steady clock
+        :param stamp_ns: of the image
         """
         if not 0 <= stamp_latency_s < PLAUSIBLE_LATENCY_S:
             stamp_latency_s = float('nan')
         with self._lock:
             self._answered += 1
+            self._time.step(stamp_ns)
             self._samples.append((now_s, latency_s, stamp_latency_s))
 
     def malformed(self, now_s: float, cause: str) -> None:
@@ -83,7 +92,7 @@ class Statistics:
         with self._lock:
             recent = [sample for sample in self._samples if now_s - sample[0] <= WINDOW_S]
             malformed = dict(self._malformed)
-            answered, failed = self._answered, self._failed
+            answered, failed, late = self._answered, self._failed, self._time.late
             bad_recently = sum(now_s - bad_s <= WINDOW_S for bad_s in self._bad_s)
         columns = np.array(recent, float).reshape(-1, 3)
         span = float(columns[-1, 0] - columns[0, 0]) if len(columns) > 1 else 0.0
@@ -91,7 +100,8 @@ class Statistics:
             fps=(len(columns) - 1) / span if span > 0 else 0.0,
             latency_ms=_percentiles(columns[:, 1]),
             stamp_latency_ms=_percentiles(columns[:, 2]),
-            answered=answered, failed=failed, malformed=malformed, bad_recently=bad_recently)
+            answered=answered, failed=failed, malformed=malformed, late=late,
+            bad_recently=bad_recently)
 
 
 def _percentiles(seconds: NDArray[np.floating[Any]]) -> tuple[float, float]:

@@ -16,11 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.clock import ImageTime
 from aitable_ros.clock import jumps
 from aitable_ros.clock import SECOND_NS
 from aitable_ros.clock import serialized_stamp_ns
+from aitable_ros.clock import Step
 from aitable_ros.errors import InputError
-from aitable_ros.fatigue.monitor import JUMP_NS
 from aitable_ros.image_codec import ImageDecoder
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.recording import Message
@@ -123,12 +125,16 @@ class Bag(Source):
         skipped = Skipped(self, 'images', strict=self.strict)
         self.leaps.clear()
         encoding = ''
-        given = 0
+        given = most_ns = 0
+        time = ImageTime()
         with ExitStack() as stack:  # all of it is closed on this thread, to which sqlite3 is bound
             recorded = stack.enter_context(closing(self._recording.messages([self.topic])))
             messages = stack.enter_context(closing(self._messages(recorded, typestore, skipped)))
             for timed in stack.enter_context(closing(self._stamped(messages, skipped))):
                 message, place = timed.message, timed.recorded
+                behind_ns = (time.newest_ns or 0) - timed.stamp_ns
+                if time.step(timed.stamp_ns) is Step.LATE:
+                    most_ns = max(most_ns, behind_ns)
                 raw = place.topic.kind == IMAGE
                 try:
                     image = decoder.raw(message) if raw else decoder.compressed(
@@ -147,23 +153,26 @@ class Bag(Source):
                 yield BagFrame(image, timed.stamp_ns, str(message.header.frame_id),
                                number=place.number)
         skipped.end(given)
+        if time.late:
+            self.note(f'{time.late} images are late, not stamped after the newest one before them '
+                      f'(by {most_ns / 1e6:.0f} ms at most); they are ignored, as by the nodes')
 
     def _messages(
         self, messages: Iterator[Message], typestore: Any, skipped: Skipped,
-    ) -> Generator[tuple[Any, _Recorded], None, None]:
-        """Yield the topic's messages that can be deserialised and have a possible stamp."""
+    ) -> Generator[tuple[Any, _Recorded, int], None, None]:
+        """Yield the topic's messages that can be deserialised, with their header stamps."""
         number = 0
         for recorded in messages:
             if recorded.topic.kind not in CAMERAS:
                 continue
             try:
                 message: Any = typestore.deserialize_cdr(recorded.data, recorded.topic.kind)
-                stamp = message.header.stamp
-                if stamp.sec < 0 or stamp.nanosec >= SECOND_NS:
-                    skipped.one(number, f'header stamp {stamp.sec} s + {stamp.nanosec} ns is not a '
-                                'time')
+                try:
+                    stamp = header_stamp_ns(message)
+                except ValueError as error:
+                    skipped.one(number, f'header {error}')
                 else:
-                    yield message, _Recorded(recorded.topic, recorded.log_ns, number)
+                    yield message, _Recorded(recorded.topic, recorded.log_ns, number), stamp
             except InputError:
                 raise
             except Exception:  # rosbags asserts, or numpy finds too few bytes
@@ -172,16 +181,15 @@ class Bag(Source):
             number += 1
 
     def _stamped(
-        self, messages: Iterator[tuple[Any, _Recorded]], skipped: Skipped,
+        self, messages: Iterator[tuple[Any, _Recorded, int]], skipped: Skipped,
     ) -> Generator[_Timed, None, None]:
         """Give each message its time; a single image of another time is left out, as by nodes."""
         stamps = Stamps(self.note, self._recording, self.topic)
-        late = _Late()
         last: _Timed | None = None
         odd: _Timed | None = None
         first_waits = True  # only the ones after it can say whether its stamp is right
-        for message, recorded in messages:
-            now = _Timed(message, recorded, stamps.of(message.header.stamp, recorded.log_ns))
+        for message, recorded, stamp in messages:
+            now = _Timed(message, recorded, stamps.of(stamp, recorded.log_ns))
             if last is None:
                 last = now
                 continue
@@ -197,29 +205,23 @@ class Bag(Source):
                 else:
                     leap_s = (odd.stamp_ns - last.stamp_ns) / SECOND_NS
                     self.note(f'the stamps leap by {leap_s:.1f} s at image {odd.recorded.number}: '
-                              'the clock was set, or the recording began anew; the leap does not '
-                              'count as time')
+                              'the clock was set, or the recording plays again; the leap does '
+                              'not count as time')
                     odd.leap = True
-                late.add(odd.stamp_ns)
                 yield odd
+                last = odd
             elif odd is not None:  # a single wrong stamp
                 skipped.one(odd.recorded.number, OTHER_TIME)
             odd = None
             if first_waits:
                 first_waits = False
-                late.add(last.stamp_ns)
                 yield last
-            late.add(now.stamp_ns)
             yield now
-            last = now
+            last = max(last, now, key=lambda timed: timed.stamp_ns)
         if last is not None and first_waits:
             yield last
         if odd is not None:
             skipped.one(odd.recorded.number, OTHER_TIME)
-        if late.count:
-            self.note(f'{late.count} images are not stamped later than the image before them (by '
-                      f'{late.most_ns / 1e6:.0f} ms at most); they are passed over, as the nodes '
-                      'do')
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,21 +255,6 @@ class _Timed:
         return jumps(*((one.stamp_ns, one.recorded.log_ns / SECOND_NS) for one in (other, self)))
 
 
-class _Late:
-    """Counts the images whose stamp does not rise."""
-
-    def __init__(self) -> None:
-        self.count = self.most_ns = 0
-        self._newest: int | None = None
-
-    def add(self, stamp_ns: int) -> None:
-        if self._newest is not None and 0 <= self._newest - stamp_ns <= JUMP_NS:
-            self.count += 1
-            self.most_ns = max(self.most_ns, self._newest - stamp_ns)
-        else:
-            self._newest = stamp_ns
-
-
 class Stamps:
     """
     Header stamps; where one is zero, the log time, moved by the known distance of the two.
@@ -282,9 +269,8 @@ class Stamps:
         self._topic = topic
         self._distance_ns: int | None = None
 
-    def of(self, stamp: Any, log_ns: int) -> int:
-        """Return the time of an image in nanoseconds."""
-        stamp_ns = int(stamp.sec) * SECOND_NS + int(stamp.nanosec)
+    def of(self, stamp_ns: int, log_ns: int) -> int:
+        """Return the time of an image in nanoseconds, given its header stamp, which may be 0."""
         if stamp_ns > 0:
             self._distance_ns = stamp_ns - log_ns
             return stamp_ns
@@ -301,7 +287,7 @@ class Stamps:
         """Return the distance of the first stamp that is not zero; 0 where there is none."""
         with suppress(InputError), closing(self._recording.messages([self._topic])) as messages:
             for message in islice(messages, LOOK_AHEAD):
-                stamp_ns = serialized_stamp_ns(message.data)
-                if stamp_ns:
-                    return stamp_ns - message.log_ns
+                stamp = serialized_stamp_ns(message.data)
+                if stamp:
+                    return stamp - message.log_ns
         return 0

@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from aitable_ros.clock import header_stamp_ns
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import JUMP_BACK_NS
 from aitable_ros.clock import serialized_stamp_ns
+from aitable_ros.clock import Step
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.closures import ClosureTracker
 from aitable_ros.fatigue.eyes import open_eye
@@ -47,8 +50,8 @@ from aitable_ros.types import Validity
 
 LATE_NS = 2_000_000_000
 """An answer that comes later than this after its image, by the images' own time, is left out."""
-LOOP_NS = 10_000_000_000
-"""Stamps that fall back by more start a new round: the recorded camera played in a loop."""
+LOOP_NS = LATE_NS + JUMP_BACK_NS
+"""Stamps that fall back by more are no late answers: the camera's clock jumped back."""
 _PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -303,18 +306,18 @@ class Replay:
         self.options = options
         self.faces, self.fatigue, self.emotion = _Off(), _Off(), _Off()
         self._people: dict[int, _Clock] = {}
-        self._last_ns = -(1 << 62)
+        self._time = ImageTime()
 
     def reset(self) -> None:
         """Forget everybody."""
         self._people.clear()
+        self._time.reset()
 
     def process_frame(self, frame: Frame) -> FrameResult:
         """Return what was recorded of a frame."""
         assert isinstance(frame, AnsweredFrame)
-        if frame.stamp_ns < self._last_ns:
-            self.reset()
-        self._last_ns = frame.stamp_ns
+        if self._time.step(frame.stamp_ns) is Step.JUMP:
+            self._people.clear()
         return replace(frame.result, faces=tuple(
             face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
             for face in frame.result.faces))

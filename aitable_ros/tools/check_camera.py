@@ -130,10 +130,10 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
     from sensor_msgs.msg import CompressedImage
     from sensor_msgs.msg import Image
 
+    from aitable_ros.errors import ImageError
     from aitable_ros.image_codec import frame_from_compressed
     from aitable_ros.image_codec import frame_from_image
     from aitable_ros.image_codec import ImageDecoder
-    from aitable_ros.image_codec import ImageError
     from aitable_ros.nodes import qos
 
     found = _publishers(node, topic)
