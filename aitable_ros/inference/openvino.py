@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.inference import compiled_models
 from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import BackendError
@@ -22,6 +24,8 @@ _HINTS = {'auto': 'f32', 'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': '
 ``INFERENCE_PRECISION_HINT`` for what is asked. Never left out: without it OpenVINO takes bf16 on a
 CPU that has it and says nothing. An int8 file's quantised layers run int8 whatever the hint.
 """
+_WORTH_KEEPING_S = 0.03
+"""CPU time of a compilation from which the result is kept on disk; importing takes 0.02 s."""
 _SPOKEN = {'f32': 'fp32', 'f16': 'fp16', 'bf16': 'bf16', 'i8': 'int8', 'u8': 'int8'}
 _HEAVY = ('Convolution', 'GroupConvolution', 'Deconvolution', 'FullyConnected', 'MatMul')
 
@@ -50,7 +54,6 @@ class OpenVINOBackend(BackendBase):
     ) -> None:
         self.model = model or path.name
         self.device = 'cpu'
-        weight_precision(path)  # a clear reason for what is no ONNX file
         config: dict[str, Any] = {
             'PERFORMANCE_HINT': 'LATENCY',
             'NUM_STREAMS': 1,
@@ -61,23 +64,56 @@ class OpenVINOBackend(BackendBase):
         if threads:
             config['INFERENCE_NUM_THREADS'] = threads
         try:
-            network = _core().read_model(str(path))
-            self.inputs = tuple(_spec(port) for port in network.inputs)
-            self.outputs = tuple(_spec(port) for port in network.outputs)
-            self._by_row = _open_batch_only(self.inputs) and all(
-                spec.shape and spec.shape[0] is None for spec in self.outputs)
-            if self._by_row:
-                network.reshape({spec.name: [1, *spec.shape[1:]] for spec in self.inputs})
-            self._compiled = _core().compile_model(network, 'CPU', config)
+            key = compiled_models.key_of(path, config, *_machine())
+            if not self._import(key, config):
+                self._compile(path, config, key)
             self._request = self._compiled.create_infer_request()
+        except BackendError:
+            raise
         except Exception as error:  # its bindings raise bare RuntimeError and worse
             raise BackendError(f'{path}: OpenVINO cannot load it: {_reason(error)}') from None
         self._open = True
-        self.precision = _running_precision(self._compiled)
         if precision not in ('auto', self.precision):
             self.close()
             raise BackendError(
                 f'{path}: OpenVINO would run it in {self.precision} on this CPU, not {precision}')
+
+    def _import(self, key: str, config: dict[str, Any]) -> bool:
+        """Take what an earlier process compiled; return False where there is none."""
+        kept = compiled_models.load(key)
+        if kept is None:
+            return False
+        description, content = kept
+        try:
+            self._compiled = _core().import_model(content, 'CPU', config)
+        except Exception:  # bare RuntimeError: of another build of the same version
+            return False
+        self.inputs, self.outputs = (
+            tuple(TensorSpec(name, tuple(shape), np.dtype(dtype)) for name, shape, dtype in specs)
+            for specs in (description['inputs'], description['outputs']))
+        self._by_row, self.precision = description['by_row'], description['precision']
+        return True
+
+    def _compile(self, path: Path, config: dict[str, Any], key: str) -> None:
+        weight_precision(path)  # a clear reason for what is no ONNX file
+        began = process_time()
+        network = _core().read_model(str(path))
+        self.inputs = tuple(_spec(port) for port in network.inputs)
+        self.outputs = tuple(_spec(port) for port in network.outputs)
+        self._by_row = _open_batch_only(self.inputs) and all(
+            spec.shape and spec.shape[0] is None for spec in self.outputs)
+        if self._by_row:
+            network.reshape({spec.name: [1, *spec.shape[1:]] for spec in self.inputs})
+        self._compiled = _core().compile_model(network, 'CPU', config)
+        self.precision = _running_precision(self._compiled)
+        if process_time() - began < _WORTH_KEEPING_S:
+            return
+        exported = self._compiled.export_model()
+        compiled_models.store(key, {
+            'inputs': [_described(spec) for spec in self.inputs],
+            'outputs': [_described(spec) for spec in self.outputs],
+            'by_row': self._by_row, 'precision': self.precision,
+        }, exported if isinstance(exported, bytes) else exported.getvalue())
 
     def _run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         whole = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
@@ -108,6 +144,19 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+@cache
+def _machine() -> tuple[str, ...]:
+    """Return what a compiled model depends on beside the model: OpenVINO and the processor."""
+    import openvino
+
+    return (openvino.get_version(), str(_core().get_property('CPU', 'FULL_DEVICE_NAME')),
+            str(sorted(_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))))
+
+
+def _described(spec: TensorSpec) -> tuple[str, tuple[int | None, ...], str]:
+    return spec.name, spec.shape, spec.dtype.name
 
 
 def _spec(port: Any) -> TensorSpec:
