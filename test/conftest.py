@@ -8,14 +8,19 @@ import atexit
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import ctypes
 import fcntl
 import importlib.util
 import os
 from pathlib import Path
+import pickle
 import signal
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any
 
+from album import write_album
 from hypothesis import HealthCheck
 from hypothesis import settings
 import numpy as np
@@ -223,6 +228,22 @@ def talking_woman(
         assert main(['evaluate', str(shared_data / 'video' / 'talking_woman.mp4'), '--labels',
                      str(shared_data / 'labels'), '--thumbnails', '--output', str(folder)]) == 0
     return _once(tmp_path_factory, 'talking_woman', evaluate)
+
+
+@pytest.fixture(scope='session')
+def album_inputs(
+    models: Path, portrait: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory,
+) -> Mapping[str, Any]:
+    """Return what inference feeds each model on 36 pictures of the portrait, by model."""
+    from aitable_ros.engines.model_inputs import collect_inputs
+
+    def collect(folder: Path) -> None:
+        album = write_album(folder / 'album', portrait, 36)
+        found = {name: collect_inputs(name, album, 36)
+                 for name in ('fer', 'facemesh', 'blazeface_full', 'blazeface_short')}
+        (folder / 'inputs.pickle').write_bytes(pickle.dumps(found))
+    folder = _once(tmp_path_factory, 'album_inputs', collect)
+    return MappingProxyType(pickle.loads((folder / 'inputs.pickle').read_bytes()))
 
 
 @pytest.fixture(scope='session')

@@ -17,6 +17,7 @@ from test_evaluation_readers import raw
 from test_evaluation_readers import STORE
 
 from aitable_ros.emotion.reader import EmotionOptions
+from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.engines.model_inputs import _evenly
 from aitable_ros.engines.model_inputs import _spread
 from aitable_ros.engines.model_inputs import collect_inputs
@@ -24,11 +25,11 @@ from aitable_ros.engines.model_inputs import JUDGING
 from aitable_ros.engines.model_inputs import STEP_NS
 from aitable_ros.engines.stage_backends import RecordingBackend
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.face.finder import FaceFinder
+from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.models.catalogue import card
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.types import Frame
 
 COUNT = 20
 
@@ -47,15 +48,15 @@ def video(models, portrait, tmp_path_factory) -> Path:
     ('fer', (1, 64, 64), -1, 2), ('facemesh', (192, 192, 3), 0, 1),
     ('blazeface_full', (192, 192, 3), -1, 1), ('blazeface_short', (128, 128, 3), -1, 1),
 ])
-def test_every_model_gets_its_own_inputs(album, model, shape, low, rows):
-    found = collect_inputs(card(model), album, 16)
+def test_every_model_gets_its_own_inputs(album_inputs, model, shape, low, rows):
+    found = album_inputs[model]
     (name, array), = found.inputs.items()
     assert (found.model, found.task, found.rows) == (model, card(model).task, rows)
     assert name == card(model).inputs[0].name
-    assert array.shape == (16 * rows, *shape)
+    assert array.shape == (36 * rows, *shape)
     assert array.dtype == np.float32
     assert low <= array.min() < array.max() <= 1
-    assert len(found) == len(found.samples) == 16
+    assert len(found) == len(found.samples) == 36
     json.dumps(found.to_dict())
 
 
@@ -63,21 +64,29 @@ def test_every_model_gets_its_own_inputs(album, model, shape, low, rows):
 def test_they_are_what_the_pipeline_feeds_the_model_in_its_second_frame(
         album, portrait, model, stage):
     found = collect_inputs(model, album, COUNT)
-    backend = RecordingBackend(resolve(ModelOptions(engine_path=model)).backend)
-    with Pipeline(PipelineOptions(emotion=EmotionOptions(fallbacks=('fer',)))) as pipeline:
-        part = getattr(pipeline, stage)
-        part._backend.close()
-        part._backend = backend
-        for holder in ('_mesh', '_model'):
-            if getattr(part, holder, None) is not None and holder != 'model':
-                getattr(part, holder)._backend = backend
-        pipeline.emotion.configure(pipeline.emotion.options)
-        image = pictures(portrait, COUNT)[7]
-        pipeline.process(image, 10)
-        first = backend.take()
-        if stage == 'emotion':
-            pipeline.emotion.reset()
-        pipeline.process(image, 10 + STEP_NS)
+    recorded: list[RecordingBackend] = []
+
+    def load(key, make):
+        recorded.append(RecordingBackend(make()))
+        return recorded[-1]
+
+    options = FatigueOptions() if stage == 'fatigue' else EmotionOptions(engine_path=model)
+    kind = FatigueMonitor if stage == 'fatigue' else EmotionReader
+    image = pictures(portrait, COUNT)[7]
+    with FaceFinder.open() as finder, FatigueMonitor.open() as monitor, kind.open(
+            options, load) as reader:
+        backend = recorded[0]
+        backend.take()  # of the check when it was opened
+        for stamp_ns in (10, 10 + STEP_NS):
+            first = backend.take()
+            frame = Frame(image, stamp_ns)
+            faces = finder.update(frame)
+            followed = monitor.update(frame, faces)
+            for face in faces:
+                finder.follow(face.track_id, followed.landmarks.get(face.track_id))
+            if stage == 'emotion':
+                reader.reset()
+            reader.update(frame, faces)
         rows = np.concatenate([row['image'] for row in backend.take()])
     at = [sample.file for sample in found.samples].index('007.png') * found.rows
     assert np.array_equal(found.inputs['image'][at:at + found.rows], rows)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from album import write_album
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -20,7 +19,6 @@ import pytest
 from aitable_ros.engines.graph.fp16 import node_name
 from aitable_ros.engines.graph.fp16 import sensitive
 from aitable_ros.engines.graph.fp16 import to_fp16
-from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 
@@ -91,9 +89,8 @@ def as_a_gpu_would(model):
 
 
 @pytest.fixture(scope='module')
-def mesh_crops(models, portrait, tmp_path_factory):
-    return collect_inputs('facemesh', write_album(
-        tmp_path_factory.mktemp('album') / 'a', portrait, 40), 40)
+def mesh_crops(album_inputs):
+    return album_inputs['facemesh']
 
 
 @pytest.mark.parametrize('kept', [True, False], ids=['sensitive in fp32', 'all in fp16'])

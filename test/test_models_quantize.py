@@ -7,7 +7,6 @@ from __future__ import annotations
 from hashlib import sha256
 import json
 
-from album import write_album
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -20,7 +19,6 @@ from aitable_ros.engines.graph.int8 import _by_entropy
 from aitable_ros.engines.graph.int8 import _by_percentile
 from aitable_ros.engines.graph.int8 import BINS
 from aitable_ros.engines.graph.int8 import quantize
-from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 
@@ -29,13 +27,8 @@ CONVOLUTIONS = 23
 
 
 @pytest.fixture(scope='module')
-def album(models, portrait, tmp_path_factory):
-    return write_album(tmp_path_factory.mktemp('album') / 'a', portrait, 36)
-
-
-@pytest.fixture(scope='module')
-def faces(album):
-    return collect_inputs('fer', album, 36)
+def faces(album_inputs):
+    return album_inputs['fer']
 
 
 @pytest.fixture(scope='module')

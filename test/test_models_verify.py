@@ -8,7 +8,6 @@ from dataclasses import fields
 from dataclasses import replace
 import json
 
-from album import write_album
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -16,7 +15,6 @@ import pytest
 
 from aitable_ros.engines.accuracy_limits import LIMITS
 from aitable_ros.engines.graph.int8 import quantize
-from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.verify import Criterion
@@ -27,13 +25,8 @@ MODELS = ('fer', 'facemesh', 'blazeface_full', 'blazeface_short')
 
 
 @pytest.fixture(scope='module')
-def album(models, portrait, tmp_path_factory):
-    return write_album(tmp_path_factory.mktemp('album') / 'a', portrait, 36)
-
-
-@pytest.fixture(scope='module')
-def inputs(album):
-    return {name: collect_inputs(name, album, 36) for name in MODELS}
+def inputs(album_inputs):
+    return album_inputs
 
 
 def changed(models, name, folder, change):

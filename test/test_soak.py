@@ -21,6 +21,8 @@ import pytest
 from tensorrt_standin.harness import TensorRTHere
 from test_inference_backends import convolution
 
+from aitable_ros.types import Validity
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / 'benchmarks'
 sys.path.insert(0, str(BENCHMARKS))
 
@@ -95,7 +97,7 @@ def test_when_answers_stop_and_come_back(
 ) -> None:
     """The fault lasts from 10 to 14 s; answers stop at 11 s."""
     times = [*np.arange(5, 11.001, 0.033), *np.arange(11 + gap_s, 25, 0.033)]
-    heard = [Heard(time, 0, 1, 0.5, 0, False, '') for time in times]
+    heard = [Heard(time, 0, 1, 0.5, int(Validity.VALID), False, '') for time in times]
     outcome = trial.Outcome('', '')
     trial._gap(outcome, heard, 10.0, 14.0)
     assert outcome.stopped_s == (stopped_s and pytest.approx(stopped_s, abs=0.05))
@@ -155,8 +157,8 @@ def test_a_fault_is_injected_and_recovered(models: Path, tmp_path: Path) -> None
 # --- rounds ---------------------------------------------------------------------------------------
 
 def test_rounds_of_a_lifecycle_leave_nothing_behind(models: Path) -> None:
-    """A dozen rounds tell of threads and descriptors; of memory a long soak tells."""
-    figures = soak_rounds.run(12, 6, 12)
+    """A few rounds are enough for threads and descriptors; memory needs a long soak."""
+    figures = soak_rounds.run(6, 4, 6)
     for kind in ('transitions', 'loads', 'opens'):
         for name in ('threads', 'descriptors'):
             warm, last = figures[kind][name]
