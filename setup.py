@@ -33,7 +33,7 @@ setup(
         'monitor': ['aiohttp>=3.8'],
         # Under NVIDIA's own licence; the two must be of one version.
         'rtx': ['tensorrt-rtx-cu13-bindings==1.7.1.116', 'tensorrt-rtx-cu13-libs==1.7.1.116',
-                'cuda-python>=13', 'onnx>=1.16'],
+                'cuda-python>=13', 'onnx>=1.16', 'onnxslim>=0.1.98'],
     },
     data_files=[
         (f'{SHARE}/packages', [f'resource/{NAME}']),

@@ -164,8 +164,10 @@ def make_builder_input(
     :param calibrating: False: no calibrator can run here, int8 must be in the graph or a cache
     :raises InputError: no ONNX file, a batch that it does not have, or no pictures for int8
     """
-    if find_spec('onnx') is None:
-        raise InputError('preparing a model for TensorRT needs onnx: pip install onnx')
+    missing = [name for name in ('onnx', 'onnxslim') if find_spec(name) is None]
+    if missing:
+        raise InputError('preparing a model for TensorRT needs onnx and onnxslim: '
+                         f'pip install {" ".join(missing)}')
     import onnx
 
     digest = source_digest(onnx_file)
@@ -183,7 +185,9 @@ def make_builder_input(
     if done is not None:
         raise InputError(f'{onnx_file} is quantised already ({done.op_type} {done.name}): give the '
                          'fp32 model that it was made from; --precision int8 quantises it')
-    proto = _rewritten(proto)
+    from aitable_ros.engines.graph.simplify import for_tensorrt
+
+    proto = for_tensorrt(proto)
     entropy = options.precision == 'int8' and method(options, version) == 'entropy'
     typed = typed_by_onnx(version) and not entropy
     quantized: dict[str, Any] | None = None
@@ -223,13 +227,6 @@ def make_builder_input(
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
         inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
         calibrator=calibrator, quantized=quantized)
-
-
-def _rewritten(proto: Any) -> Any:
-    from aitable_ros.engines.graph.simplify import for_tensorrt
-    from aitable_ros.engines.graph.simplify import simplify
-
-    return for_tensorrt(simplify(proto))
 
 
 def _half(proto: Any, options: BuildOptions) -> Any:
