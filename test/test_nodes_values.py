@@ -19,7 +19,6 @@ from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.message_codec import faces_of
 from aitable_ros.message_codec import model_of
-from aitable_ros.nodes.frame_source import StampMatcher
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.worker import Worker
 from aitable_ros.nodes.worker import WorkerStoppedError
@@ -211,26 +210,6 @@ def test_worker_hands_on_what_opening_raised():
     with pytest.raises(OSError, match='no such model'):
         worker.start()
     assert worker.stop()
-
-
-@pytest.mark.parametrize(('order', 'pairs', 'unmatched'), [
-    ('L1 R1 L2 R2', [1, 2], 0),
-    ('R1 L1 R2 L2', [1, 2], 0),
-    ('L1 L2 L3 R2 R3', [2, 3], 0),
-    ('L1 L2 L3 L4 R1', [], 1),
-    ('L1 R9 L2 R1', [1], 0),
-])
-def test_stamps_meet_exactly_and_memory_is_bounded(order, pairs, unmatched):
-    matcher = StampMatcher(depth=3)
-    met = []
-    for word in order.split():
-        side = matcher.left if word[0] == 'L' else matcher.right
-        pair = side(int(word[1:]), word)
-        if pair:
-            assert pair[0][0] == 'L'
-            met.append(int(pair[0][1:]))
-    assert met == pairs
-    assert matcher.unmatched == unmatched
 
 
 def _result(size, count=1):

@@ -17,6 +17,7 @@ from aitable_ros.clock import ImageTime
 from aitable_ros.clock import Step
 from aitable_ros.monitor.person import FORGET_NS
 from aitable_ros.monitor.person import Person
+from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent
@@ -71,7 +72,7 @@ class _Camera:
         self.time = ImageTime()
         self.stamp_ns = 0
         self.stamps: deque[int] = deque(maxlen=1000)
-        self.faces: deque[tuple[int, Sequence[TrackedFace]]] = deque(maxlen=HELD)
+        self.faces: StampBuffer[Sequence[TrackedFace]] = StampBuffer(HELD)
         self.present: frozenset[int] = frozenset()
 
     def image(self, stamp_ns: int) -> None:
@@ -81,7 +82,7 @@ class _Camera:
             self.epoch += 1
             self.people.clear()
             self.stamps.clear()
-            self.faces.clear()
+            self.faces.pop_all()
         if step is not Step.LATE:
             self.stamp_ns = stamp_ns
         self.at(self.stamp_ns)
@@ -143,7 +144,7 @@ class Board:
             camera.image(stamp_ns)
             camera.models['face'] = model
             camera.stamps.append(stamp_ns)
-            camera.faces.append((stamp_ns, faces))
+            camera.faces.put(stamp_ns, faces)
             camera.present = frozenset(face.track_id for face in faces)
             for face in faces:
                 person = camera.person(face.track_id, stamp_ns)
@@ -200,15 +201,13 @@ class Board:
         """Return the faces of an image and everybody's newest level; None while not known."""
         with self._lock:
             camera = self._cameras.get(name)
-            if camera is None:
+            faces = camera.faces.get(stamp_ns) if camera is not None else None
+            if camera is None or faces is None:
                 return None
-            for stamp, faces in camera.faces:
-                if stamp == stamp_ns:
-                    return [
-                        (face, camera.people[face.track_id].level
-                         if face.track_id in camera.people else FatigueLevel.UNKNOWN)
-                        for face in faces]
-        return None
+            return [
+                (face, camera.people[face.track_id].level
+                 if face.track_id in camera.people else FatigueLevel.UNKNOWN)
+                for face in faces]
 
     def told(self, memory: Memory) -> dict[str, Any]:
         """

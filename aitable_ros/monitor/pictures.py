@@ -9,7 +9,6 @@ sharp at any size; a picture carries them in front of the JPEG, so that they are
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 import cv2
 
+from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import FatigueLevel
 from aitable_ros.types import Frame
 from aitable_ros.types import TrackedFace
@@ -59,7 +59,7 @@ class Desk:
         self._decode = decode
         self._publish = publish
         self._boxed = boxed
-        self._held: OrderedDict[int, Any] = OrderedDict()
+        self._held: StampBuffer[Any] = StampBuffer(HELD)
         self._due_s = 0.0
         self._matched_s = 0.0
         self._number = 0
@@ -75,9 +75,7 @@ class Desk:
             self._show(stamp_ns, raw, drawn or ())
         elif monotonic() - self._matched_s > ALONE_S:
             self._show(stamp_ns, raw, None)
-        self._held[stamp_ns] = raw
-        while len(self._held) > HELD:
-            self._held.popitem(last=False)
+        self._held.put(stamp_ns, raw)
 
     def faces(self, stamp_ns: int, drawn: Drawn) -> None:
         """Take in the faces of an image."""

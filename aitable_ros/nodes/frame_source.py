@@ -10,14 +10,11 @@ their image by its stamp.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 from typing import Any
-from typing import Generic
-from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from rclpy.node import Node
@@ -36,6 +33,7 @@ from aitable_ros.message_codec import model_of
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.stamp_join import StampMatcher
 from aitable_ros.types import Frame
 
 MATCH_DEPTH = 8
@@ -153,59 +151,6 @@ def image_source(node: Node, transport: str) -> ImageSource:
             (topic, transport), ImageSource(topic, transport))
 
 
-Left = TypeVar('Left')
-Right = TypeVar('Right')
-
-
-class StampMatcher(Generic[Left, Right]):
-    """
-    Pairs two streams by equal stamp, keeping a bounded number of halves.
-
-    :param depth: halves kept of each stream; an older one goes, and ``unmatched`` counts it
-    """
-
-    def __init__(self, depth: int = MATCH_DEPTH) -> None:
-        self.unmatched = 0
-        self._depth = depth
-        self._lock = Lock()
-        self._left: OrderedDict[int, Left] = OrderedDict()
-        self._right: OrderedDict[int, Right] = OrderedDict()
-
-    def left(self, stamp: int, value: Left) -> tuple[Left, Right] | None:
-        """Add to the one stream; returns the pair if it completes one."""
-        with self._lock:
-            other = self._right.pop(stamp, None)
-            if other is not None:
-                return value, other
-            self._keep(self._left, stamp, value)
-        return None
-
-    def right(self, stamp: int, value: Right) -> tuple[Left, Right] | None:
-        """Add to the other stream; returns the pair if it completes one."""
-        with self._lock:
-            other = self._left.pop(stamp, None)
-            if other is not None:
-                return other, value
-            self._keep(self._right, stamp, value)
-        return None
-
-    def __len__(self) -> int:
-        """Return how many halves wait for the other one."""
-        return len(self._left) + len(self._right)
-
-    def clear(self) -> None:
-        """Drop all halves."""
-        with self._lock:
-            self._left.clear()
-            self._right.clear()
-
-    def _keep(self, halves: OrderedDict[int, Any], stamp: int, value: Any) -> None:
-        halves[stamp] = value
-        while len(halves) > self._depth:
-            halves.popitem(last=False)
-            self.unmatched += 1
-
-
 class FaceSource:
     """
     Faces with their image, by reference or by message, whichever there is.
@@ -219,7 +164,7 @@ class FaceSource:
         self, node: Node, transport: str, arrived: Callable[[SharedFaces], None],
         malformed: Callable[[ImageError], None], disagreements: qos.Disagreements,
     ) -> None:
-        self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher()
+        self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher(MATCH_DEPTH)
         self._node = node
         self._arrived = arrived
         self._channel = channel(node.context, SharedFaces, node.resolve_topic_name('faces'))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from threading import Lock
 from typing import Any
 
@@ -28,12 +29,16 @@ from aitable_ros.nodes.channel import SharedFatigue
 from aitable_ros.nodes.face_consumer import FaceConsumerNode
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.options import Options
+from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FrameResult
 from aitable_ros.types import ModelInfo
+
+WAITING = 4
+"""Images whose parts may wait: fatigue from another process may overtake its faces or be late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,82 +54,83 @@ class Picture:
     result: FrameResult
 
 
+@dataclass(slots=True)
+class _Parts:
+    """What is known so far about one image."""
+
+    shared: SharedFaces | None = None
+    fatigue: dict[int, FatigueAssessment] = field(default_factory=dict)
+    landmarks: Mapping[int, FaceLandmarks] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.shared is not None and all(
+            face.track_id in self.fatigue for face in self.shared.faces)
+
+
 class Collector:
     """
-    Brings together what different nodes say about one image; callable from any thread.
+    Joins what the other nodes say about one image; callable from any thread.
 
-    A frame is complete when the fatigue of every face in it is there, or when the next frame comes.
-    An emotion is read less often than a face moves: each face shows its newest.
+    A frame is complete when the fatigue of each of its faces is there, or when the next frame
+    comes. Emotions are read less often: each face shows its newest one.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._pending: SharedFaces | None = None
-        self._early: tuple[int, dict[int, FatigueAssessment]] = (0, {})
-        self._fatigue: dict[int, FatigueAssessment] = {}
-        self._landmarks: Mapping[int, FaceLandmarks] = {}
+        self._waiting: StampBuffer[_Parts] = StampBuffer(WAITING)
         self._emotions: dict[int, EmotionEstimate] = {}
         self._models: dict[str, ModelInfo] = {}
 
     def faces(self, shared: SharedFaces) -> Picture | None:
-        """Add the faces of a frame; returns the frame that is complete with that, if one is."""
+        """Add the faces of a frame; returns the newest frame that this completes, if any."""
+        stamp_ns = shared.frame.stamp_ns
         with self._lock:
-            before = self._finish() if self._pending is not None else None
-            self._pending = shared
             self._models['face'] = shared.model
-            stamp, early = self._early
-            self._fatigue = early if stamp == shared.frame.stamp_ns else {}
-            self._landmarks = {}
             ids = {face.track_id for face in shared.faces}
             self._emotions = {key: one for key, one in self._emotions.items() if key in ids}
-            return self._finish_if_complete() or before
+            before = [parts for _, parts in self._waiting.pop_before(stamp_ns) if parts.shared]
+            parts = self._waiting.at(stamp_ns, _Parts)
+            parts.shared = shared
+            if parts.complete:
+                return self._picture(parts)
+            return self._picture(before[-1]) if before else None
 
     def fatigue(
-        self, stamp: int, assessments: Mapping[int, FatigueAssessment],
+        self, stamp_ns: int, assessments: Mapping[int, FatigueAssessment],
         landmarks: Mapping[int, FaceLandmarks], model: ModelInfo,
     ) -> Picture | None:
-        """Add fatigue of one or more faces; returns the frame that is complete with that, if so."""
+        """Add fatigue of one or more faces; returns the frame that this completes, if any."""
         with self._lock:
             self._models['mesh'] = model
-            if self._pending is None or stamp != self._pending.frame.stamp_ns:
-                if self._early[0] != stamp:  # from another process it may outrun its faces
-                    self._early = (stamp, {})
-                self._early[1].update(assessments)
-                return None
-            self._fatigue = {**self._fatigue, **assessments}
-            self._landmarks = landmarks
-            return self._finish_if_complete()
+            parts = self._waiting.at(stamp_ns, _Parts)
+            parts.fatigue.update(assessments)
+            parts.landmarks = landmarks
+            return self._picture(parts) if parts.complete else None
 
     def emotion(self, estimates: Mapping[int, EmotionEstimate], model: ModelInfo) -> None:
         """Add the emotion of one or more faces."""
         with self._lock:
             self._models['emotion'] = model
-            self._emotions = {**self._emotions, **estimates}
+            self._emotions.update(estimates)
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self._pending = None
-            self._fatigue, self._landmarks, self._emotions, self._models = {}, {}, {}, {}
+            self._waiting.pop_all()
+            self._emotions, self._models = {}, {}
 
-    def _finish_if_complete(self) -> Picture | None:
-        shared = self._pending
-        if shared is None or any(face.track_id not in self._fatigue for face in shared.faces):
-            return None
-        return self._finish()
-
-    def _finish(self) -> Picture | None:
-        shared, self._pending = self._pending, None
-        if shared is None:
-            return None
+    def _picture(self, parts: _Parts) -> Picture:
+        shared = parts.shared
+        assert shared is not None
+        self._waiting.pop(shared.frame.stamp_ns)
         return Picture(shared, FrameResult(
             stamp_ns=shared.frame.stamp_ns,
             faces=tuple(
                 FaceResult(
-                    face=face,
-                    landmarks=self._landmarks.get(face.track_id),
+                    face=face, landmarks=parts.landmarks.get(face.track_id),
                     emotion=self._emotions.get(face.track_id),
-                    fatigue=self._fatigue.get(face.track_id))
+                    fatigue=parts.fatigue.get(face.track_id))
                 for face in shared.faces),
             absent=(), events=(), models=dict(self._models), elapsed_ms={}))
 

@@ -37,6 +37,7 @@ from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.recording import Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
+from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceResult
@@ -202,7 +203,7 @@ class _Assembler:
         self._judged_by = next(
             role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events') if role in roles)
         self._models: dict[str, ModelInfo] = {}
-        self._waiting: dict[int, _Moment] = {}
+        self._waiting: StampBuffer[_Moment] = StampBuffer()
         self._newest = self._given = -(1 << 62)
         self.late = 0
 
@@ -214,15 +215,17 @@ class _Assembler:
             if stamp_ns is None:
                 continue
             if stamp_ns < self._newest - LOOP_NS:
-                self._waiting, behind = {stamp_ns: self._waiting.pop(stamp_ns)}, self._waiting
-                yield from sorted(behind.items())
+                begun = self._waiting.pop(stamp_ns)
+                assert begun is not None
+                yield from self._waiting.pop_all()
+                self._waiting.put(stamp_ns, begun)
                 self._newest, self._given = stamp_ns, -(1 << 62)
                 continue
             self._newest = max(self._newest, stamp_ns)
-            for ripe in sorted(s for s in self._waiting if s < self._newest - LATE_NS):
-                self._given = ripe
-                yield ripe, self._waiting.pop(ripe)
-        yield from sorted(self._waiting.items())
+            for due, moment in self._waiting.pop_before(self._newest - LATE_NS):
+                self._given = due
+                yield due, moment
+        yield from self._waiting.pop_all()
 
     def _take(self, topic: Topic, data: bytes) -> int | None:
         """Put a message to its moment; None where it comes too late for that."""
@@ -230,7 +233,7 @@ class _Assembler:
             stamp_ns = serialized_stamp_ns(data)
             if not stamp_ns:
                 return None
-            self._at(stamp_ns).image = True
+            self._waiting.at(stamp_ns, _Moment).image = True
             return stamp_ns
         message = self._messages.decode(topic.kind, data)
         try:
@@ -247,7 +250,7 @@ class _Assembler:
             # While the camera is gone, the node repeats the last image's stamp with NO_FACE.
             self.late += state is None or state.validity is not Validity.NO_FACE
             return None
-        moment = self._at(stamp_ns)
+        moment = self._waiting.at(stamp_ns, _Moment)
         moment.frame_id = moment.frame_id or message.header.frame_id
         moment.answered |= role == self._judged_by
         if state is not None:
@@ -265,9 +268,6 @@ class _Assembler:
         else:
             moment.events.append(codec.event_of(message))
         return stamp_ns
-
-    def _at(self, stamp_ns: int) -> _Moment:
-        return self._waiting.setdefault(stamp_ns, _Moment())
 
     def result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
         """Return the recorded answer to an image as the pipeline would give it."""
