@@ -34,7 +34,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.message_codec import TOPICS
 from aitable_ros.recordings.bag_messages import BagMessages
-from aitable_ros.recordings.recorded import RecordedTopics
+from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.types import Detection
 from aitable_ros.types import EmotionEstimate

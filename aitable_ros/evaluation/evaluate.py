@@ -27,7 +27,7 @@ from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
-from aitable_ros.recordings.recorded import Replay
+from aitable_ros.recordings.recorded_topics import Replay
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult

@@ -96,9 +96,9 @@ def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     from aitable_ros.face.tracker import number_from_one
     from aitable_ros.pipeline import Pipeline
     from aitable_ros.pipeline import PipelineOptions
-    from aitable_ros.recordings.recorded import RecordedTopics
-    from aitable_ros.recordings.recorded import Replay
-    from aitable_ros.recordings.with_topics import BagCopy
+    from aitable_ros.recordings.bag_copy import BagCopy
+    from aitable_ros.recordings.recorded_topics import RecordedTopics
+    from aitable_ros.recordings.recorded_topics import Replay
 
     watch = watch or JobProgress()
     number_from_one()

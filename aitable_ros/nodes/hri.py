@@ -1,11 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Optional bridge to ROS4HRI (REP-155): the same people on ``/humans/faces/...``.
+Optional bridge to ROS4HRI (REP-155): publishes the same people on ``/humans/faces/...``.
 
-Only where the package ``hri_msgs`` is installed. A face gets a random id when it appears, and a new
-one when it comes again: REP-155 wants face ids to be transient, and ours are no identity. The REP's
-names are absolute; ``humans_namespace`` moves them.
+The bridge needs the package ``hri_msgs``. A face gets a random id when it appears, and another one
+when it returns: REP-155 wants face ids to be transient. The REP's topic names are absolute.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
+from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
@@ -43,26 +43,26 @@ EXPRESSIONS = {
     Expression.SURPRISE: 'surprised', Expression.FEAR: 'scared', Expression.DISGUST: 'disgusted',
     Expression.ANGER: 'angry',
 }
-"""Our expressions in REP-155's words. It has none for contempt: that and UNKNOWN leave the name
-empty, and valence and arousal speak."""
+"""REP-155's words for our expressions. Contempt and UNKNOWN have none: their name is empty."""
 EYES_CLOSED, BLINK = 43, 45
-"""Facial action units (Ekman): 43 eyes closed, 45 blink. The message has an array of 99."""
+"""Indices of facial action units (Ekman)."""
 UNITS = 99
+"""Length of the arrays of a ``FacialActionUnits``."""
 BLINK_S = 0.5
-"""So long a blink that has been told stays in the action units: it is over when it is certain."""
+"""How long a blink stays in the action units, seconds: it is over when its event comes."""
 ROOT = '/humans/faces'
 ID_LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 ID_LENGTH = 5
-"""``[a-z]{5}``: what REP-155's own nodes make; a topic's name part must not begin with a digit."""
+"""Ids match ``[a-z]{5}``, as those of the ROS4HRI nodes; no part of a topic begins with a digit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HriOptions(Options):
-    """The bridge has none of its own."""
+    """The bridge has no options of its own."""
 
 
 def missing() -> str:
-    """Return why there is no bridge here; empty where there is."""
+    """Return why the bridge cannot run here; empty if it can."""
     if find_spec('hri_msgs') is None:
         return ("the package 'hri_msgs' is not installed here, and REP-155 topics are made of its "
                 'messages: apt install ros-$ROS_DISTRO-hri-msgs, or build it in the workspace')
@@ -70,7 +70,7 @@ def missing() -> str:
 
 
 class FaceIds:
-    """Random ids for track ids, each used once."""
+    """Random ids for track ids; no id is used twice."""
 
     def __init__(self, random: SystemRandom | None = None) -> None:
         self._random = random or SystemRandom()
@@ -78,7 +78,7 @@ class FaceIds:
         self._used: set[str] = set()
 
     def __getitem__(self, track_id: int) -> str:
-        """Return the id of a face, a new one for one not seen before."""
+        """Return the id of a track, a new one for an unknown track."""
         if track_id not in self._ids:
             while True:
                 fresh = ''.join(self._random.choice(ID_LETTERS) for _ in range(ID_LENGTH))
@@ -89,16 +89,16 @@ class FaceIds:
         return self._ids[track_id]
 
     def forget(self, present: Iterable[int]) -> list[str]:
-        """Drop everybody who is not present; returns their ids."""
+        """Drop the ids of all other tracks; returns the dropped ids."""
         gone = self._ids.keys() - set(present)
         return [self._ids.pop(track_id) for track_id in gone]
 
 
 def expression_of(emotion: Emotion | None, fatigue: FatigueState | None) -> str:
     """
-    Name a face's expression: who sleeps is asleep and who is very tired is tired, whatever else.
+    Return REP-155's word for a face: ``asleep`` or ``tired`` by the level, else the expression.
 
-    MILD leaves the expression as it is: half of all people are that at some time of the day.
+    MILD is no ``tired``: half of all people reach it at some time of the day.
     """
     if fatigue is not None:
         if fatigue.level == FatigueLevel.ASLEEP:
@@ -109,7 +109,7 @@ def expression_of(emotion: Emotion | None, fatigue: FatigueState | None) -> str:
 
 
 def closure_of(fatigue: FatigueState) -> tuple[float, float]:
-    """Return intensity of the eyes' closure, 0 open ... 1 shut, and confidence 0 or 1."""
+    """Return how far the eyes are closed, 0 ... 1, and the confidence of that, 0 or 1."""
     if not math.isfinite(fatigue.openness):
         return 0.0, 0.0
     return min(max(1.0 - float(fatigue.openness), 0.0), 1.0), 1.0
@@ -139,7 +139,7 @@ class HriNode(FaceConsumerNode):
         self._fatigue: dict[int, FatigueState] = {}
         self._blinked: dict[int, int] = {}
         self._listening: list[Any] = []
-        # Faces come on the worker's or the detector's thread, all else on the executor's.
+        # Faces come on the worker's or the detector's thread, messages on the executor's.
         self._lock = RLock()
 
     # Lifecycle
@@ -150,7 +150,7 @@ class HriNode(FaceConsumerNode):
         self._tracked = self._publisher(IdsList, f'{ROOT}/tracked')
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget everybody, and say so before the publishers fall silent."""
+        """Publish an empty list of faces, then forget them."""
         if self._tracked is not None:
             from hri_msgs.msg import IdsList
             self._tracked.publish(IdsList())
@@ -160,7 +160,7 @@ class HriNode(FaceConsumerNode):
         return result
 
     def destroy_node(self) -> None:
-        """Take every face's topics away, too."""
+        """Remove the topics of all faces, too."""
         if hasattr(self, '_lock'):
             with self._lock:
                 self._active = False
@@ -188,7 +188,7 @@ class HriNode(FaceConsumerNode):
         """Add the number of faces."""
         return {'tracks': len(self._faces_out), **super().details()}
 
-    # What comes in
+    # Subscriptions
 
     def _emotion_received(self, message: Emotion) -> None:
         with self._lock:
@@ -207,10 +207,10 @@ class HriNode(FaceConsumerNode):
     def _event_received(self, message: FatigueEvent) -> None:
         if message.type == FatigueEventType.BLINK:
             with self._lock:
-                self._blinked[message.track_id] = _stamp(message.header)
+                self._blinked[message.track_id] = header_stamp_ns(message)
 
     def _step(self, stage: Painter, item: SharedFaces) -> None:
-        """Tell who is there and where; on the worker thread, as all nodes here do."""
+        """Publish who is in the image and where, on the worker thread."""
         from hri_msgs.msg import IdsList
         from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
 
@@ -226,7 +226,7 @@ class HriNode(FaceConsumerNode):
                 header=header, ids=[self._ids[face.track_id] for face in item.faces]))
         self._answered(item.frame, item.received_s)
 
-    # What goes out
+    # Publications
 
     def _outputs_for(self, track_id: int) -> dict[str, Any]:
         if track_id not in self._faces_out:
@@ -244,7 +244,7 @@ class HriNode(FaceConsumerNode):
         return self._faces_out[track_id]
 
     def _only(self, present: Iterable[int]) -> None:
-        """Take the topics of everybody else away."""
+        """Remove the topics and memories of all other faces."""
         present = set(present)
         for track_id in self._faces_out.keys() - present:
             for publisher in self._faces_out.pop(track_id).values():
@@ -268,19 +268,15 @@ class HriNode(FaceConsumerNode):
         message = FacialActionUnits(header=fatigue.header)
         intensity, confidence = [0.0] * UNITS, [0.0] * UNITS
         intensity[EYES_CLOSED], confidence[EYES_CLOSED] = closure_of(fatigue)
-        since = _stamp(fatigue.header) - self._blinked.get(fatigue.track_id, -1 << 62)
+        since = header_stamp_ns(fatigue) - self._blinked.get(fatigue.track_id, -1 << 62)
         intensity[BLINK] = float(0 <= since < BLINK_S * 1e9)
         confidence[BLINK] = confidence[EYES_CLOSED]
         message.intensity, message.confidence = intensity, confidence
         return message
 
 
-def _stamp(header: Any) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
-
 def _share(face: TrackedFace, frame: Frame) -> dict[str, float]:
-    """Return the box as shares of the image's width and height, 0 ... 1, and its confidence."""
+    """Return a normalized region: the box as shares of the image, 0 ... 1, and its confidence."""
     x1, y1, x2, y2 = (float(value) for value in face.box)
 
     def within(value: float, size: int) -> float:
@@ -289,5 +285,3 @@ def _share(face: TrackedFace, frame: Frame) -> dict[str, float]:
         'xmin': within(x1, frame.width), 'ymin': within(y1, frame.height),
         'xmax': within(x2, frame.width), 'ymax': within(y2, frame.height),
         'c': float(face.detection.confidence)}
-
-

@@ -13,7 +13,7 @@ from aitable_ros.recordings.bag import Bag
 from aitable_ros.recordings.bag import camera_topics
 from aitable_ros.recordings.image_folder import ImageFolder
 from aitable_ros.recordings.image_folder import is_picture
-from aitable_ros.recordings.recorded import namespaces
+from aitable_ros.recordings.recorded_topics import namespaces
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.recording import Recording
 from aitable_ros.recordings.source import Source

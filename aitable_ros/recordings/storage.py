@@ -3,9 +3,9 @@
 """
 One storage file of a recording, as a stream of messages: sqlite3, mcap or a ROS 1 bag.
 
-Each is read as far as it goes: an mcap without its end or its index
+Each file is read as far as possible: an mcap without its end or its index
 (:mod:`aitable_ros.recordings.mcap`), an sqlite3 with definitions in IDL, with a write-ahead log,
-cut short, or with damaged pages.
+truncated, or with damaged pages.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ from aitable_ros.recordings.mcap import McapFile
 STORAGE = ('.db3', '.mcap', '.bag')
 PACKED = ('.zstd', '.zst')
 MOST_SAID = 200
-"""Characters of what a library says about a file."""
+"""Longest quotation of a library's error, in characters."""
 MOST_MISSES = 1000
-"""Rows of a damaged sqlite3 file that cannot be read one after the other before its rest is given
-up."""
+"""Consecutive unreadable rows after which the rest of a damaged sqlite3 file is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,10 @@ class Topic:
     A topic as a storage file describes it.
 
     :param kind: message type, ``package/msg/Name``
-    :param count: messages; None where that cannot be known before they are read
-    :param definition: of the type and all that it is made of; empty where the file has none
-    :param digest: ``RIHS01_…`` hash of the type, where the file has it
-    :param qos: the publishers' profiles, as ``rosbags`` reads them
+    :param count: number of messages; None if only reading them tells
+    :param definition: text of the type and of all types in it; empty if the file has none
+    :param digest: ``RIHS01_…`` hash of the type; empty if the file has none
+    :param qos: quality of service of the publishers, as ``rosbags`` reads it
     """
 
     name: str
@@ -66,12 +65,12 @@ class Storage(Protocol):
 
     topics: dict[str, Topic]
     start_ns: int
-    """Log time of the first message; 0 where there is none or it is not known."""
+    """Log time of the first message; 0 if there is none or it is unknown."""
     end_ns: int
 
     @property
     def damage(self) -> str:
-        """Why not all of it can be read, as far as is known so far; empty where all can be."""
+        """What makes a part unreadable, as found so far; empty if nothing does."""
 
     def messages(self, names: Collection[str]) -> Iterator[tuple[Topic, int, bytes]]:
         """Yield (topic, log time in ns, serialised message) in the order of the log time."""
@@ -79,9 +78,9 @@ class Storage(Protocol):
 
 def is_storage(path: Path) -> bool:
     """
-    Whether the name is that of a storage file, compressed or not.
+    Return whether a path has the name of a storage file, compressed or not.
 
-    The files ``._NAME`` that macOS leaves beside others are none.
+    The files ``._NAME`` that macOS puts beside others are left out.
     """
     name = path.with_suffix('') if path.suffix in PACKED else path
     return name.suffix.lower() in STORAGE and not path.name.startswith('._')
@@ -92,7 +91,7 @@ def open_storage(file: Path) -> Iterator[Storage]:
     """
     Open a storage file; one that is compressed as a whole is unpacked to a temporary file.
 
-    :raises InputError: it is none, or so damaged that not even its beginning can be read
+    :raises InputError: the file is no storage file, or its very beginning is damaged
     """
     with _explained(file), _unpacked(file) as plain:
         if plain.suffix.lower() == '.db3':
@@ -114,7 +113,7 @@ def open_storage(file: Path) -> Iterator[Storage]:
 
 
 class _NoStorageError(Exception):
-    """It is not what its name says."""
+    """The file is not of the kind that its name says."""
 
 
 def _begins(file: Path, magic: bytes) -> bool:
@@ -123,12 +122,12 @@ def _begins(file: Path, magic: bytes) -> bool:
 
 
 def total(*counts: int | None) -> int | None:
-    """Add numbers of messages up; None where one of them is not known."""
+    """Return the sum of numbers of messages; None if one of them is unknown."""
     return None if None in counts else sum(count or 0 for count in counts)
 
 
 def _by_name(topics: Iterable[Topic]) -> dict[str, Topic]:
-    """Bring several publishers of a topic together."""
+    """Merge the entries of several publishers of one topic."""
     found: dict[str, Topic] = {}
     for topic in topics:
         known = found.get(topic.name)
@@ -209,7 +208,7 @@ class _Ros1:
 
 
 def _converted(converter: ros1.Converter, data: bytes) -> bytes:
-    """Convert a message; one that does not fit its definition becomes an empty, unreadable one."""
+    """Convert a message; a message that does not fit its definition becomes empty."""
     try:
         return converter.to_cdr(data)
     except Exception:  # rosbags asserts, unpacks and indexes
@@ -264,7 +263,7 @@ class _Sqlite:
         holders = ','.join('?' * len(keys))
         columns = 'SELECT id, topic_id, timestamp, data FROM messages'
         query = f'{columns} WHERE topic_id IN ({holders}) ORDER BY '  # question marks only
-        # A damaged file is read in the order in which it was written, without its index.
+        # A damaged file is read in the order of writing, without its index.
         whole = self._is_whole()
         done = set()
         try:
@@ -280,7 +279,7 @@ class _Sqlite:
     def _rescued(
         self, query: str, keys: Collection[int], done: Collection[int],
     ) -> Iterator[tuple[Topic, int, bytes]]:
-        """Yield what can be had, message by message, of the rest of a damaged file."""
+        """Yield the readable messages of the rest of a damaged file, with one query each."""
         number, misses = max(done, default=0), 0
         while misses < MOST_MISSES:
             number += 1
@@ -294,14 +293,14 @@ class _Sqlite:
                     yield self._by_id[row[1]], _integer(row[2]), _bytes(row[3])
 
     def _is_whole(self) -> bool:
-        """Whether the file has all the pages that its header tells of."""
+        """Return whether the file has all pages that its header counts."""
         (pages,) = self._connection.execute('PRAGMA page_count').fetchone()
         (size,) = self._connection.execute('PRAGMA page_size').fetchone()
         return self._size >= int(pages) * int(size)
 
 
 def _integer(value: object) -> int:
-    """Return a value of a column whose type a damaged sqlite3 file does not keep."""
+    """Return the value of an integer column; a damaged file may hold another type."""
     return value if isinstance(value, int) else 0
 
 
@@ -310,7 +309,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _profiles(text: str) -> tuple[Any, ...]:
-    """Read the publishers' QoS; a profile of a release to come is no reason not to read a bag."""
+    """Return the publishers' QoS; none where it is of an unknown release."""
     from rosbags.rosbag2.metadata import parse_qos
 
     with suppress(Exception):
@@ -319,8 +318,8 @@ def _profiles(text: str) -> tuple[Any, ...]:
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    # immutable: no lock and no journal, so that a bag on a read-only disk can be read; but what a
-    # recorder in WAL mode left in its log would be passed over.
+    # "immutable" needs no lock and no journal, so a bag on a read-only disk can be read. But it
+    # misses what a recorder in WAL mode left in its log.
     log = file.with_name(f'{file.name}-wal')
     mode = 'mode=ro' if log.is_file() and log.stat().st_size else 'immutable=1'
     connection = sqlite3.connect(f'{file.resolve().as_uri()}?{mode}', uri=True)
@@ -330,7 +329,7 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _unpacked(file: Path) -> Iterator[Path]:
-    """Give a plain storage file: the file itself or, where it is compressed, a temporary copy."""
+    """Yield the file itself or, if it is compressed, a temporary plain copy."""
     if file.suffix not in PACKED:
         yield file
         return
@@ -346,7 +345,7 @@ def _unpacked(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def _explained(file: Path) -> Iterator[None]:
-    """Turn what a damaged bag makes the libraries raise into one line."""
+    """Turn the libraries' errors about a damaged bag into one line."""
     import zstandard
 
     try:
@@ -369,7 +368,7 @@ def _line(error: BaseException) -> str:
 
 
 def remedy(file: Path) -> str:
-    """Name the tool that may save more."""
+    """Return a hint at the tool that may recover more."""
     if '.mcap' in file.suffixes:
         return '`mcap recover` may save what is left'
     if '.bag' in file.suffixes:

@@ -36,7 +36,7 @@ from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
-from aitable_ros.recordings.recorded import Replay
+from aitable_ros.recordings.recorded_topics import Replay
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType

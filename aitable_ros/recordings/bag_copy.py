@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A new bag: the input, and our topics in it, as if the nodes had run when it was recorded."""
+"""A copy of the input with our topics, as if the nodes had run while it was recorded."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from aitable_ros.types import FrameResult
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 VIDEO_TOPIC = '/camera/image_raw/compressed'
 VIDEO_START_NS = 1_000_000_000
-"""A video does not say when it was taken, and a stamp of 0 means "none": it starts at 1 s."""
+"""First stamp of a video, which has no time of day. It is not 0, since 0 means "no stamp"."""
 JPEG_QUALITY = 92
 NAMESPACES = ('', '/aitable', *(f'/aitable_{number}' for number in range(2, 100)))
-"""Where our topics go: the first in which the input has none of them."""
+"""Namespaces for our topics; the first one that the input does not use is taken."""
 
 
 class BagCopy:
     """
-    Writes the bag while the input is evaluated; in constant memory.
+    Writes the copy while the input is evaluated, in constant memory.
 
-    The input is read a second time beside the evaluation. Our messages have the log time of the
-    image that they are about, and follow it. The bag appears when :meth:`finish` is done.
+    The input is read a second time beside the evaluation. Our messages follow their image and have
+    its log time. The bag appears in its place when :meth:`finish` returns.
 
     :param source: a bag's camera topic, or a video
     :param folder: of the new bag; must not exist
-    :raises InputError: it exists, cannot be made, or the input has no time
+    :raises InputError: the folder exists or cannot be made, or the input is no bag and no video
     """
 
     def __init__(self, source: Source, folder: Path) -> None:
@@ -100,7 +100,7 @@ class BagCopy:
 
     def add(self, frame: Frame, result: FrameResult) -> None:
         """
-        Copy the input up to the next image, and what was found in it.
+        Copy the input up to the next image, then write its results.
 
         :raises InputError: the disk is full
         """
@@ -117,10 +117,10 @@ class BagCopy:
 
     def finish(self, *, all_of_it: bool = True) -> None:
         """
-        Copy the rest and put the bag in place.
+        Copy the rest of the input and put the bag in place.
 
         :param all_of_it: False leaves the rest out, as after Ctrl-C
-        :raises InputError: the input is damaged (what could be read is in the bag), or the disk is
+        :raises InputError: the input is damaged (its readable part is in the bag), or the disk is
             full (there is no bag)
         """
         if self._broken:
@@ -150,7 +150,7 @@ class BagCopy:
             raise damage
 
     def discard(self) -> None:
-        """Leave nothing behind. Idempotent."""
+        """Remove the unfinished bag. Idempotent."""
         if self._open:
             self._open = False
             # close() would write an index, perhaps to a full disk.
@@ -159,7 +159,7 @@ class BagCopy:
         shutil.rmtree(self._draft, ignore_errors=True)
 
     def _copy_image(self, frame: BagFrame) -> int:
-        """Copy up to and with the image of a frame; return its log time."""
+        """Copy up to the image of a frame, included; return its log time."""
         for message in self._rest:
             self._write(message)
             if message.topic.name == self._source.topic and message.topic.kind in CAMERAS:
@@ -187,7 +187,7 @@ class BagCopy:
             self._writer.write(connection, message.log_ns, message.data)
 
     def _describe(self, topics: Collection[Topic]) -> None:
-        """Declare what a file of the input holds."""
+        """Add the topics of a file of the input."""
         for topic in topics:
             if topic.serialization == 'ros1':
                 self._source.note(f'{topic.name} is left out of the written bag: ROS 2 has no '
@@ -204,14 +204,14 @@ class BagCopy:
             try:
                 text, hashed = self._messages.definition(kind)
                 digest = digest or hashed
-            except Exception:  # a type that neither the bag nor we know
+            except Exception:  # neither the bag nor this package defines the type
                 self._source.note(f'neither the bag nor this package defines {kind}: {name} is '
                                   'copied without a definition')
         connection = self._writer.add_connection(
             name, kind, msgdef=text, rihs01=digest or 'unknown', offered_qos_profiles=qos,
             serialization_format=form)
         if not digest:
-            # rosbags insists on a hash; older bags have none, and ROS takes an empty one for that.
+            # rosbags insists on a hash. Older bags have none, which ROS writes as an empty one.
             known = connection._replace(digest='')
             self._writer.connections[-1] = known
             connection = known

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a robot recorded of our topics, read in place of running models."""
+"""The answers that a robot's nodes recorded, read instead of running models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from aitable_ros.types import TrackedFace
 from aitable_ros.types import Validity
 
 LATE_NS = 2_000_000_000
-"""An answer that comes later than this after its image, by the images' own time, is left out."""
+"""Answers that come later than this after their image, in image time, are left out."""
 LOOP_NS = LATE_NS + JUMP_BACK_NS
 """Stamps that fall back by more are no late answers: the camera's clock jumped back."""
 _PIXEL = np.zeros((1, 1, 3), np.uint8)
@@ -58,21 +58,21 @@ _PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnsweredFrame(Frame):
-    """A moment of which the answers were recorded and the picture is not looked at (one pixel)."""
+    """A frame with its recorded answers; its image is one pixel, since nothing looks at it."""
 
     result: FrameResult = field(kw_only=True)
 
 
 @dataclass(slots=True)
-class _Moment:
-    """What is known so far about one image."""
+class _Answers:
+    """The answers about one image that were read so far."""
 
     image: bool = False
     answered: bool = False
     frame_id: str = ''
     faces: tuple[TrackedFace, ...] | None = None
     seen: dict[int, TrackedFace] = field(default_factory=dict)
-    """Faces that an emotion or a state is about; used where no ``faces`` were recorded."""
+    """Faces of the emotions and states, for recordings without ``faces``."""
     emotions: dict[int, EmotionEstimate] = field(default_factory=dict)
     states: dict[int, FatigueAssessment] = field(default_factory=dict)
     events: list[FatigueEvent] = field(default_factory=list)
@@ -80,9 +80,9 @@ class _Moment:
 
 def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
     """
-    Return namespace -> our topics in it (``faces``, ``emotion``, …) -> the topic's full name.
+    Return namespace -> relative name of our topic (``faces``, ``emotion``, …) -> its full name.
 
-    Topics that were remapped count as one set where there is one of each.
+    Remapped topics count as one set if there is at most one of each type.
     """
     ours = {name: topic.kind for name, topic in topics.items() if topic.kind in TOPICS.values()}
     by_kind = {kind: role for role, kind in TOPICS.items()}
@@ -100,12 +100,12 @@ def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
 
 class RecordedTopics(Source):
     """
-    The recorded answers of one set of nodes, a moment for each image.
+    The recorded answers of one set of nodes, one frame an image.
 
-    Where the bag has the camera topic too, its images number the frames, so that labels fit; else
-    the answers do.
+    The images of the camera topic number the frames, so that labels fit. In a bag without images,
+    the answers number them.
 
-    :param namespace: of the nodes, or any topic in it; may be left out where the bag has one
+    :param namespace: of the nodes, or any topic in it; needed if the bag has several
     """
 
     kind = 'recorded topics'
@@ -146,7 +146,7 @@ class RecordedTopics(Source):
                          f'{", ".join(found)}')
 
     def _camera_beside(self) -> str:
-        """Return the camera topic that the answers are about, where that is clear."""
+        """Return the camera topic of the answers; empty if the bag does not tell which it is."""
         cameras = [name for name, count in camera_topics(self._recording).items() if count != 0]
         if len(cameras) > 1:
             prefix = self.topic.rstrip('/') + '/'
@@ -157,12 +157,12 @@ class RecordedTopics(Source):
         reader = _Assembler(self._roles, self._camera, BagMessages(self._with_definitions()))
         answered = unanswered = unseen = 0
         try:
-            for stamp_ns, moment in reader.moments(self._recording):
-                answered += moment.answered
-                unanswered += not moment.answered
-                unseen += not moment.image
+            for stamp_ns, answers in reader.answers(self._recording):
+                answered += answers.answered
+                unanswered += not answers.answered
+                unseen += not answers.image
                 yield AnsweredFrame(
-                    _PIXEL, stamp_ns, moment.frame_id, result=reader.result(stamp_ns, moment))
+                    _PIXEL, stamp_ns, answers.frame_id, result=reader.result(stamp_ns, answers))
         except InputError as error:
             text = str(error)
             raise InputError(text if str(self.path) in text else f'{self.path}: {text}') from None
@@ -180,7 +180,7 @@ class RecordedTopics(Source):
                           'and are left out')
 
     def _with_definitions(self) -> dict[str, Topic]:
-        """Return the topics as the first file that has them describes them."""
+        """Return our topics as described by the first file that has them."""
         from aitable_ros.recordings.storage import open_storage
 
         found: dict[str, Topic] = {}
@@ -194,7 +194,7 @@ class RecordedTopics(Source):
 
 
 class _Assembler:
-    """Brings the messages about an image together: they come one by one, and not in order."""
+    """Joins the recorded messages by their image; they are neither together nor in order."""
 
     def __init__(self, roles: Mapping[str, str], camera: str, messages: BagMessages) -> None:
         self._roles = {name: role for role, name in roles.items()}
@@ -203,12 +203,12 @@ class _Assembler:
         self._judged_by = next(
             role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events') if role in roles)
         self._models: dict[str, ModelInfo] = {}
-        self._waiting: StampBuffer[_Moment] = StampBuffer()
+        self._waiting: StampBuffer[_Answers] = StampBuffer()
         self._newest = self._given = -(1 << 62)
         self.late = 0
 
-    def moments(self, recording: Recording) -> Iterator[tuple[int, _Moment]]:
-        """Yield (stamp, what is known), in the order of the stamps."""
+    def answers(self, recording: Recording) -> Iterator[tuple[int, _Answers]]:
+        """Yield (stamp in nanoseconds, answers) in the order of the stamps."""
         names = {*self._roles, *([self._camera] if self._camera else ())}
         for recorded in recording.messages(names):
             stamp_ns = self._take(recorded.topic, recorded.data)
@@ -222,18 +222,18 @@ class _Assembler:
                 self._newest, self._given = stamp_ns, -(1 << 62)
                 continue
             self._newest = max(self._newest, stamp_ns)
-            for due, moment in self._waiting.pop_before(self._newest - LATE_NS):
+            for due, answers in self._waiting.pop_before(self._newest - LATE_NS):
                 self._given = due
-                yield due, moment
+                yield due, answers
         yield from self._waiting.pop_all()
 
     def _take(self, topic: Topic, data: bytes) -> int | None:
-        """Put a message to its moment; None where it comes too late for that."""
+        """Add a message to its image; returns the stamp, or None if the message is too late."""
         if topic.name == self._camera:
             stamp_ns = serialized_stamp_ns(data)
             if not stamp_ns:
                 return None
-            self._waiting.at(stamp_ns, _Moment).image = True
+            self._waiting.at(stamp_ns, _Answers).image = True
             return stamp_ns
         message = self._messages.decode(topic.kind, data)
         try:
@@ -250,48 +250,48 @@ class _Assembler:
             # While the camera is gone, the node repeats the last image's stamp with NO_FACE.
             self.late += state is None or state.validity is not Validity.NO_FACE
             return None
-        moment = self._waiting.at(stamp_ns, _Moment)
-        moment.frame_id = moment.frame_id or message.header.frame_id
-        moment.answered |= role == self._judged_by
+        answers = self._waiting.at(stamp_ns, _Answers)
+        answers.frame_id = answers.frame_id or message.header.frame_id
+        answers.answered |= role == self._judged_by
         if state is not None:
-            moment.states.setdefault(track_id, state)
+            answers.states.setdefault(track_id, state)
             self._models['mesh'] = model_of(message)
             if track_id and state.validity is not Validity.NO_FACE:
-                moment.seen.setdefault(track_id, face_of(message))
+                answers.seen.setdefault(track_id, face_of(message))
         elif role == 'faces':
-            moment.faces = faces_of(message)
+            answers.faces = faces_of(message)
             self._models['face'] = model_of(message)
         elif role == 'emotion':
-            moment.emotions.setdefault(track_id, codec.emotion_of(message))
-            moment.seen[track_id] = face_of(message)  # with its box
+            answers.emotions.setdefault(track_id, codec.emotion_of(message))
+            answers.seen[track_id] = face_of(message)  # with its box
             self._models['emotion'] = model_of(message)
         else:
-            moment.events.append(codec.event_of(message))
+            answers.events.append(codec.event_of(message))
         return stamp_ns
 
-    def result(self, stamp_ns: int, moment: _Moment) -> FrameResult:
+    def result(self, stamp_ns: int, answers: _Answers) -> FrameResult:
         """Return the recorded answer to an image as the pipeline would give it."""
         faces = sorted(
-            moment.seen.values() if moment.faces is None else moment.faces,
+            answers.seen.values() if answers.faces is None else answers.faces,
             key=lambda face: not face.primary)
         here = {face.track_id for face in faces}
         return FrameResult(
             stamp_ns=stamp_ns,
             faces=tuple(
                 FaceResult(
-                    face=face, fatigue=moment.states.get(face.track_id),
-                    emotion=moment.emotions.get(face.track_id)) for face in faces),
-            absent=tuple(state for track, state in moment.states.items() if track not in here),
-            events=tuple(moment.events), models=dict(self._models), elapsed_ms={})
+                    face=face, fatigue=answers.states.get(face.track_id),
+                    emotion=answers.emotions.get(face.track_id)) for face in faces),
+            absent=tuple(state for track, state in answers.states.items() if track not in here),
+            events=tuple(answers.events), models=dict(self._models), elapsed_ms={})
 
 
 class _Off:
-    """A stage that does not run."""
+    """A stage of the pipeline that does not run."""
 
     attempts = ()
 
     def configure(self, options: object) -> None:
-        """Take options, to no effect."""
+        """Ignore the options."""
 
 
 class Replay:
