@@ -18,12 +18,6 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.report.charts import binned
-from aitable_ros.evaluation.report.charts import figures
-from aitable_ros.evaluation.report.charts import latencies
-from aitable_ros.evaluation.report.charts import POINTS
-from aitable_ros.evaluation.report.charts import runs
-from aitable_ros.evaluation.report.charts import thin
 from aitable_ros.evaluation.report.elements import Card
 from aitable_ros.evaluation.report.elements import Link
 from aitable_ros.evaluation.report.elements import Plot
@@ -34,7 +28,13 @@ from aitable_ros.evaluation.report.elements import StageProvenance
 from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.evaluation.report.elements import TimelineEvent
 from aitable_ros.evaluation.report.elements import Truth
+from aitable_ros.evaluation.report.page import figures
 from aitable_ros.evaluation.report.page import write_report
+from aitable_ros.evaluation.report.tables import latencies
+from aitable_ros.evaluation.report.timeline import binned
+from aitable_ros.evaluation.report.timeline import POINTS
+from aitable_ros.evaluation.report.timeline import runs
+from aitable_ros.evaluation.report.timeline import thin
 from aitable_ros.types import FatigueEventType
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \
@@ -69,7 +69,7 @@ def full_report(seconds: float = 40.0) -> Report:
         latency_ms={'stamp → fatigue': np.array([1.0, 2.0, 40.0, np.nan])}, latency_budget_ms=33,
         stages=[StageProvenance(stage='mesh', model='facemesh', backend='openvino',
                       precision='fp32', steps=['tensorrt: not installed', 'openvino: runs'])],
-        plots=[Plot(title='Score by value', told='F1 by value', caption='Grey: the plateau.',
+        plots=[Plot(title='Score by value', description='F1 by value', caption='Grey: the plateau.',
                     figure={'data': [{'type': 'scatter', 'x': [1, 2], 'y': [0.5, 1.0]}],
                             'layout': {'height': 300}})],
         tables=[Table(title='Confusion', columns=['', 'happy', 'sad'], heat=True,

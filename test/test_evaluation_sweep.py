@@ -19,6 +19,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
 from aitable_ros.evaluation import sweep
 from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.report.sweep import conclusion
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.readers import open_source
@@ -90,7 +91,7 @@ def test_no_interval_of_two_people_and_no_best_where_nothing_changes():
     assert found['flat']
     assert found['best']['interval'] is None
     assert found['best']['value_interval'] is None
-    assert 'makes no difference' in sweep.verdict_of(found)
+    assert 'makes no difference' in conclusion(found)
 
 
 def test_the_best_value_is_as_unsure_as_people_differ():

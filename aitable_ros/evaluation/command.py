@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable evaluate``."""
+"""``aitable evaluate``: the command line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext
 from contextlib import redirect_stdout
-from glob import glob
-from itertools import chain
-from itertools import count
 import json
 from pathlib import Path
 import shlex
@@ -27,7 +24,7 @@ from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from aitable_ros.evaluation.evaluate import EvaluationResult
 
 LEAST_FPS, MOST_FPS = 0.1, 1000.0
 
@@ -35,339 +32,265 @@ LEAST_FPS, MOST_FPS = 0.1, 1000.0
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        'input', nargs='*', help='a rosbag2 (.db3, .mcap or its folder), a video or GIF, or a '
-        'folder of images; several, or quoted globs, are evaluated one after the other')
+        'input', nargs='*', metavar='INPUT', help='a rosbag2 (.db3, .mcap or its folder), a ROS 1 '
+        'bag, a video, a GIF or a folder of images; several inputs or quoted globs are evaluated '
+        'one by one')
     parser.add_argument(
-        '--labels', metavar='L', help='JSON, or for a folder of images CSV (file,expression), to '
-        'score against, or the labels of a public data set as they come; for several inputs a '
-        'folder with a file each, or the folder of the whole data set')
+        '--output', metavar='DIR', required=True, type=Path,
+        help='folder for frames.parquet, events.csv, report.html and summary.json; with several '
+        'inputs a folder for each below it')
+    parser.add_argument(
+        '--labels', metavar='L', help='labels to score against: JSON, for a folder of images also '
+        'CSV (file,expression), or the label file of a public data set; for several inputs a '
+        'folder with a file for each, or the folder of the data set')
     parser.add_argument(
         '--labels-format', metavar='F', choices=(formats.AUTO, *formats.FORMATS),
-        help='whose form the labels have: ' + '; '.join(
-            f'{name} ({form.of})' for name, form in formats.FORMATS.items()) + '; or auto, which '
-        'looks at the file (default). Labels that are in the names of videos or folders need no '
-        '--labels')
+        help='format of the labels: ' + '; '.join(
+            f'{name} ({form.of})' for name, form in formats.FORMATS.items()) + '; auto recognises '
+        'the format of a file (default). Formats whose labels are the names of the videos or '
+        'folders need no --labels')
     parser.add_argument(
-        '--topic', metavar='T', action='append', help='camera topic of a bag; not needed where it '
-        "has one; several times, or as a quoted pattern ('*' is all), for a result of each; with "
-        '--from-topics the namespace of the recorded nodes')
+        '--topic', metavar='T', action='append', help='camera topic of a bag; not needed if the '
+        "bag has one camera. Repeat the option or give a quoted pattern ('*' for all) for a "
+        'result per topic. With --from-topics: namespace of the recorded nodes')
     parser.add_argument(
-        '--from-topics', action='store_true', help='run no models: read what our nodes published '
-        'when the bag was recorded (fatigue, fatigue/events, emotion, faces)')
+        '--from-topics', action='store_true', help='run no models; read the topics that our nodes '
+        'published when the bag was recorded (fatigue, fatigue/events, emotion, faces)')
     parser.add_argument(
-        '--write-bag', metavar='OUT', type=Path, help='also write a new bag (mcap): the input with '
-        'our topics in it; for several inputs OUT/NAME each')
+        '--write-bag', metavar='OUT', type=Path, help='also write a bag (mcap) with the messages '
+        'of the input and our topics; with several inputs OUT/NAME for each')
     parser.add_argument(
-        '--workers', metavar='N', type=int, default=1, help='evaluate so many recordings at a '
-        'time, in a process each (default: 1)')
+        '--params', metavar='FILE', action='append', help='YAML parameter file of the nodes; give '
+        'two to evaluate the inputs under both and compare the results (DIR/comparison.html)')
+    parser.add_argument(
+        '--fps', metavar='RATE', type=float, help='frame rate of a video, instead of the stamps '
+        'in the file; for bare streams without stamps')
+    parser.add_argument(
+        '--strict', action='store_true', help='stop at the first image that cannot be used; '
+        'without this option such images are skipped and counted in the notes')
+    parser.add_argument(
+        '--thumbnails', action='store_true',
+        help="add pictures of the person's face at the events to report.html")
+    parser.add_argument(
+        '--workers', metavar='N', type=int, default=1,
+        help='number of recordings to evaluate in parallel, a process for each (default: 1)')
     parser.add_argument(
         '--cluster', metavar='ADDRESS', help='evaluate on a running Ray cluster, such as '
         'HOST:6379, ray://HOST:10001 or auto; its machines must see the same files')
     parser.add_argument(
-        '--again', action='store_true', help='of several inputs, do again those that an earlier '
-        'run with the same options has finished in --output')
+        '--again', action='store_true', help='with several inputs: also repeat those that an '
+        'earlier run with the same options finished in --output')
     parser.add_argument(
-        '--output', metavar='DIR', required=True, type=Path,
-        help='folder for frames.parquet, events.csv, report.html and summary.json')
+        '--compare', nargs=2, metavar=('A', 'B'), type=Path, help='without INPUT: compare output '
+        'folder B with output folder A of the same inputs; writes DIR/comparison.html and '
+        'comparison.json')
     parser.add_argument(
-        '--params', metavar='FILE', action='append', help='the YAML parameter file that the nodes '
-        'take; two of them evaluate the inputs under both and compare (DIR/comparison.html)')
-    parser.add_argument(
-        '--thumbnails', action='store_true',
-        help="put pictures of the person's face at the events into report.html")
-    parser.add_argument(
-        '--compare', nargs=2, metavar=('A', 'B'), type=Path, help='no INPUT: compare two output '
-        'folders of the same inputs, B against A, into DIR/comparison.html and comparison.json')
-    parser.add_argument(
-        '--sweep', metavar='KEY=A:B:N', help='try N values from A to B of one parameter, such as '
-        'fatigue.blink_min_drop=0.05:0.3:11, against the labels, into DIR/sweep.html and '
+        '--sweep', metavar='KEY=A:B:N', help='score N values of one parameter from A to B against '
+        'the labels, such as fatigue.blink_min_drop=0.05:0.3:11; writes DIR/sweep.html and '
         'sweep.json')
     parser.add_argument(
-        '--objective', metavar='SCORE', help='what --sweep makes best: blink.f1, closures.f1, '
-        'perclos.absolute_error, expression.macro_f1, valence.ccc, faces.boxes.f1, ...; by default '
-        "what the labels and the parameter's stage suggest")
-    parser.add_argument(
-        '--fps', metavar='RATE', type=float, help='of a video: its frame rate, in place of the '
-        "file's own time; for bare streams, which have none")
-    parser.add_argument(
-        '--strict', action='store_true', help='end at the first image of an input that cannot be '
-        'used; without it such images are left out and counted in the notes')
+        '--objective', metavar='SCORE', help='score that --sweep improves: blink.f1, closures.f1, '
+        'perclos.absolute_error, expression.macro_f1, valence.ccc, faces.boxes.f1, ... (default: '
+        "chosen by the labels and the parameter's stage)")
     parser.add_argument('--json', action='store_true', help='print summary.json instead of a table')
 
 
 def run(args: Namespace) -> int:
     """
-    Evaluate.
+    Run the command.
 
-    :return: 0 done; 2 an input or its labels cannot be used (to the end): what was done is kept
+    :return: 0 done; 2 an input or its labels could not be used, or not to their end; 130
+        interrupted. The results until then are kept
     """
-    from aitable_ros.evaluation.batch import run_jobs
-    from aitable_ros.evaluation.progress import ProgressBars
-    from aitable_ros.evaluation.report.many_recordings import write_overview
-    from aitable_ros.pipeline import PipelineOptions
-
-    if args.compare or len(args.params or ()) > 1 or args.sweep or not args.input:
-        return _compare_or_sweep(args)
-    if args.objective:
-        raise InputError('--objective: goes with --sweep')
-    if args.from_topics:
-        _refuse(args, '--from-topics', 'thumbnails', 'fps')
-    if args.fps is not None and not LEAST_FPS <= args.fps <= MOST_FPS:
-        raise InputError(f'--fps takes {LEAST_FPS:g} to {MOST_FPS:g} frames/s, not {args.fps:g}')
-    args.labels_format = args.labels_format or formats.AUTO
-    args.params = args.params[0] if args.params else None
-    if args.workers < 1:
-        raise InputError(f'--workers takes a number from 1, not {args.workers}')
-    if args.params:
-        # What is wrong with it is wrong for every input; what is misspelt is said in the notes.
-        PipelineOptions.from_file(args.params, lambda line: None)
     if args.output.exists() and not args.output.is_dir():
         raise InputError(f'{args.output}: is a file; --output names a folder')
-    items = _items(args)
-    several = len(items) > 1
-    with ProgressBars(len(items), quiet=args.json) as board:
-        results = run_jobs(
-            items, board, workers=args.workers, cluster=args.cluster,
-            resume=several and not args.again)
-    summaries: list[Summary] = []
-    problems: list[str] = []
-    for done in results:
-        if done is None:
-            continue
-        if done.summary is not None:
-            summaries.append(done.summary)
-        elif not several and done.problem != INTERRUPTED:
-            raise InputError(done.problem)
-        if done.problem:
-            problems.append(done.problem)
-            if done.problem != INTERRUPTED:
-                print(f'aitable evaluate: {done.problem}', file=sys.stderr)  # noqa: T201
-    if not several and not summaries:
-        return 130
-    skipped = sum(done is not None and done.finished_earlier for done in results)
-    if skipped:
-        print(f'aitable evaluate: {skipped} of {len(items)} were finished by an earlier run; '  # noqa: T201
-              '--again does them again', file=sys.stderr)
-    together: Summary = summaries[0] if summaries else {}
-    if several:
-        together = {'inputs': summaries, 'pooled': pooled(summaries), 'problems': problems}
-        write_json(args.output / 'summary.json', together)
-        write_overview(args.output, together, [
-            item.output for item, done in zip(items, results, strict=True)
-            if done is not None and done.summary is not None])
-    if args.json:
-        print(json.dumps(together, indent=1))  # noqa: T201
-    else:
-        _show(summaries, together.get('pooled', {}), args.output)
-    if INTERRUPTED in problems:
-        print('aitable evaluate: interrupted; what was done is in '  # noqa: T201
-              f'{args.output}', file=sys.stderr)
-        return 130
-    return 2 if problems else 0
+    if args.compare:
+        _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'labels_format',
+                'topic', 'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep',
+                'objective', 'fps', 'strict')
+        return _compare(args, *args.compare)
+    if not args.input:
+        raise InputError('nothing to evaluate: name a rosbag2, a video or a folder of images '
+                         '(or two output folders with --compare)')
+    args.labels_format = args.labels_format or formats.AUTO
+    if args.sweep:
+        return _sweep(args)
+    if len(args.params or ()) > 1:
+        return _evaluate_both(args)
+    return _evaluate(args)
 
 
 def _refuse(args: Namespace, what: str, *names: str) -> None:
-    """Say which options have no meaning beside another one."""
+    """:raises InputError: options were given that mean nothing with ``what``."""
     given = ['INPUT' if name == 'input' else f'--{name.replace("_", "-")}'
              for name in names if getattr(args, name)]
     if given:
         raise InputError(f'{what}: takes no {", ".join(given)}')
 
 
-def _compare_or_sweep(args: Namespace) -> int:
-    """Do what is more than one evaluation."""
-    from aitable_ros.evaluation import compare
-    from aitable_ros.evaluation import sweep
+def _say(text: str) -> None:
+    print(f'aitable evaluate: {text}', file=sys.stderr)  # noqa: T201
 
-    if args.compare:
-        _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'labels_format',
-                'topic', 'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep',
-                'objective', 'fps', 'strict')
-        return compare.run(args.compare[0], args.compare[1], args.output, as_json=args.json)
-    if not args.input:
-        raise InputError('nothing to evaluate: name a rosbag2, a video or a folder of images '
-                         '(or two output folders with --compare)')
-    if args.sweep:
-        _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails', 'fps',
-                'strict')
-        if len(args.params or ()) > 1 or len(args.topic or ()) > 1 or args.workers > 1:
-            raise InputError('--sweep takes one --params, one --topic and one worker')
-        paths = _expanded(args.input)
-        several, form = len(paths) > 1, args.labels_format or formats.AUTO
-        return sweep.run(
-            args.sweep, [(path, formats.read(
-                labels_file(path, args.labels, form, several=several), path, form))
-                for path in paths],
-            args.output, topic=args.topic[0] if args.topic else None,
-            params=args.params[0] if args.params else None,
-            objective=args.objective, as_json=args.json)
+
+def _evaluate(args: Namespace) -> int:
+    from aitable_ros.evaluation.batch import run_jobs
+    from aitable_ros.evaluation.progress import ProgressBars
+    from aitable_ros.evaluation.report.many_recordings import write_overview
+    from aitable_ros.evaluation.report.terminal import print_summaries
+    from aitable_ros.pipeline import PipelineOptions
+
+    if args.objective:
+        raise InputError('--objective: goes with --sweep')
+    if args.from_topics:
+        _refuse(args, '--from-topics', 'thumbnails', 'fps')
+    if args.fps is not None and not LEAST_FPS <= args.fps <= MOST_FPS:
+        raise InputError(f'--fps takes {LEAST_FPS:g} to {MOST_FPS:g} frames/s, not {args.fps:g}')
+    if args.workers < 1:
+        raise InputError(f'--workers takes a number from 1, not {args.workers}')
+    if args.params:
+        # An error in the file concerns all inputs; misspelt names are in the notes of each.
+        PipelineOptions.from_file(args.params[0], lambda line: None)
+    jobs = _jobs(args)
+    several = len(jobs) > 1
+    with ProgressBars(len(jobs), quiet=args.json) as bars:
+        results = run_jobs(jobs, bars, workers=args.workers, cluster=args.cluster,
+                           resume=several and not args.again)
+    done = [(job, result) for job, result in zip(jobs, results, strict=True)
+            if result is not None and result.summary is not None]
+    summaries: list[Summary] = [result.summary for _, result in done if result.summary is not None]
+    problems = _problems(results, several=several)
+    if not several and not summaries:
+        return 130
+    skipped = sum(result.finished_earlier for _, result in done)
+    if skipped:
+        _say(f'{skipped} of {len(jobs)} were finished by an earlier run; --again repeats them')
+    together: Summary = summaries[0] if summaries else {}
+    if several:
+        together = {'inputs': summaries, 'pooled': pooled(summaries), 'problems': problems}
+        write_json(args.output / 'summary.json', together)
+        write_overview(args.output, together, [job.output for job, _ in done])
+    if args.json:
+        print(json.dumps(together, indent=1))  # noqa: T201
+    else:
+        print_summaries(summaries, together.get('pooled', {}), args.output)
+    if INTERRUPTED in problems:
+        _say(f'interrupted; the results so far are in {args.output}')
+        return 130
+    return 2 if problems else 0
+
+
+def _problems(results: Sequence[EvaluationResult | None], *, several: bool) -> list[str]:
+    """
+    Print and return what went wrong.
+
+    :raises InputError: the only input could not be used at all
+    """
+    problems = []
+    for result in results:
+        if result is None or not result.problem:
+            continue
+        if result.problem != INTERRUPTED:
+            if not several and result.summary is None:
+                raise InputError(result.problem)
+            _say(result.problem)
+        problems.append(result.problem)
+    return problems
+
+
+def _jobs(args: Namespace) -> list[Job]:
+    """Make a job of each input and, of a bag, of each topic that was asked for."""
+    from aitable_ros.evaluation.inputs import expand_globs
+    from aitable_ros.evaluation.inputs import labels_file
+    from aitable_ros.evaluation.inputs import output_folders
+    from aitable_ros.recordings.readers import choose_topics
+
+    paths = expand_globs(args.input)
+    inputs = [(path, choose_topics(path, args.topic or (), from_topics=args.from_topics))
+              for path in paths]
+    parts = [(path, topic) for path, topics in inputs for topic in topics]
+    command = shlex.join(['aitable', 'evaluate', *sys.argv[2:]]) if sys.argv[2:] else ''
+    jobs = []
+    for (path, topic), folder in zip(
+            parts, output_folders(inputs, args.output), strict=True):
+        bag = args.write_bag
+        if bag is not None and len(parts) > 1:
+            bag /= folder.relative_to(args.output)
+        jobs.append(Job(
+            path=path, topic=topic, output=folder, command=command, write_bag=bag,
+            labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
+            labels_format=args.labels_format, params=Path(args.params[0]) if args.params else None,
+            from_topics=args.from_topics, thumbnails=args.thumbnails, fps=args.fps,
+            strict=args.strict))
+    return jobs
+
+
+def _evaluate_both(args: Namespace) -> int:
+    """Evaluate the inputs under two parameter files, and compare the results."""
     if len(args.params) > 2:
         raise InputError('--params: two parameter files can be compared, not more')
     _refuse(args, '--params A --params B', 'from_topics', 'write_bag')
-    folders = compare.folders_for(args.params, args.output)
+    names = [Path(params).stem for params in args.params]
+    if names[0] == names[1]:
+        names = [f'{name}_{letter}' for name, letter in zip(names, 'AB', strict=True)]
+    folders = [args.output / name for name in names]
     status = 0
     for params, folder in zip(args.params, folders, strict=True):
         one = Namespace(**{**vars(args), 'params': [params], 'output': folder, 'json': False})
-        # with --json the one document on stdout is the comparison
+        # With --json, standard output holds one document: the comparison.
         with redirect_stdout(sys.stderr) if args.json else nullcontext():
             done = run(one)
         if done not in (0, 2):
             return done
         status = max(status, done)
-    return compare.run(folders[0], folders[1], args.output, as_json=args.json) or status
+    return _compare(args, *folders) or status
 
 
-def _expanded(inputs: Sequence[str]) -> list[Path]:
-    """Expand globs that the shell left."""
-    paths: list[Path] = []
-    for entry in inputs:
-        if Path(entry).exists() or not any(mark in entry for mark in '*?['):
-            paths.append(Path(entry))
-            continue
-        found = sorted(glob(entry, recursive=True))  # noqa: PTH207  Path.glob takes no absolute one
-        if not found:
-            raise InputError(f'{entry}: nothing matches')
-        paths += map(Path, found)
-    return paths
+def _compare(args: Namespace, a: Path, b: Path) -> int:
+    """Compare two output folders; write ``comparison.json`` and ``comparison.html``."""
+    from aitable_ros.evaluation.compare import compare
+    from aitable_ros.evaluation.compare import read_run
+    from aitable_ros.evaluation.report.comparison import comparison_report
+    from aitable_ros.evaluation.report.comparison import print_comparison
+    from aitable_ros.evaluation.report.page import write_report
+    from aitable_ros.evaluation.summary import rounded
+
+    found: Summary = rounded(compare(read_run(a), read_run(b)) | {'a': str(a), 'b': str(b)})
+    write_json(args.output / 'comparison.json', found)
+    write_report(args.output / 'comparison.html', comparison_report(found, args.output))
+    if args.json:
+        print(json.dumps(found, indent=1))  # noqa: T201
+    else:
+        print_comparison(found, args.output)
+    return 0
 
 
-def _folders(paths: Sequence[Path], output: Path, *, several: bool) -> list[Path]:
-    """Choose a folder for each input: ``output`` itself for one, below it for several."""
-    if not several:
-        return [output]
-    folders = [output / (path.stem if path.is_file() else path.resolve().name) for path in paths]
-    for index, folder in enumerate(folders):
-        folders[index] = _unlike(folder, folders[:index])
-    return folders
+def _sweep(args: Namespace) -> int:
+    """Sweep a parameter over labelled inputs; write ``sweep.json`` and ``sweep.html``."""
+    from aitable_ros.evaluation.inputs import expand_globs
+    from aitable_ros.evaluation.inputs import labels_file
+    from aitable_ros.evaluation.report.page import write_report
+    from aitable_ros.evaluation.report.sweep import print_sweep
+    from aitable_ros.evaluation.report.sweep import sweep_report
+    from aitable_ros.evaluation.sweep import parse
+    from aitable_ros.evaluation.sweep import sweep_inputs
+    from aitable_ros.pipeline import PipelineOptions
 
-
-def _unlike(folder: Path, others: Sequence[Path]) -> Path:
-    """Return a folder's name, with a number behind it where another has it already."""
-    names = (folder.with_name(f'{folder.name}_{number}') for number in count(2))
-    return next(name for name in chain((folder,), names) if name not in others)
-
-
-def _items(args: Namespace) -> list[Job]:
-    """Make a work item of each input and, of a bag, of each topic asked for."""
-    from aitable_ros.recordings.readers import choose_topics
-
-    paths = _expanded(args.input)
-    chosen = [
-        (path, folder, choose_topics(path, args.topic or (), from_topics=args.from_topics))
-        for path, folder in zip(
-            paths, _folders(paths, args.output, several=len(paths) > 1), strict=True)]
-    several = sum(len(topics) for _, _, topics in chosen) > 1
-    command = shlex.join(['aitable', 'evaluate', *sys.argv[2:]]) if sys.argv[2:] else ''
-    items: list[Job] = []
-    for path, folder, topics in chosen:
-        for topic in topics:
-            place = folder
-            if len(topics) > 1:
-                tail = (topic or '').strip('/').replace('/', '_')
-                place = folder / tail if len(paths) == 1 else folder.with_name(
-                    f'{folder.name}_{tail}')
-                place = _unlike(place, [item.output for item in items])
-            bag = args.write_bag
-            if bag is not None and several:
-                bag /= place.relative_to(args.output)
-            items.append(Job(
-                path=path, topic=topic, output=place, command=command, write_bag=bag,
-                labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
-                labels_format=args.labels_format,
-                params=Path(args.params) if args.params else None,
-                from_topics=args.from_topics, thumbnails=args.thumbnails, fps=args.fps,
-                strict=args.strict))
-    return items
-
-
-def labels_file(
-    path: Path, given: str | None, form: str = formats.AUTO, *, several: bool,
-) -> Path | None:
-    """
-    Find an input's labels; in a folder of labels those named as it is, if there are any.
-
-    :raises InputError: no such labels, or one file for several inputs
-    """
-    if given is None:
-        if form != formats.AUTO and formats.FORMATS[form].by_name is None:
-            raise InputError(f'--labels-format {form}: needs --labels, the file or the folder that '
-                             'they are in')
-        return None
-    if form != formats.AUTO and formats.FORMATS[form].read is None:
-        raise InputError(f'--labels-format {form}: the labels are in the names of the recordings; '
-                         'leave --labels out')
-    place = Path(given)
-    if not place.is_dir():
-        if several:
-            raise InputError(f'{place}: one file cannot label several inputs; give a folder with a '
-                             'file for each, such as NAME.json or NAME.csv')
-        return place
-    found = formats.find(path, place, form)
-    if found is None and not several:
-        wanted = formats.own_names(path)[:1] if form == formats.AUTO \
-            else formats.FORMATS[form].names(path)
-        if not wanted:
-            raise InputError(f'--labels-format {form}: --labels takes a file, not the folder '
-                             f'{place}')
-        raise InputError(f'{place / wanted[0]}: no such labels')
-    return found
-
-
-def _show(summaries: Sequence[Summary], together: Summary, output: Path) -> None:
-    """Print a table of what was found."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from aitable_ros.evaluation.report.many_recordings import headlines_of
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    table.add_column('input', overflow='fold')
-    heads, rows = headlines_of(summaries)
-    for name in ('frames', 'face', 'blinks', 'PERCLOS', 'level', 'mostly', *heads):
-        table.add_column(name, justify='right')
-    for summary, figures in zip(summaries, rows, strict=True):
-        share = summary['expression_share']
-        table.add_row(
-            Path(summary['input']).name, str(summary['frames']), f'{summary["face_ratio"]:.0%}',
-            str(len(summary['blinks'])), _figure(summary['perclos'], '.3f'), summary['level_max'],
-            max(share, key=share.__getitem__) if share else '–', *figures)
-    console.print(table)
-    if together:
-        _show_together(console, together)
-    for summary in summaries:
-        for note in (*summary['notes'], *([summary['partial']] if summary['partial'] else [])):
-            console.print(f'[dim]{Path(summary["input"]).name}:[/] {note}', highlight=False)
-    console.print(f'report: {output / "report.html"}', highlight=False, soft_wrap=True)
-
-
-def _show_together(console: Console, together: Summary) -> None:
-    """Print the pooled scores with their intervals."""
-    from rich.table import Table
-
-    from aitable_ros.evaluation.report.many_recordings import class_tables
-    from aitable_ros.evaluation.report.many_recordings import rows_of
-
-    for part in class_tables(together.get('video_class', {})):
-        classes = Table(box=None, pad_edge=False, header_style='bold', title=part.title,
-                        title_justify='left')
-        for head in part.columns:
-            classes.add_column(head)
-        for cells in part.rows:
-            classes.add_row(*map(str, cells))
-        console.print(classes)
-    if not rows_of(together):
-        return
-    table = Table(box=None, pad_edge=False, header_style='bold')
-    table.add_column('all together')
-    for name in ('score', '95 % over people'):
-        table.add_column(name, justify='right')
-    for row in rows_of(together):
-        table.add_row(*row)
-    console.print(table)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return '–' if value is None else format(value, form)
+    _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails', 'fps', 'strict')
+    if len(args.params or ()) > 1 or len(args.topic or ()) > 1 or args.workers > 1:
+        raise InputError('--sweep takes one --params, one --topic and one worker')
+    paths = expand_globs(args.input)
+    labels = [formats.read(
+        labels_file(path, args.labels, args.labels_format, several=len(paths) > 1), path,
+        args.labels_format) for path in paths]
+    base = PipelineOptions.from_file(args.params[0]) if args.params else PipelineOptions()
+    base = base.for_recordings
+    found = sweep_inputs(
+        parse(args.sweep, base), base, list(zip(paths, labels, strict=True)),
+        topic=args.topic[0] if args.topic else None, objective=args.objective, quiet=args.json)
+    write_json(args.output / 'sweep.json', found)
+    write_report(args.output / 'sweep.html', sweep_report(found))
+    if args.json:
+        print(json.dumps(found, indent=1))  # noqa: T201
+    else:
+        print_sweep(found, args.output)
+    return 0

@@ -10,9 +10,7 @@ import csv
 from dataclasses import dataclass
 import json
 import math
-import os
 from pathlib import Path
-import sys
 from typing import Any
 
 import numpy as np
@@ -25,22 +23,12 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.evaluation.pooling import FAMILIES
-from aitable_ros.evaluation.pooling import Family
 from aitable_ros.evaluation.pooling import person_of
 from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.pooling import Statistic
+from aitable_ros.evaluation.pooling import STATISTICS
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Link
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.scores import SCORED_AS
-from aitable_ros.evaluation.summary import rounded
 from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.summary import write_json
 from aitable_ros.evaluation.video_classes import contrasts
 from aitable_ros.evaluation.video_classes import ranks
 
@@ -48,8 +36,6 @@ Columns = dict[str, NDArray[Any]]
 STATES = ('face', 'expression', 'eyes_closed', 'level')
 """What a frame is compared by: whether there is a primary person, and what is said of them."""
 CURVES = ('openness', 'valence', 'arousal')
-SHOWN = 200
-"""Rows of a table of the page; comparison.json has all."""
 MEASURED = (
     ('face_ratio', 'share of frames with a face', '.1%'), ('perclos', 'PERCLOS', '.3f'),
     ('blinks', 'blinks', '.1f'), ('long closures', 'closures over 0.5 s', '.1f'),
@@ -69,33 +55,6 @@ class Ran:
         """Of the input, and its topic."""
         topic = self.summary.get('topic')
         return Path(self.summary['input']).name + (f' {topic}' if topic else '')
-
-
-def folders_for(params: Sequence[str], output: Path) -> list[Path]:
-    """Choose a folder below ``output`` for each parameter file."""
-    stems = [Path(entry).stem for entry in params]
-    if len(set(stems)) < len(stems):
-        stems = [f'{stem}_{letter}' for stem, letter in zip(stems, 'AB')]
-    return [output / stem for stem in stems]
-
-
-def run(a: Path, b: Path, output: Path, *, as_json: bool = False) -> int:
-    """
-    Compare two output folders; write ``comparison.json`` and ``comparison.html``, print a table.
-
-    :return: 0, whatever the difference
-    :raises InputError: one of them is no output of ``aitable evaluate``, or they share no input
-    """
-    if output.exists() and not output.is_dir():
-        raise InputError(f'{output}: is a file; --output names a folder')
-    found: Score = rounded(compare(read_run(a), read_run(b)) | {'a': str(a), 'b': str(b)})
-    write_json(output / 'comparison.json', found)
-    write_report(output / 'comparison.html', _report(found, output))
-    if as_json:
-        sys.stdout.write(json.dumps(found, indent=1) + '\n')
-    else:
-        _show(found, output)
-    return 0
 
 
 def read_run(folder: Path) -> list[Ran]:
@@ -174,15 +133,9 @@ def _brief(ran: Ran) -> Score:
         'yawns': events['YAWN'], 'face_ratio': summary['face_ratio'],
         'models': {stage: f'{info["model"]}@{info["backend"]}/{info["precision"]}'
                    for stage, info in summary['backend'].items() if info['model']},
-        'scores': {f'{family.name}.{metric.name}': _value(family, metric, summary['scores'])
-                   for family in FAMILIES for metric in family.metrics
+        'scores': {name: family.value(statistic, summary['scores'])
+                   for name, (family, statistic) in STATISTICS.items()
                    if family.within(summary['scores']) is not None}}
-
-
-def _value(family: Family, metric: Statistic, scores: Score) -> float:
-    part = family.within(scores)
-    assert part is not None
-    return float(metric.of(np.asarray(family.sums(part), np.float64)))
 
 
 def _score_differences(
@@ -262,8 +215,6 @@ def _difference(
     return {'name': name, 'label': label, 'a': a, 'b': b, 'difference': b - a, 'interval': ends,
             'people': people, 'verdict': verdict, 'form': form}
 
-
-# --- events and frames ----------------------------------------------------------------------------
 
 def _event_differences(first: Ran, second: Ran) -> Score:
     """Match the primary person's events by type, within two frames, one to one."""
@@ -345,197 +296,6 @@ def _runs(flags: NDArray[Any]) -> list[list[int]]:
     """Return ``[first, last]`` of each run of true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
     return [[int(first), int(after) - 1] for first, after in edges.reshape(-1, 2)]
-
-
-# --- shown ----------------------------------------------------------------------------------------
-
-def _written(value: float | None, form: str) -> str:
-    return '–' if value is None else format(value, form)
-
-
-def _signed(value: float | None, form: str) -> str:
-    return _written(value, form if form.startswith('+') else f'+{form}')
-
-
-def _ends(entry: Score) -> str:
-    ends, form = entry['interval'], entry['form']
-    return '' if ends is None else f'{_signed(ends[0], form)} … {_signed(ends[1], form)}'
-
-
-def _show(found: Score, output: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    table = RichTable(box=None, pad_edge=False, header_style='bold')
-    table.add_column('')
-    for name in ('A', 'B', 'B − A', '95 %'):
-        table.add_column(name, justify='right')
-    table.add_column('')
-    for entry in (*found['scores'], *found['measured']):
-        table.add_row(entry['label'], _written(entry['a'], entry['form']),
-                      _written(entry['b'], entry['form']),
-                      _signed(entry['difference'], entry['form']), _ends(entry), entry['verdict'])
-    console.print(f'A {found["a"]}\nB {found["b"]}', highlight=False, soft_wrap=True)
-    console.print(table)
-    for entry in found['per_input']:
-        events, differ = entry['events'], entry['frames']['differ']
-        console.print(
-            f'{entry["input"]}: {events["both"]} events in both, {len(events["only_a"])} only in '
-            f'A, {len(events["only_b"])} only in B; of {entry["frames"]["compared"]} frames '
-            + ', '.join(f'{differ[name]["n"]} differ in {name}' for name in STATES),
-            highlight=False, soft_wrap=True)
-    for line in _notes(found):
-        console.print(f'[dim]{line}[/]', highlight=False, soft_wrap=True)
-    console.print(f'report: {output / "comparison.html"}', highlight=False, soft_wrap=True)
-
-
-def _notes(found: Score) -> list[str]:
-    notes = [f'Only in {side.upper()}, left out: {", ".join(found[f"only_{side}"])}'
-             for side in 'ab' if found[f'only_{side}']]
-    if nothing_differs(found):
-        notes.append('The two runs say the same of every frame and event.')
-    if found['people'] < 3:
-        notes.append('No intervals: fewer than 3 people.')
-    return notes
-
-
-def _report(found: Score, output: Path) -> Report:
-    differ = {name: sum(entry['frames']['differ'][name]['n'] for entry in found['per_input'])
-              for name in STATES}
-    frames = sum(entry['frames']['compared'] for entry in found['per_input'])
-    only = [sum(len(entry['events'][side]) for entry in found['per_input'])
-            for side in ('only_a', 'only_b')]
-    both = sum(entry['events']['both'] for entry in found['per_input'])
-    cards = [
-        Card(label=entry['label'], value=_signed(entry['difference'], entry['form']),
-                note=' → '.join(_written(entry[side], entry['form']) for side in 'ab')
-                + (f'; {entry["verdict"]}' if entry['verdict'] else ''))
-        for entry in found['scores'] if entry['name'].rpartition('.')[2] in (
-            'f1', 'macro_f1', 'absolute_error', 'ccc', 'exact')][:6]
-    cards += [
-        Card(label='Events', value=f'{both} in both',
-                note=f'{only[0]} only in A, {only[1]} only in B'),
-        Card(label='Expression differs', value=f'{differ["expression"]} frames',
-                note=f'of {frames}')]
-    return Report(
-        title='B against A', subtitle=f'{Path(found["b"]).name} against {Path(found["a"]).name}, '
-        f'{found["inputs"]} input{"s" if found["inputs"] > 1 else ""}',
-        cards=cards, notes=_notes(found), plots=_plots(found),
-        tables=_tables(found, output), facts={
-            'A': str(Path(found['a']).resolve()), 'B': str(Path(found['b']).resolve()),
-            **_models(found),
-            'intervals': '95 %, percentile bootstrap over people, paired: both runs on the same '
-                         'resamples; 4000 replicates, seed 0'})
-
-
-def _models(found: Score) -> dict[str, str]:
-    told = {}
-    for side in 'ab':
-        models = {stage: name for entry in found['per_input']
-                  for stage, name in entry[side]['models'].items()}
-        told[f'models of {side.upper()}'] = ', '.join(
-            f'{stage} {name}' for stage, name in models.items())
-    return told
-
-
-def _plots(found: Score) -> list[Plot]:
-    """Draw the differences with their intervals, of the scores that are shares."""
-    from aitable_ros.evaluation.report.charts import BLUE
-    from aitable_ros.evaluation.report.charts import GREY
-
-    entries = [entry for entry in found['scores']
-               if entry['difference'] is not None and not entry['name'].endswith('per_hour')]
-    if not entries:
-        return []
-    entries = entries[::-1]
-    ends = [entry['interval'] or [entry['difference']] * 2 for entry in entries]
-    x = [entry['difference'] for entry in entries]
-    reach = max([0.02, *(abs(end) for pair in ends for end in pair)]) * 1.1
-    figure = {
-        'data': [{
-            'type': 'scatter', 'mode': 'markers', 'x': x, 'y': list(range(len(x))),
-            'text': [entry['label'] for entry in entries],
-            'marker': {'color': BLUE, 'size': 9},
-            'error_x': {'type': 'data', 'symmetric': False, 'color': BLUE, 'thickness': 1.6,
-                        'width': 4, 'array': [high - d for d, (_, high) in zip(x, ends)],
-                        'arrayminus': [d - low for d, (low, _) in zip(x, ends)]},
-            'hovertemplate': '%{text}: %{x:+.3f}<extra></extra>'}],
-        'layout': {
-            'height': 70 + 26 * len(x), 'margin': {'l': 220, 'r': 16, 't': 6, 'b': 42},
-            'xaxis': {'range': [-reach, reach], 'zeroline': False,
-                      'title': {'text': 'B − A', 'standoff': 6}},
-            'yaxis': {'tickmode': 'array', 'tickvals': list(range(len(x))), 'fixedrange': True,
-                      'ticktext': [entry['label'] for entry in entries], 'zeroline': False,
-                      'range': [-0.6, len(x) - 0.4]},
-            'shapes': [{'type': 'line', 'x0': 0, 'x1': 0, 'y0': 0, 'y1': 1, 'yref': 'paper',
-                        'line': {'color': GREY, 'width': 1.5}}],
-            'hovermode': 'closest'}}
-    return [Plot(title='Differences of the scores', figure=figure,
-                 told='Each score of B minus A with its interval; the table has the figures.',
-                 caption='Bars: 95 %, where there are at least 3 people. Errors (RMSE, absolute '
-                         'error) are better to the left, the rest to the right.')]
-
-
-def _tables(found: Score, output: Path) -> list[Table]:
-    rows: list[list[Cell]] = [
-        [entry['label'], _written(entry['a'], entry['form']), _written(entry['b'], entry['form']),
-         _signed(entry['difference'], entry['form']), _ends(entry), entry['verdict']]
-        for entry in (*found['scores'], *found['measured'])]
-    tables = [Table(title='Paired differences', wide=True, rows=rows,
-                    columns=('', 'A', 'B', 'B − A', '95 %', ''))]
-    headline = [name for name in (
-        'blink.f1', 'closures.f1', 'perclos.error', 'expression.accuracy', 'valence.ccc',
-        'faces.boxes.f1') if any(name in entry['a']['scores'] for entry in found['per_input'])]
-    body: list[list[Cell]] = []
-    for entry in found['per_input']:
-        cells: list[Cell] = [
-            entry['input'], *(Link(side, _href(entry[side.lower()]['folder'], output))
-                              for side in 'AB')]
-        for name in headline:
-            a, b = (entry[side]['scores'].get(name) for side in 'ab')
-            cells.append(f'{_written(a, ".3f")} → {_written(b, ".3f")}')
-        cells += [f'{_written(entry["a"]["perclos"], ".3f")} → '
-                  f'{_written(entry["b"]["perclos"], ".3f")}',
-                  f'{entry["a"]["blinks"]} → {entry["b"]["blinks"]}']
-        cells += [entry['frames']['differ'][name]['n'] for name in STATES]
-        body.append(cells)
-    tables.append(Table(
-        title='By input', wide=True, rows=body,
-        columns=('input', '', '', *headline, 'PERCLOS', 'blinks',
-                 *(f'frames: {name.replace("_", " ")}' for name in STATES)),
-        caption='A → B, and the frames of which they say something else.'))
-    events: list[list[Cell]] = [
-        [entry['input'], side[-1].upper(), event['type'].replace('_', ' ').lower(),
-         f'{event["start_frame"]} … {event["end_frame"]}',
-         {True: 'labelled', False: 'not labelled', None: ''}[event['labelled']]]
-        for entry in found['per_input'] for side in ('only_a', 'only_b')
-        for event in entry['events'][side]]
-    if events:
-        tables.append(Table(
-            title='Events in one run only', wide=True, rows=events[:SHOWN],
-            columns=('input', 'only in', 'what', 'frames', ''),
-            caption='' if len(events) <= SHOWN else
-            f'The first {SHOWN} of {len(events)}; comparison.json has all.'))
-    spans: list[list[Cell]] = [
-        [entry['input'], name.replace('_', ' '),
-         f'{span[0]} … {span[1]}', span[1] - span[0] + 1]
-        for entry in found['per_input'] for name in STATES
-        for span in entry['frames']['differ'][name]['spans']]
-    if spans:
-        tables.append(Table(
-            title='Frames that differ', wide=True, rows=spans[:SHOWN],
-            columns=('input', 'in', 'frames', 'how many'),
-            caption='' if len(spans) <= SHOWN else
-            f'The first {SHOWN} of {len(spans)}; comparison.json has all.'))
-    return tables
-
-
-def _href(folder: str, output: Path) -> str:
-    """Return the way from the page to an input's own report."""
-    return Path(os.path.relpath(Path(folder) / 'report.html', output)).as_posix()
 
 
 def nothing_differs(found: Score) -> bool:

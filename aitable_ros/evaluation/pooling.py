@@ -77,6 +77,14 @@ class Family:
             scores = scores.get(key) or {}
         return scores if scores.get(self.needs) is not None or 'people' in scores else None
 
+    def value(self, statistic: Statistic, scores: Score) -> float | None:
+        """Return a statistic of one input's scores; None where it is not defined."""
+        part = self.within(scores)
+        if part is None:
+            return None
+        value = float(statistic.of(np.asarray(self.sums(part), np.float64)))
+        return value if np.isfinite(value) else None
+
 
 def _over(above: Floats, below: Floats) -> Floats:
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -222,6 +230,9 @@ FAMILIES = (
         Statistic('mean_absolute_error', 'mean absolute error', -1, _mean(2))), 'exact'),
     Family(('faces', 'boxes'), 'Face boxes', _counts, _DETECTION, 'tp'),
 )
+STATISTICS = {f'{family.name}.{statistic.name}': (family, statistic)
+              for family in FAMILIES for statistic in family.metrics}
+"""Every statistic with its family, by names such as ``blink.f1``."""
 
 
 def sums_of(

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
-import json
 import math
 from pathlib import Path
-import sys
 from typing import Any
 
 import numpy as np
@@ -29,22 +27,15 @@ from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.inputs import open_labelled
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.pooling import FAMILIES
 from aitable_ros.evaluation.pooling import Family
 from aitable_ros.evaluation.pooling import person_of
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import Statistic
+from aitable_ros.evaluation.pooling import STATISTICS
 from aitable_ros.evaluation.pooling import sums_of
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.summary import rounded
-from aitable_ros.evaluation.summary import write_json
 from aitable_ros.options import Options
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.pipeline import PipelineOptions
@@ -131,29 +122,25 @@ def parse(text: str, base: PipelineOptions) -> Sweep:
     return sweep
 
 
-def run(
-    text: str, inputs: Sequence[tuple[Path, Labels | None]], output: Path, *,
-    topic: str | None = None, params: str | None = None, objective: str | None = None,
-    as_json: bool = False,
-) -> int:
+def sweep_inputs(
+    sweep: Sweep, base: PipelineOptions, inputs: Sequence[tuple[Path, Labels | None]],
+    topic: str | None = None, objective: str | None = None, *, quiet: bool = False,
+) -> Score:
     """
-    Sweep a parameter over labelled inputs; write ``sweep.json`` and ``sweep.html``, print a table.
+    Score every value of a sweep on labelled inputs.
 
-    :param text: ``stage.name=from:to:count``
+    :param base: all other options
     :param inputs: recordings and their labels
-    :param params: parameter file that everything else is taken from
-    :param objective: ``family.figure`` to make best; None: by the stage and the labels
-    :return: 0
-    :raises InputError: a value, an input or its labels cannot be used
+    :param topic: camera topic of the inputs that are bags
+    :param objective: the statistic to improve, such as ``blink.f1``; None: the first of
+        :data:`OBJECTIVES` that the labels allow
+    :param quiet: show no progress
+    :return: content of ``sweep.json``
+    :raises InputError: an input or its labels cannot be used
     """
-    base = PipelineOptions.from_file(params) if params else PipelineOptions()
-    base = base.for_recordings
-    sweep = parse(text, base)
-    if output.exists() and not output.is_dir():
-        raise InputError(f'{output}: is a file; --output names a folder')
-    unlabelled = [str(path) for path, labels in inputs if labels is None]
-    if unlabelled:
-        raise InputError(f'{unlabelled[0]}: --sweep needs labels of every input; give --labels')
+    unlabelled = next((path for path, labels in inputs if labels is None), None)
+    if unlabelled is not None:
+        raise InputError(f'{unlabelled}: --sweep needs labels of every input; give --labels')
     values = [*sweep.values, *([] if sweep.current in sweep.values else [sweep.current])]
     scored: list[list[tuple[str, Score]]] = [[] for _ in values]
     notes: list[str] = []
@@ -163,22 +150,16 @@ def run(
             source = open_labelled(path, topic, labels)
             labels.check(source.frames, source.names)
             person = person_of({'input': path, 'subject': labels.subject, 'topic': source.topic})
-            with _progress(source, quiet=as_json) as told:
-                for index, measured in enumerate(_tallies(source, sweep, values, pipeline, told)):
+            with _progress(source, quiet=quiet) as at:
+                for index, measured in enumerate(
+                        _measurements(source, sweep, values, pipeline, at)):
                     if not index:
                         labels.check(len(measured.stamps), source.names)
                     scored[index].append((person, rounded(scores(source, measured, labels))))
             notes += [f'{path.name}: {note}' for note in source.notes]
-    found = weigh(sweep, values, scored, objective)
-    found |= {'inputs': [str(path) for path, _ in inputs], 'notes': notes}
-    whole: Score = rounded(found)
-    write_json(output / 'sweep.json', whole)
-    write_report(output / 'sweep.html', _report(whole))
-    if as_json:
-        sys.stdout.write(json.dumps(whole, indent=1) + '\n')
-    else:
-        _show(whole, output)
-    return 0
+    found: Score = rounded(weigh(sweep, values, scored, objective) | {
+        'inputs': [str(path) for path, _ in inputs], 'notes': notes})
+    return found
 
 
 @contextmanager
@@ -196,32 +177,32 @@ def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]
         yield lambda done: bar.update(task, completed=done)
 
 
-def _tallies(
+def _measurements(
     source: Source, sweep: Sweep, values: Sequence[float], pipeline: Pipeline,
-    told: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> Iterable[Measurements]:
     """Yield what is counted under each value, doing again only what depends on it."""
     base = pipeline.options
     if sweep.stage == 'fatigue' and sweep.name not in replay.VISION:
         eyes = sweep.name in replay.EYES
         _configure(pipeline, base, source, sweep)
-        seen = replay.look(source, pipeline, landmarks=eyes, progress=told)
+        seen = replay.look(source, pipeline, landmarks=eyes, progress=progress)
         for value in values:
             options = sweep.options(base, value).fatigue
-            yield _tally(source, replay.judge(
+            yield _measured(source, replay.judge(
                 replay.read_again(seen, options) if eyes else seen, options))
     elif sweep.stage == 'emotion':
         _configure(pipeline, base, source, sweep)
-        seen = replay.look(source, pipeline, progress=told)
+        seen = replay.look(source, pipeline, progress=progress)
         for value in values:
             _configure(pipeline, sweep.options(base, value), source, sweep)
-            yield _tally(source, replay.feel(source, seen, pipeline, told))
+            yield _measured(source, replay.feel(source, seen, pipeline, progress))
     else:
         for value in values:
             changed = sweep.options(base, value)
             _configure(pipeline, changed, source, sweep)
-            seen = replay.look(source, pipeline, progress=told)
-            yield _tally(source, replay.judge(seen, changed.fatigue))
+            seen = replay.look(source, pipeline, progress=progress)
+            yield _measured(source, replay.judge(seen, changed.fatigue))
     _configure(pipeline, base, source, sweep)
 
 
@@ -237,7 +218,7 @@ def _configure(
     pipeline.emotion.configure(options.emotion)
 
 
-def _tally(source: Source, results: Iterable[FrameResult]) -> Measurements:
+def _measured(source: Source, results: Iterable[FrameResult]) -> Measurements:
     measured = Measurements(stills=source.stills)
     for result in results:
         measured.add(result)
@@ -299,9 +280,7 @@ def weigh(
 def _objective(
     sweep: Sweep, scored: Sequence[tuple[str, Score]], wanted: str | None,
 ) -> tuple[Family, Statistic]:
-    known = {f'{family.name}.{metric.name}': (family, metric)
-             for family in FAMILIES for metric in family.metrics}
-    there = [name for name, (family, _) in known.items() if len(sums_of(family, scored)[1])]
+    there = [name for name, (family, _) in STATISTICS.items() if sums_of(family, scored)[1]]
     if wanted is not None and wanted not in there:
         said = ', '.join(there) or 'nothing'
         raise InputError(f"--objective '{wanted}': the labels allow {said}")
@@ -311,7 +290,7 @@ def _objective(
         raise InputError(f'--sweep {sweep.key}: the labels hold nothing that it could make better '
                          f'({", ".join(OBJECTIVES[sweep.stage])}); choose one of '
                          f'{", ".join(there) or "none"} with --objective')
-    return known[found]
+    return STATISTICS[found]
 
 
 def _goodness(metric: Statistic, totals: Floats) -> Floats:
@@ -347,190 +326,3 @@ def _quantiles(values: Floats) -> list[float]:
     """Return the ends of the interval, each one of the values."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method='nearest')
     return [float(low), float(high)]
-
-
-# --- shown ----------------------------------------------------------------------------------------
-
-def _columns(found: Score) -> list[tuple[Family, Statistic]]:
-    """Return what the table shows: the objective, then the rest of its family and of blinks."""
-    name, _, figure = found['objective'].rpartition('.')
-    families = [family for family in FAMILIES if family.name == name]
-    chosen = [(family, metric) for family in families for metric in family.metrics]
-    return sorted(chosen, key=lambda pair: pair[1].name != figure)
-
-
-def _within(family: Family, pooled: Score) -> Score:
-    found: Any = pooled
-    for key in family.path:
-        found = found.get(key, {})
-    return dict(found)
-
-
-def _written(value: float | None, form: str = '.3f') -> str:
-    return '–' if value is None else format(value, form)
-
-
-def _span(ends: Sequence[float] | None, form: str = '.3f') -> str:
-    return '' if ends is None else f'{format(ends[0], form)} … {format(ends[1], form)}'
-
-
-def _marks(found: Score, value: float) -> list[str]:
-    low, high = found['plateau']
-    return [word for word, here in (
-        ('best', not found['flat'] and value == found['best']['value']),
-        ('now', value == found['current']['value']),
-        ('plateau', not found['flat'] and low <= value <= high)) if here]
-
-
-def verdict_of(found: Score) -> str:
-    """Say in one line what was found."""
-    best, current = found['best'], found['current']
-    if found['flat']:
-        return (f"{found['objective']} is {_written(best['score'])} at every value: "
-                f"{found['key']} makes no difference on these inputs")
-    low, high = found['plateau']
-    sure = f" (95 % {_span(best['interval'])})" if best['interval'] else ''
-    where = f", best value 95 % {_span(best['value_interval'], 'g')}" \
-        if best['value_interval'] else ''
-    now = f"the current {current['value']:g} gives {_written(current['score'])}" \
-        if current['value'] != best['value'] else 'which it is now'
-    return (f"best: {found['key']} = {best['value']:g}, {found['objective']} "
-            f"{_written(best['score'])}{sure}{where}; plateau {low:g} … {high:g} (within "
-            f'{PLATEAU:g}); {now}')
-
-
-def _show(found: Score, output: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    table = RichTable(box=None, pad_edge=False, header_style='bold')
-    table.add_column(found['key'], justify='right')
-    columns = _columns(found)
-    for place, (_, metric) in enumerate(columns):
-        table.add_column(metric.label, justify='right')
-        if not place:
-            table.add_column('95 %', justify='right')
-    table.add_column('', no_wrap=True)
-    for entry in found['values']:
-        value = entry['value']
-        marks = _marks(found, value)
-        cells = [_written(_within(family, entry['pooled']).get(metric.name), metric.form)
-                 for family, metric in columns]
-        table.add_row(f'{value:g}', cells[0], _span(entry['interval']), *cells[1:],
-                      ', '.join(marks), style='bold' if 'best' in marks else None)
-    console.print(table)
-    console.print(verdict_of(found), highlight=False, soft_wrap=True)
-    if found['best']['interval'] is None:
-        console.print(f"[dim]no intervals: {found['people']} labelled people, at least 3 are "
-                      'needed[/]', highlight=False)
-    console.print(f'report: {output / "sweep.html"}', highlight=False, soft_wrap=True)
-
-
-def _report(found: Score) -> Report:
-    best, current = found['best'], found['current']
-    low, high = found['plateau']
-    columns = _columns(found)
-    cards = [
-        Card(label='Best value', value='any' if found['flat'] else f'{best["value"]:g}', note=(
-            'all are equal' if found['flat'] else
-            f'95 % {_span(best["value_interval"], "g")}' if best['value_interval'] else '')),
-        Card(label=columns[0][1].label, value=_written(best['score']),
-                note=f'95 % {_span(best["interval"])}' if best['interval'] else ''),
-        Card(label='Plateau', value=f'{low:g} … {high:g}', note=f'within {PLATEAU:g} of it'),
-        Card(label='Now', value=f'{current["value"]:g}', note=(
-            f'{_written(current["score"])}, best is {current["best_minus_current"]:+.3f}'
-            + (f' (95 % {_span(current["interval"], "+.3f")})' if current['interval'] else '')))]
-    rows: list[list[Cell]] = []
-    for entry in found['values']:
-        figures = [_within(family, entry['pooled']).get(metric.name) for family, metric in columns]
-        shown = [_written(figure, metric.form)
-                 for figure, (_, metric) in zip(figures, columns, strict=True)]
-        rows.append([f'{entry["value"]:g}', shown[0], _span(entry['interval']), *shown[1:],
-                     ', '.join(_marks(found, entry['value']))])
-    notes = [*([verdict_of(found)] if found['flat'] else []), *found['notes']]
-    if best['interval'] is None:
-        notes.append(f'No intervals: {found["people"]} labelled people, at least 3 are needed.')
-    notes.append('The best value of a sweep is fitted to these inputs: prefer the middle of a '
-                 'plateau, and confirm it on others.')
-    return Report(
-        title=f'Sweep of {found["key"]}', subtitle=found['description'], cards=cards,
-        notes=notes, plots=[_plot(found, columns)],
-        tables=[Table(
-            title='Every value', wide=True, rows=rows,
-            columns=('value', columns[0][1].label, '95 %',
-                     *(metric.label for _, metric in columns[1:]), ''))],
-        facts={'objective': found['objective'], 'people': str(found['people']),
-               'inputs': ', '.join(Path(name).name for name in found['inputs']),
-               'intervals': 'percentile bootstrap over people, 4000 replicates, seed 0'})
-
-
-def _plot(found: Score, columns: Sequence[tuple[Family, Statistic]]) -> Plot:
-    """Draw shares over the value on the left, false alarms per hour on the right."""
-    from aitable_ros.evaluation.report.charts import AMBER
-    from aitable_ros.evaluation.report.charts import BLUE
-    from aitable_ros.evaluation.report.charts import faded
-    from aitable_ros.evaluation.report.charts import GREY
-    from aitable_ros.evaluation.report.charts import TEAL
-
-    x = [entry['value'] for entry in found['values']]
-    data: list[dict[str, Any]] = []
-    intervals = [entry['interval'] for entry in found['values']]
-    if all(intervals):
-        data.append({
-            'type': 'scatter', 'mode': 'lines', 'fill': 'toself', 'hoverinfo': 'skip',
-            'showlegend': False, 'x': [*x, *reversed(x)], 'line': {'width': 0},
-            'fillcolor': faded(BLUE, 0.16),
-            'y': [*(ends[0] for ends in intervals), *(ends[1] for ends in reversed(intervals))]})
-    colours = (BLUE, TEAL, '#b5679e', GREY)
-    shares = [pair for pair in columns if pair[1].name != 'false_per_hour']
-    for (family, metric), colour in zip(shares, colours):
-        y = [_within(family, entry['pooled']).get(metric.name) for entry in found['values']]
-        first = metric is columns[0][1]
-        data.append({
-            'type': 'scatter', 'mode': 'lines+markers', 'name': metric.label, 'x': x, 'y': y,
-            'line': {'color': colour, 'width': 2.6 if first else 1.5,
-                     'dash': 'solid' if first else 'dot'},
-            'marker': {'size': 6 if first else 4}, 'hovertemplate': '%{y:.3f}'})
-    alarms = [pair for pair in columns if pair[1].name == 'false_per_hour']
-    for family, metric in alarms:
-        y = [_within(family, entry['pooled']).get(metric.name) for entry in found['values']]
-        data.append({
-            'type': 'scatter', 'mode': 'lines+markers', 'name': metric.label, 'x': x, 'y': y,
-            'yaxis': 'y2', 'line': {'color': AMBER, 'width': 1.5}, 'marker': {'size': 4},
-            'hovertemplate': '%{y:.1f}'})
-    low, high = found['plateau']
-    current = found['current']['value']
-    shapes: list[dict[str, Any]] = [
-        {'type': 'rect', 'x0': low, 'x1': high, 'y0': 0, 'y1': 1, 'yref': 'paper',
-         'line': {'width': 0}, 'fillcolor': faded(GREY, 0.12), 'layer': 'below'},
-        {'type': 'line', 'x0': found['best']['value'], 'x1': found['best']['value'], 'y0': 0,
-         'y1': 1, 'yref': 'paper', 'line': {'color': BLUE, 'width': 1, 'dash': 'dot'}}]
-    words = [{'x': found['best']['value'], 'text': 'best'}]
-    if found['flat']:
-        del shapes[1], words[0]
-    if x[0] <= current <= x[-1] and current != found['best']['value']:
-        shapes.append({'type': 'line', 'x0': current, 'x1': current, 'y0': 0, 'y1': 1,
-                       'yref': 'paper', 'line': {'color': GREY, 'width': 1, 'dash': 'dot'}})
-        words.append({'x': current, 'text': 'now'})
-    unit = all(0 <= value <= 1 for trace in data[:len(data) - len(alarms)]
-               for value in trace['y'] if value is not None)
-    layout: dict[str, Any] = {
-        'height': 380, 'margin': {'l': 56, 'r': 56, 't': 36, 'b': 44}, 'hovermode': 'x unified',
-        'showlegend': True, 'legend': {'orientation': 'h', 'y': 1.02, 'x': 0, 'yanchor': 'bottom',
-                                       'bgcolor': 'rgba(0,0,0,0)'},
-        'xaxis': {'title': {'text': found['key'], 'standoff': 8}, 'zeroline': False},
-        'yaxis': {'zeroline': False, **({'range': [0, 1.02]} if unit else {})}, 'shapes': shapes,
-        'annotations': [{**word, 'y': 0, 'yref': 'paper', 'yanchor': 'bottom', 'xanchor': 'left',
-                         'showarrow': False, 'xshift': 3} for word in words]}
-    if alarms:
-        layout['yaxis2'] = {
-            'overlaying': 'y', 'side': 'right', 'showgrid': False, 'zeroline': False,
-            'rangemode': 'tozero', 'title': {'text': 'false alarms per hour', 'standoff': 6}}
-    return Plot(
-        title='Score by value', figure={'data': data, 'layout': layout},
-        told=f'{columns[0][1].label} by value of {found["key"]}; the table below has the figures.',
-        caption='Grey: the plateau. Blue band: 95 % of the thick line.' if all(intervals) else
-                'Grey: the plateau.')

@@ -1,361 +1,86 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The charts of a report, as plain plotly figures (``data`` and ``layout``), and its bars and tables.
+Charts of a report as plain plotly figures: a dict with ``data`` and ``layout``.
 
-Colours of curves are chosen to read on white and on near-black; text and grid take theirs from the
-page's style sheet, so that the theme and the printer change them without a script.
+Colours of curves are readable on white and on near-black. Text and grid take their colours from the
+style sheet of the page, so that theme and printer change them without a script.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import dataclass
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Floats
-from aitable_ros.evaluation.report.elements import Link
-from aitable_ros.evaluation.report.elements import Report
 from aitable_ros.evaluation.report.elements import Series
-from aitable_ros.evaluation.report.elements import Span
-from aitable_ros.evaluation.report.elements import Table
 from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
 
 Figure = dict[str, Any]
-Trace = dict[str, Any]
-
-POINTS = 3000
-"""More points than this on a curve are thinned to the extremes of each bin: no blink is lost."""
-FIGURE = re.compile(r'([+-]?[\d.]+%?|–)( […→] ([+-]?[\d.]+%?|–))?')
-BINS = 600
-"""The expression stack is averaged into at most this many bins."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
-"""The page's; plotly measures text with it before the page's style applies."""
-BLUE, TEAL, AMBER, GREY = '#4f86c6', '#2a9d8f', '#d08c1d', '#8b93a0'
+"""Font of the page; plotly measures text with it before the style sheet applies."""
+BLUE, TEAL, AMBER, GREY, PURPLE = '#4f86c6', '#2a9d8f', '#d08c1d', '#8b93a0', '#b5679e'
 EXPRESSIONS = {
     Expression.NEUTRAL: '#9aa3ae', Expression.HAPPY: '#e3aa2c', Expression.SAD: '#4f86c6',
     Expression.SURPRISE: '#3fb0ac', Expression.FEAR: '#8065b8', Expression.DISGUST: '#7c9a45',
     Expression.ANGER: '#cf5442', Expression.CONTEMPT: '#a9745b'}
-LEVELS = {
-    FatigueLevel.ALERT: '#4a9d6f', FatigueLevel.MILD: '#ddab2e', FatigueLevel.SEVERE: '#e07b39',
-    FatigueLevel.ASLEEP: '#c23f3f', FatigueLevel.UNKNOWN: '#a3aab4'}
-EVENTS = {
-    'blinks': ((FatigueEventType.BLINK,), TEAL),
-    'closures': ((FatigueEventType.LONG_CLOSURE, FatigueEventType.MICROSLEEP,
-                  FatigueEventType.SLEEP), '#c23f3f'),
-    'yawns, nods': ((FatigueEventType.YAWN, FatigueEventType.NOD), AMBER)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """One row of the timeline."""
-
-    title: str
-    weight: float
-    traces: list[Trace]
-    axis: dict[str, Any]
-
-
-def figures(report: Report) -> dict[str, Figure]:
-    """Return the charts that the report has data for, by the id of their place on the page."""
-    found = {}
-    panels = _panels(report)
-    if panels:
-        found['timeline'] = _timeline(panels, report)
-    around = _circumplex(report.measured)
-    if around:
-        found['circumplex'] = around
-    for number, plot in enumerate(report.plots, 1):
-        found[f'plot-{number}'] = {
-            **plot.figure, 'layout': {**_common(), **plot.figure['layout']}}
-    return found
-
-
-def _panels(report: Report) -> list[_Panel]:
-    makers = (_lanes, _openness, _ear, _perclos, _level, _expressions, _labelled, _valence)
-    return [panel for panel in (maker(report) for maker in makers) if panel]
-
-
-def _timeline(panels: Sequence[_Panel], report: Report) -> Figure:
-    """Stack the panels over one time axis."""
-    gap, head = 0.2, 0.34  # in units of a panel's weight: below it, and above it for its title
-    total = sum(panel.weight + head for panel in panels) + gap * (len(panels) - 1)
-    data: list[Trace] = []
-    layout: Figure = {'annotations': []}
-    top = 1.0
-    for number, panel in enumerate(panels, 1):
-        name = '' if number == 1 else str(number)
-        high = top - head / total
-        low = max(high - panel.weight / total, 0.0)
-        layout[f'yaxis{name}'] = {
-            'domain': [low, high], 'fixedrange': True, 'zeroline': False, 'anchor': 'x',
-            'ticklabelposition': 'outside', 'automargin': False, **panel.axis}
-        layout['annotations'].append({
-            'text': panel.title, 'x': 0, 'y': high, 'xref': 'paper', 'yref': 'paper',
-            'xanchor': 'left', 'yanchor': 'bottom', 'showarrow': False, 'yshift': 2,
-            'font': {'size': 12}})
-        data += [{**trace, 'yaxis': f'y{name}', 'xaxis': 'x'} for trace in panel.traces]
-        top = low - gap / total
-    end = _end(report)
-    layout |= {
-        'height': round(48 * total + 50),
-        'margin': {'l': 64, 'r': 12, 't': 4, 'b': 40},
-        'xaxis': {
-            'anchor': f'y{len(panels)}' if len(panels) > 1 else 'y', 'range': [0, end],
-            'minallowed': 0, 'maxallowed': end, 'title': {'text': 'seconds', 'standoff': 8},
-            'zeroline': False, 'showspikes': True, 'spikemode': 'across', 'spikethickness': 1,
-            'spikedash': 'solid', 'spikesnap': 'cursor', 'spikecolor': GREY},
-        'hovermode': 'x unified', 'hoversubplots': 'axis', **_common()}
-    return {'data': data, 'layout': layout}
-
-
-def _common() -> Figure:
+def common_layout() -> Figure:
+    """Return the layout that all charts share."""
     return {
         'paper_bgcolor': 'rgba(0,0,0,0)', 'plot_bgcolor': 'rgba(0,0,0,0)', 'showlegend': False,
         'dragmode': 'zoom', 'font': {'family': FONT, 'size': 12}}
 
 
-def _end(report: Report) -> float:
-    """Seconds that the time axis spans."""
-    ends = [report.measured.time_s[-1:]] if report.measured is not None else []
-    if report.truth and report.truth.series is not None:
-        ends.append(report.truth.series.time_s[-1:])
-    known = [float(end[0]) for end in ends if len(end)]
-    known += [event.start_s + event.duration_s for event in report.events]
-    return max(known, default=1.0) or 1.0
+def vertical_line(x: float, colour: str, width: float = 1.6, dash: str = 'solid') -> Figure:
+    """Return a line over the whole height at ``x``."""
+    return {'type': 'line', 'x0': x, 'x1': x, 'y0': 0, 'y1': 1, 'yref': 'paper',
+            'line': {'color': colour, 'width': width, 'dash': dash}}
 
 
-def _key(*entries: tuple[str, str, str]) -> str:
-    """Write a title's legend: (dash, name, colour) each."""
-    marks = {'solid': '━', 'dash': '╌', 'fill': '■'}
-    return '  '.join(f'<span style="color:{colour}">{marks[dash]}</span> {name}'
-                     for dash, name, colour in entries)
+def vertical_band(ends: Sequence[float], colour: str, opacity: float) -> Figure:
+    """Return a band over the whole height between two values of ``x``, behind the data."""
+    return {'type': 'rect', 'x0': ends[0], 'x1': ends[1], 'y0': 0, 'y1': 1, 'yref': 'paper',
+            'line': {'width': 0}, 'fillcolor': faded(colour, opacity), 'layer': 'below'}
 
 
-def _line(
-    time_s: Floats, values: Floats, name: str, colour: str, *, dash: str = 'solid',
-    width: float = 1.4, form: str = '.2f',
-) -> Trace:
-    x, y = thin(time_s, values)
+def dot_plot(
+    names: Sequence[str], values: Sequence[float], title: str, *, form: str = '.3f',
+    span: Sequence[float] | None = None, shapes: Sequence[Figure] = (),
+    error: Figure | None = None,
+) -> Figure:
+    """
+    Draw a dot for each name, the first one lowest.
+
+    :param title: of the axis of values
+    :param form: of the values where the pointer hovers
+    :param span: of the axis of values; None: as far as the values go
+    :param error: plotly's ``error_x``
+    """
+    rows = list(range(len(names)))
     return {
-        'type': 'scatter', 'mode': 'lines', 'name': name, 'x': _numbers(x), 'y': _numbers(y),
-        'line': {'color': colour, 'width': width, 'dash': dash},
-        'hovertemplate': f'%{{y:{form}}}'}
+        'data': [{
+            'type': 'scatter', 'mode': 'markers', 'x': list(values), 'y': rows, 'text': list(names),
+            'marker': {'color': BLUE, 'size': 9}, **({'error_x': error} if error else {}),
+            'hovertemplate': f'%{{text}}: %{{x:{form}}}<extra></extra>'}],
+        'layout': {
+            'height': 72 + 25 * len(rows), 'margin': {'l': 220, 'r': 16, 't': 6, 'b': 42},
+            'hovermode': 'closest', 'shapes': list(shapes),
+            'xaxis': {'zeroline': False, **({'range': list(span)} if span else {}),
+                      'title': {'text': title, 'standoff': 6}},
+            'yaxis': {'tickmode': 'array', 'tickvals': rows, 'fixedrange': True, 'zeroline': False,
+                      'ticktext': [
+                          name if len(name) <= 34 else f'{name[:16]}…{name[-16:]}'
+                          for name in names],
+                      'range': [-0.7, len(rows) - 0.3]}}}
 
 
-def _bands(spans: Iterable[Span], colour: str, low: float, high: float, opacity: float) -> Trace:
-    """Shade spans of time, all in one trace."""
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for span in spans:
-        x += [span.start_s, span.start_s, span.end_s, span.end_s, None]
-        y += [low, high, high, low, None]
-    return {
-        'type': 'scatter', 'mode': 'lines', 'x': x, 'y': y, 'fill': 'toself', 'hoverinfo': 'skip',
-        'line': {'width': 0}, 'fillcolor': faded(colour, opacity)}
-
-
-def _truth(report: Report, name: str) -> tuple[Floats, Floats] | None:
-    return _curve(report.truth.series if report.truth else None, name)
-
-
-def _measured(report: Report, name: str) -> tuple[Floats, Floats] | None:
-    return _curve(report.measured, name)
-
-
-def _curve(series: Series | None, name: str) -> tuple[Floats, Floats] | None:
-    """Return a series' times and values; None where there is nothing to draw."""
-    values = getattr(series, name) if series is not None else None
-    if series is None or values is None or not np.isfinite(values).any():
-        return None
-    return series.time_s, values
-
-
-def _shaded(report: Report, low: float, high: float) -> list[Trace]:
-    """Shade what is labelled, behind the curves of the eyes."""
-    if not report.truth:
-        return []
-    closed = [*report.truth.blinks, *report.truth.closures]
-    traces = []
-    if report.truth.ignore:
-        traces.append(_bands(report.truth.ignore, GREY, low, high, 0.18))
-    if closed:
-        traces.append(_bands(closed, AMBER, low, high, 0.32))
-    return traces
-
-
-def _lanes(report: Report) -> _Panel | None:
-    """Draw events as marks in lanes: labelled above found."""
-    truth = report.truth
-    lanes: list[tuple[str, str, list[Span]]] = [
-        (f'labelled {name}', AMBER, list(getattr(truth, name)))
-        for name in ('blinks', 'closures', 'yawns', 'nods') if truth and getattr(truth, name)]
-    for name, (types, colour) in EVENTS.items():
-        spans = [
-            Span(m.start_s, m.start_s + m.duration_s, m.type.name.replace('_', ' ').lower())
-            for m in report.events if m.type in types]
-        if spans:
-            lanes.append((name, colour, spans))
-    lanes.sort(key=lambda lane: 'closures' in lane[0])
-    if not lanes:
-        return None
-    traces = []
-    for row, (name, colour, spans) in enumerate(reversed(lanes)):
-        x = [value for span in spans for value in (span.start_s, span.end_s, None)]
-        text = [
-            label for span in spans for label in (*[_spoken(span)] * 2, '')]
-        traces.append({
-            'type': 'scatter', 'mode': 'lines+markers', 'name': name, 'x': x,
-            'y': [row if value is not None else None for value in x], 'text': text,
-            'line': {'color': colour, 'width': 10},
-            'marker': {'symbol': 'line-ns', 'size': 10, 'line': {'width': 2, 'color': colour}},
-            'hovertemplate': '%{text}<extra></extra>'})
-    names = [name for name, _, _ in reversed(lanes)]
-    return _Panel('<b>Events</b>', 0.36 * len(lanes), traces, {
-        'range': [-0.6, len(lanes) - 0.4], 'tickmode': 'array', 'showgrid': False,
-        'tickvals': list(range(len(lanes))), 'ticktext': [_short(name) for name in names]})
-
-
-def _short(name: str) -> str:
-    return name.replace('labelled ', '✓ ').replace('yawns, nods', 'yawn/nod')
-
-
-def _spoken(span: Span) -> str:
-    what = f'{span.label}, ' if span.label else ''
-    return f'{what}{span.start_s:.2f} s, {(span.end_s - span.start_s) * 1e3:.0f} ms'
-
-
-def _openness(report: Report) -> _Panel | None:
-    found, true = _measured(report, 'openness'), _truth(report, 'openness')
-    if not found and not true:
-        return None
-    legend = []
-    traces = _shaded(report, -0.05, 1.15)
-    if traces:
-        legend.append(('fill', 'labelled shut', AMBER))
-    if report.truth and report.truth.ignore:
-        legend.append(('fill', 'not scored', GREY))
-    if found:
-        traces.append(_line(*found, 'openness', BLUE))
-        legend.insert(0, ('solid', 'measured', BLUE))
-    if true:
-        traces.append(_line(*true, 'openness, true', AMBER, dash='dash'))
-        legend.insert(1, ('dash', 'true', AMBER))
-    return _Panel(f'<b>Openness</b> of the eyes  {_key(*legend)}', 2.0, traces, {
-        'range': [-0.05, 1.15], 'tickvals': [0, 0.5, 1], 'ticktext': ['shut', '½', 'open']})
-
-
-def _ear(report: Report) -> _Panel | None:
-    found = _measured(report, 'ear')
-    if not found:
-        return None
-    true = _truth(report, 'ear')
-    top = max(0.4, float(np.nanmax(found[1])) * 1.08)
-    traces = [*_shaded(report, 0, top), _line(*found, 'EAR', TEAL, form='.3f')]
-    if true:
-        traces.append(_line(*true, 'EAR, true', AMBER, dash='dash', form='.3f'))
-    return _Panel('<b>EAR</b>, eye aspect ratio', 1.3, traces, {
-        'range': [0, top], 'nticks': 4})
-
-
-def _perclos(report: Report) -> _Panel | None:
-    short, long_ = _measured(report, 'perclos'), _measured(report, 'perclos_long')
-    true = _truth(report, 'perclos')
-    if not short and not true:
-        return None
-    legend, traces = [], []
-    for curve, name, colour, dash, width in (
-            (short, '60 s', BLUE, 'solid', 1.8), (long_, '180 s', GREY, 'solid', 1.2),
-            (true, 'true', AMBER, 'dash', 1.6)):
-        if curve:
-            traces.append(_line(
-                *curve, f'PERCLOS {name}', colour, dash=dash, width=width, form='.1%'))
-            legend.append(('dash' if dash == 'dash' else 'solid', name, colour))
-    highest = max(float(np.nanmax(curve[1])) for curve in (short, true) if curve)
-    top = min(1.0, max(0.2, highest * 1.15))
-    start, end = 0.0, _end(report)
-    for limit, name in ((0.08, 'mild'), (0.15, 'severe')):
-        colour = LEVELS[FatigueLevel[name.upper()]]
-        traces.append({
-            'type': 'scatter', 'mode': 'lines', 'x': [start, end], 'y': [limit, limit],
-            'line': {'color': colour, 'width': 1, 'dash': 'dot'}, 'hoverinfo': 'skip'})
-        legend.append(('dash', f'{name} {limit:.0%}', colour))
-    return _Panel(f'<b>PERCLOS</b>, share of time shut  {_key(*legend)}', 1.5, traces, {
-        'range': [0, top], 'tickformat': '.0%', 'nticks': 4})
-
-
-def _level(report: Report) -> _Panel | None:
-    series = report.measured
-    if series is None or series.level is None or not len(series.level):
-        return None
-    names = {int(level): level.name.lower() for level in FatigueLevel}
-    spans = runs(series.time_s, [names.get(int(value), 'unknown') for value in series.level])
-    there = [level for level in LEVELS if any(s.label == level.name.lower() for s in spans)]
-    traces = [
-        _bands([s for s in spans if s.label == level.name.lower()], LEVELS[level], 0, 1,
-               0.35 if level is FatigueLevel.UNKNOWN else 0.95)
-        for level in there]
-    for trace, level in zip(traces, there, strict=True):
-        trace |= {'name': level.name, 'hoverinfo': 'name', 'hoveron': 'fills'}
-    legend = _key(*(('fill', level.name.lower(), LEVELS[level]) for level in there))
-    return _Panel(f'<b>Level</b>  {legend}', 0.3, traces, {
-        'range': [0, 1], 'showticklabels': False, 'showgrid': False})
-
-
-def _expressions(report: Report) -> _Panel | None:
-    found = _measured(report, 'probabilities')
-    if not found:
-        return None
-    x, shares = binned(*found)
-    there = [e for e in EXPRESSIONS if np.nanmax(shares[:, e]) > 0.02]
-    traces = [{
-        'type': 'scatter', 'mode': 'lines', 'name': e.name.lower(), 'stackgroup': 'expression',
-        'x': _numbers(x), 'y': _numbers(np.nan_to_num(shares[:, e])), 'line': {'width': 0},
-        'fillcolor': faded(EXPRESSIONS[e], 0.85), 'hovertemplate': '%{y:.0%}'} for e in there]
-    legend = _key(*(('fill', e.name.lower(), EXPRESSIONS[e]) for e in there))
-    return _Panel(f'<b>Expression</b>  {legend}', 1.5, traces, {
-        'range': [0, 1], 'tickvals': [0, 0.5, 1], 'tickformat': '.0%'})
-
-
-def _labelled(report: Report) -> _Panel | None:
-    spans = report.truth.expressions if report.truth else ()
-    if not spans:
-        return None
-    there = [e for e in EXPRESSIONS if any(s.label == e.name.lower() for s in spans)]
-    traces = [
-        _bands([s for s in spans if s.label == e.name.lower()], EXPRESSIONS[e], 0, 1, 0.95)
-        for e in there]
-    return _Panel('labelled expression', 0.22, traces, {
-        'range': [0, 1], 'showticklabels': False, 'showgrid': False})
-
-
-def _valence(report: Report) -> _Panel | None:
-    valence, arousal = _measured(report, 'valence'), _measured(report, 'arousal')
-    if not valence and not arousal:
-        return None
-    traces, legend = [], []
-    for curve, name, colour in ((valence, 'valence', TEAL), (arousal, 'arousal', '#b5679e')):
-        if curve:
-            traces.append(_line(*curve, name, colour))
-            legend.append(('solid', name, colour))
-        true = _truth(report, name)
-        if true:
-            traces.append(_line(*true, f'{name}, true', colour, dash='dash'))
-    return _Panel(_key(*legend).replace('valence', '<b>valence</b>').replace(
-        'arousal', '<b>arousal</b>'), 1.3, traces, {'range': [-1.05, 1.05], 'tickvals': [-1, 0, 1]})
-
-
-def _circumplex(series: Series | None) -> Figure | None:
-    """Draw where the person was on Russell's circumplex, and for how long."""
+def circumplex(series: Series | None) -> Figure | None:
+    """Draw valence against arousal on Russell's circumplex; None without them."""
     if series is None or series.valence is None or series.arousal is None:
         return None
     valid = np.isfinite(series.valence) & np.isfinite(series.arousal)
@@ -372,14 +97,14 @@ def _circumplex(series: Series | None) -> Figure | None:
         'tickvals': [-1, 0, 1]}
     return {
         'data': [{
-            'type': 'scatter', 'mode': 'markers', 'x': _numbers(x), 'y': _numbers(y),
-            'customdata': _numbers(time_s),
+            'type': 'scatter', 'mode': 'markers', 'x': plain_numbers(x), 'y': plain_numbers(y),
+            'customdata': plain_numbers(time_s),
             'marker': {'size': 7, 'opacity': 0.4, 'color': TEAL},
             'hovertemplate':
                 'valence %{x:.2f}, arousal %{y:.2f} at %{customdata:.1f} s<extra></extra>',
         }, {
-            'type': 'scatter', 'mode': 'markers', 'x': [_number(np.median(x))],
-            'y': [_number(np.median(y))], 'hovertemplate': 'median<extra></extra>',
+            'type': 'scatter', 'mode': 'markers', 'x': [plain_number(np.median(x))],
+            'y': [plain_number(np.median(y))], 'hovertemplate': 'median<extra></extra>',
             'marker': {
                 'size': 13, 'symbol': 'cross-thin', 'line': {'width': 2.5, 'color': AMBER}}}],
         'layout': {
@@ -393,105 +118,16 @@ def _circumplex(series: Series | None) -> Figure | None:
                 {'type': 'line', 'x0': 0, 'x1': 0, 'y0': -1, 'y1': 1, 'line': line}],
             'annotations': [
                 {'x': a, 'y': b, 'text': word, 'showarrow': False, 'opacity': 0.75,
-                 'font': {'size': 11}} for a, b, word in words], **_common()}}
+                 'font': {'size': 11}} for a, b, word in words], **common_layout()}}
 
 
-def shares(report: Report) -> list[tuple[str, float, str]]:
-    """Return (expression, share, colour), the largest first, for the bars."""
-    colours = {e.name.lower(): colour for e, colour in EXPRESSIONS.items()}
-    kept = [(name, share) for name, share in report.expression_share.items() if share > 0]
-    return [(name, share, colours.get(name, GREY))
-            for name, share in sorted(kept, key=lambda entry: -entry[1])]
+def plain_numbers(values: NDArray[Any]) -> list[float | None]:
+    """Return numbers for JSON, to five figures; None where they are not finite."""
+    return [plain_number(value) for value in values.tolist()]
 
 
-def latencies(report: Report) -> list[dict[str, Any]]:
-    """Return name, p50, p95, p99 and greatest of each latency, milliseconds."""
-    rows = []
-    for name, values in report.latency_ms.items():
-        known = np.asarray(values, np.float64)
-        known = known[np.isfinite(known)]
-        if known.size:
-            p50, p95, p99 = np.percentile(known, (50, 95, 99))
-            rows.append({
-                'name': name, 'n': known.size, 'p50': p50, 'p95': p95, 'p99': p99,
-                'max': known.max(),
-                'over': report.latency_budget_ms is not None and p95 > report.latency_budget_ms})
-    return rows
-
-
-def cells(table: Table) -> dict[str, Any]:
-    """Return a table with its cells as text, whether each is a number, and its share of the row."""
-    rows = []
-    for row in table.rows:
-        total = sum(v for v in row if isinstance(v, (int, float))) or 1
-        rows.append([
-            {'text': _text(value), 'number': _is_figure(value),
-             'href': value.href if isinstance(value, Link) else '',
-             'share': value / total if isinstance(value, (int, float)) else 0}
-            for value in row])
-    figures = [any(row[index]['number'] for row in rows) for index in range(len(table.columns))]
-    return {'title': table.title, 'columns': list(zip(table.columns, figures, strict=True)),
-            'rows': rows, 'caption': table.caption, 'heat': table.heat, 'wide': table.wide}
-
-
-def _is_figure(value: Cell) -> bool:
-    """Whether a cell is set as a number: one, or the text of one, or of two (an interval)."""
-    return isinstance(value, (int, float)) or (
-        isinstance(value, str) and FIGURE.fullmatch(value) is not None)
-
-
-def _text(value: Cell) -> str:
-    if isinstance(value, Link):
-        return value.text
-    if isinstance(value, float):
-        return '–' if not np.isfinite(value) else f'{value:.3f}'
-    return re.sub(' ([…→]) ', '\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}', str(value))
-
-
-def thin(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Keep the least and greatest value of each bin where there are more than :data:`POINTS`."""
-    if len(x) <= POINTS:
-        return x, y
-    keep: list[int] = []
-    for part in np.array_split(np.arange(len(x)), POINTS // 2):
-        values = y[part]
-        if np.isfinite(values).any():
-            keep += sorted({int(part[np.nanargmin(values)]), int(part[np.nanargmax(values)])})
-        else:
-            keep.append(int(part[0]))
-    return x[keep], y[keep]
-
-
-def binned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Average rows into at most :data:`BINS` bins; NaN where a bin has none."""
-    if len(x) <= BINS:
-        return x, y
-    parts = np.array_split(np.arange(len(x)), BINS)
-    means = [
-        y[part][np.isfinite(y[part]).all(axis=1)].mean(axis=0)
-        if np.isfinite(y[part]).all(axis=1).any() else np.full(y.shape[1], np.nan)
-        for part in parts]
-    return np.array([x[part].mean() for part in parts]), np.array(means)
-
-
-def runs(time_s: Floats, labels: Sequence[str]) -> list[Span]:
-    """Join equal neighbours into spans; each lasts until the next begins."""
-    spans: list[Span] = []
-    begin = 0
-    for index in range(1, len(labels) + 1):
-        if index == len(labels) or labels[index] != labels[begin]:
-            end = min(index, len(labels) - 1)
-            spans.append(Span(float(time_s[begin]), float(time_s[end]), labels[begin]))
-            begin = index
-    return spans
-
-
-def _numbers(values: NDArray[Any]) -> list[float | None]:
-    """Return plain numbers for JSON, to five figures, None for what is not finite."""
-    return [_number(value) for value in values.tolist()]
-
-
-def _number(value: float) -> float | None:
+def plain_number(value: float) -> float | None:
+    """Return a number for JSON, to five figures; None if it is not finite."""
     return float(f'{value:.5g}') if np.isfinite(value) else None
 
 

@@ -162,12 +162,12 @@ class Plot:
     A chart beside the usual ones.
 
     :param figure: a plotly figure: ``data`` and ``layout``
-    :param told: what it shows, for those who do not see it
+    :param description: content of the chart, for screen readers
     """
 
     title: str
     figure: Mapping[str, Any]
-    told: str
+    description: str
     caption: str = ''
 
 

@@ -12,8 +12,14 @@ from pathlib import Path
 
 from aitable_ros import __version__
 from aitable_ros.atomic import replacing
-from aitable_ros.evaluation.report import charts
+from aitable_ros.evaluation.report.charts import circumplex
+from aitable_ros.evaluation.report.charts import common_layout
+from aitable_ros.evaluation.report.charts import Figure
 from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.tables import expression_shares
+from aitable_ros.evaluation.report.tables import latencies
+from aitable_ros.evaluation.report.tables import page_table
+from aitable_ros.evaluation.report.timeline import timeline
 
 
 def write_report(path: str | Path, report: Report) -> Path:
@@ -27,17 +33,17 @@ def write_report(path: str | Path, report: Report) -> Path:
     from jinja2 import StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    figures = charts.figures(report)
+    charts = figures(report)
     page = Environment(
         loader=PackageLoader('aitable_ros.evaluation.report', ''), autoescape=True,
         trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
     ).get_template('page.html').render(
         report=report,
-        figures={name: _for_script(figure) for name, figure in figures.items()},
-        plotly=get_plotlyjs() if figures else '',
-        shares=charts.shares(report),
-        latencies=charts.latencies(report),
-        tables=[charts.cells(table) for table in report.tables],
+        figures={name: _for_script(figure) for name, figure in charts.items()},
+        plotly=get_plotlyjs() if charts else '',
+        shares=expression_shares(report),
+        latencies=latencies(report),
+        tables=[page_table(table) for table in report.tables],
         picture=_data_url(report.picture) if report.picture else '',
         events=sorted(report.events, key=lambda event: event.start_s),
         pictures={event: _data_url(event.picture) for event in report.events if event.picture},
@@ -48,6 +54,15 @@ def write_report(path: str | Path, report: Report) -> Path:
     with replacing(path) as draft:
         draft.write_text(page, encoding='utf-8', errors='backslashreplace')
     return path
+
+
+def figures(report: Report) -> dict[str, Figure]:
+    """Return the charts that the report has data for, by the id of their element on the page."""
+    found = {'timeline': timeline(report), 'circumplex': circumplex(report.measured)}
+    found |= {
+        f'plot-{number}': {**plot.figure, 'layout': {**common_layout(), **plot.figure['layout']}}
+        for number, plot in enumerate(report.plots, 1)}
+    return {name: figure for name, figure in found.items() if figure}
 
 
 def _for_script(figure: object) -> str:
