@@ -56,6 +56,7 @@ setup(
             'fatigue = aitable_ros.nodes.executables:fatigue',
             'overlay = aitable_ros.nodes.executables:overlay',
             'hri_bridge = aitable_ros.nodes.executables:hri_bridge',
+            'player = aitable_ros.tools.camera:main',
         ],
         'rclpy_components': [
             'aitable_ros::FaceDetectorNode = aitable_ros.nodes.face_detector:FaceDetectorNode',

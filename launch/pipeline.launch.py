@@ -6,28 +6,32 @@ Emotion and fatigue of the people in front of a camera.
     ros2 launch aitable_ros pipeline.launch.py image:=/camera/image_raw overlay:=true
     ros2 launch aitable_ros pipeline.launch.py cameras:='left=/left/image right=/right/image'
 
-One process for all nodes (they share each image and each detection), or one for each with
-``processes:=many``. Several cameras have one namespace each, and share the models of that process.
-``bag:=`` plays a recording as the camera and ends with it.
+One process runs all nodes, which then share each image and each detection; ``processes:=many``
+starts a process for each. Several cameras have one namespace each and share the models of that
+process. ``bag:=`` plays a recording as the camera; its end ends the launch.
+
+The arguments are checked before anything starts. The environment of the parent launch stays as it
+is: our variables are set for our processes only.
 """
 
 import os
 from pathlib import Path
-import sys
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument
 from launch.actions import ExecuteProcess
 from launch.actions import OpaqueFunction
 from launch.actions import RegisterEventHandler
-from launch.actions import SetEnvironmentVariable
 from launch.actions import Shutdown
 from launch.event_handlers import OnProcessExit
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.substitutions import ExecutableInPackage
 
 from aitable_ros.config import read_parameter_file
+from aitable_ros.errors import InputError
 from aitable_ros.nodes.environment import child_environment
+from aitable_ros.nodes.executables import NAME_PATTERN
 from launch import LaunchDescription
 
 ARGUMENTS = (
@@ -43,11 +47,9 @@ ARGUMENTS = (
      ('true', 'false')),
     ('use_sim_time', 'auto', 'take the time from /clock; auto does so when a bag is played',
      ('true', 'false', 'auto')),
-    ('bag', '', 'a rosbag2 to play, by `ros2 bag play` where that is installed, else its camera '
-     'topic by our own player; its end ends the launch', None),
-    ('bag_rate', '1.0', 'how fast to play it', None),
-    ('bag_topic', '', 'camera topic of a bag that has several, for our own player; empty is the '
-     'one that it has', None),
+    ('bag', '', 'a rosbag2 (or a video) to play on the camera topic; its end ends the launch', None),
+    ('bag_rate', '1.0', 'speed of the playback: 2.0 is twice as fast', None),
+    ('bag_topic', '', 'camera topic inside the bag; needed where the bag has several', None),
     ('processes', 'one', 'one process for all nodes, or many', ('one', 'many')),
     ('container', 'false', 'also let `ros2 component` load nodes into that one process',
      ('true', 'false')),
@@ -57,35 +59,34 @@ ARGUMENTS = (
     ('log_level', 'info', 'of the nodes', ('debug', 'info', 'warn', 'error', 'fatal')),
 )
 RESPAWN_DELAY_S = 2.0
-"""So that a process which cannot start does not fill the log."""
+"""Keeps a process that cannot start from filling the log."""
+BAD_INPUT = 2
+"""Exit status of our programs for a parameter or file that cannot be used."""
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, set the environment, start the nodes."""
-    needed = child_environment()
+    """Declare the arguments and start the nodes."""
     return LaunchDescription([
         *(DeclareLaunchArgument(
             name, default_value=default, description=description, choices=choices)
           for name, default, description, choices in ARGUMENTS),
-        # Large images across processes, the allocator, and an end with launch: see environment.py.
-        *(SetEnvironmentVariable(name, value) for name, value in needed.items()
-          if os.environ.get(name) != value),
         OpaqueFunction(function=_nodes),
     ])
 
 
 def _nodes(context, *args, **kwargs):
-    """Make the actions that depend on the arguments."""
+    """Check the arguments and return the actions that depend on them."""
     value = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
     overlay = value['overlay'] == 'true'
     sim_time = value['use_sim_time'] == 'true' or (
         value['use_sim_time'] == 'auto' and bool(value['bag']))
     parameters = [{'use_sim_time': sim_time}]
-    if value['autostart'] == 'false':  # true is the default, and a file may say otherwise
+    if value['autostart'] == 'false':  # a parameter file may say so, too
         parameters[0]['autostart'] = False
     if value['params_file']:
         parameters.insert(0, _parameter_file(value['params_file']))
     cameras = _cameras(value['cameras'])
+    player = _player(value) if value['bag'] else None
     if value['processes'] == 'one':
         options = [f'--{name}' for name in ('overlay', 'hri', 'container')
                    if value[name] == 'true']
@@ -105,46 +106,87 @@ def _nodes(context, *args, **kwargs):
             package='aitable_ros', executable=program, namespace=namespace,
             remappings=[('image', topic)], parameters=parameters, arguments=options,
             ros_arguments=['--log-level', value['log_level']], output='screen',
-            respawn=value['respawn'] == 'true', respawn_delay=RESPAWN_DELAY_S)
+            respawn=value['respawn'] == 'true', respawn_delay=RESPAWN_DELAY_S,
+            additional_env=_environment())
         for program, options, namespace, topic in programs]
-    if not value['bag']:
-        return nodes
-    player = ExecuteProcess(cmd=_player(value, sim_time=sim_time), output='screen')
-    ended = OnProcessExit(
-        target_action=player, on_exit=[Shutdown(reason='the recording is at its end')])
-    return [*nodes, RegisterEventHandler(ended), player]
+    handlers = [
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=_fail_on_bad_input))
+        for node in nodes]
+    if player is None:
+        return [*handlers, *nodes]
+    ended = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=_end_with_recording))
+    return [*handlers, ended, *nodes, player]
+
+
+def _environment():
+    """Return the variables that our processes need beyond the environment of the launch."""
+    return {name: value for name, value in child_environment().items()
+            if os.environ.get(name) != value}
+
+
+def _fail_on_bad_input(event, context):
+    """
+    End the launch with status 1 when a process refuses its input.
+
+    :raises RuntimeError: the process has said why
+    """
+    if event.returncode == BAD_INPUT and not context.is_shutdown:
+        raise RuntimeError(f'{event.process_name}: bad input, see its line above')
+
+
+def _end_with_recording(event, context):
+    """End the launch at the end of the recording, with status 1 where it could not be played."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f'the recording was not played: status {event.returncode}')
+    return [Shutdown(reason='the recording is at its end')]
 
 
 def _cameras(text):
-    """Return name -> topic of several cameras; the executable checks the names."""
+    """
+    Return name -> topic of several cameras.
+
+    :raises InputError: a word is not NAME=TOPIC, or two cameras have one name
+    """
     cameras = {}
     for word in text.replace(',', ' ').split():
         name, separator, topic = word.partition('=')
-        if not (name and separator and topic) or name in cameras:
-            raise RuntimeError(
-                f"cameras:='{text}': '{word}' is not NAME=TOPIC with a NAME of its own")
+        if not (separator and topic and NAME_PATTERN.fullmatch(name)) or name in cameras:
+            raise InputError(
+                f"cameras:='{text}': '{word}' is not NAME=TOPIC with a NAME of its own, "
+                'such as left=/left/image_raw')
         cameras[name] = topic
     return cameras
 
 
-def _player(value, *, sim_time):
-    """Return the command that plays the bag once the nodes have their models."""
+def _player(value):
+    """
+    Return the process that plays the camera topic of a bag once the nodes have subscribed.
+
+    :raises InputError: there is no such recording, or an argument does not go with it
+    """
+    if not Path(value['bag']).exists():
+        raise InputError(f'bag:={value["bag"]}: no such file or folder')
+    if value['cameras']:
+        raise InputError('bag:= plays one camera: use image:= instead of cameras:=')
     try:
-        get_package_share_directory('ros2bag')
-    except LookupError:
-        return [
-            sys.executable, '-m', 'aitable_ros.tools.camera', '--input', value['bag'],
-            '--topic', value['image'], '--keep-stamps', '--rate', value['bag_rate'],
-            '--wait', '60', *(['--bag-topic', value['bag_topic']] if value['bag_topic'] else [])]
-    return ['ros2', 'bag', 'play', value['bag'], '--rate', value['bag_rate'], '--delay', '3',
-            *(['--clock'] if sim_time else [])]
+        rate = float(value['bag_rate'])
+    except ValueError:
+        rate = 0.0
+    if not rate > 0:
+        raise InputError(f'bag_rate:={value["bag_rate"]}: expected a number above 0, such as 2.0')
+    return ExecuteProcess(
+        name='player', output='screen', additional_env=_environment(), cmd=[
+            ExecutableInPackage('player', 'aitable_ros'), '--input', value['bag'],
+            '--topic', value['image'], '--namespace', value['namespace'], '--keep-stamps',
+            '--rate', value['bag_rate'], '--wait', '60',
+            *(['--bag-topic', value['bag_topic']] if value['bag_topic'] else [])])
 
 
 def _parameter_file(name: str) -> str:
     """
     Return a path: as given, or in this package's config folder.
 
-    :raises InputError: it cannot be used; launch_ros would go on without it, in silence
+    :raises InputError: the file cannot be used; launch_ros would ignore it without a word
     """
     shipped = Path(get_package_share_directory('aitable_ros'), 'config', name)
     path = shipped if shipped.is_file() and not Path(name).is_file() else Path(name)

@@ -26,6 +26,7 @@ from ros_graph import picture
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import FaceArray
+from aitable_ros.nodes.environment import child_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -178,6 +179,7 @@ def test_autostart_off_waits_for_lifecycle_set(models, launch):
 @pytest.mark.parametrize(('argument', 'words'), [
     ('params_file:=/no/such.yaml', '/no/such.yaml: cannot read the parameter file'),
     ('cameras:=left', "'left' is not NAME=TOPIC"),
+    ('bag:=/no/such', 'bag:=/no/such: no such file or folder'),
 ])
 def test_a_wrong_argument_ends_launch_with_a_line(launch, argument, words):
     process = launch('aitable_ros', 'pipeline.launch.py', argument)
@@ -185,6 +187,47 @@ def test_a_wrong_argument_ends_launch_with_a_line(launch, argument, words):
     line, = [one for one in process.log.read_text().splitlines() if '[ERROR]' in one]
     assert words in line
     assert 'Traceback' not in process.log.read_text()
+
+
+@pytest.mark.parametrize(('argument', 'words'), [
+    ('namespace:=no/slash//twice', 'namespace'),
+    (f'bag:={__file__}', 'camera: '),
+])
+def test_what_a_process_refuses_fails_the_launch(models, launch, argument, words):
+    process = launch('aitable_ros', 'pipeline.launch.py', argument, 'respawn:=true')
+    assert process.wait(PATIENT_S) == 1
+    assert words in process.log.read_text()
+
+
+INCLUDING = """
+from launch import LaunchDescription
+from launch.actions import ExecuteProcess, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+
+def generate_launch_description():
+    ours = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(LAUNCH), launch_arguments={'autostart': 'false'}.items())
+    return LaunchDescription([ours, ExecuteProcess(cmd=['sleep', '1000'])])
+"""
+
+
+def test_what_the_parent_launches_after_us_has_none_of_our_variables(models, launch, tmp_path):
+    def environment_of(word):
+        pid, = [pid for pid in children(process.pid)
+                if word in Path(f'/proc/{pid}/cmdline').read_bytes()]
+        return set(Path(f'/proc/{pid}/environ').read_bytes().decode().split('\0'))
+
+    file = tmp_path / 'parent.launch.py'
+    file.write_text(INCLUDING.replace('LAUNCH', repr(str(ROOT / 'launch' / 'pipeline.launch.py'))))
+    process = launch(str(file))
+    assert says(process, 'start check'), process.log.read_text()
+    ours, theirs = environment_of(b'pipeline\0'), environment_of(b'sleep\0')
+    added = {one.partition('=')[0] for one in ours - theirs}
+    leaked = set(child_environment()) - set(os.environ) - added
+    assert not leaked
+    assert 'AITABLE_END_WITH_PARENT' in added
+    assert ends(process, signal.SIGINT) == 0
 
 
 @pytest.mark.parametrize('numbers', [
