@@ -52,17 +52,27 @@ def checkpoint(torch, path, expressions):
 
 @pytest.mark.slow
 def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait, capsys):
-    """Five classes, end to end."""
+    """Five classes and the heat maps, end to end in one export."""
+    import onnx
+
+    from aitable_ros.emotion.emonet import crop
+
     network = checkpoint(torch, home / 'emonet_5.pth', 5)
     with EmotionReader.open(EmotionOptions(engine_path='emonet_5', fallbacks=('off',))) as reader:
         assert 'aitable models export emonet_5' in reader.attempts[0].reason
-    assert main(['models', 'export', 'emonet_5', '--json']) == 0
+    out = home / 'emonet_5.onnx'
+    assert main(['models', 'export', 'emonet_5', '--heatmaps', '--json']) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report['output'] == str(home / 'emonet_5.onnx')
+    assert report['output'] == str(out)
     assert set(report['difference']) == {'onnxruntime', 'openvino'}
     assert 0 < max(report['difference'].values()) < 1e-4
     assert sorted(path.name for path in home.iterdir()) == [
         '.lock', 'emonet_5.onnx', 'emonet_5.pth'][1 - (home / '.lock').exists():]
+    model = onnx.load(out)
+    assert model.opset_import[0].version == 17
+    metadata = {item.key: item.value for item in model.metadata_props}
+    assert metadata['aitable_ros.source'] == 'emonet_5.pth'
+    assert len(metadata['aitable_ros.source_git_blob']) == 40
 
     image = np.ascontiguousarray(portrait)
     face = TrackedFace(1, Detection(np.array([172, 74, 273, 175], 'f4'), 0.9))
@@ -72,45 +82,21 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
     assert estimate.probabilities[:5].sum() == pytest.approx(1, abs=1e-5)
     assert estimate.probabilities[:5].min() > 0
     assert not estimate.probabilities[5:].any()
-
-    from aitable_ros.emotion.emonet import crop
-
+    network.heat_maps = True
+    given = crop(image, face.box).transpose(2, 0, 1)[None].copy()
     with torch.inference_mode():
-        logits, valence, arousal = network(
-            torch.from_numpy(crop(image, face.box).transpose(2, 0, 1)[None].copy()))
+        logits, valence, arousal, maps = network(torch.from_numpy(given))
     np.testing.assert_allclose(
         estimate.probabilities[:5], torch.softmax(logits[0], 0).numpy(), atol=1e-4)
     assert (estimate.valence, estimate.arousal) == pytest.approx(
         (float(valence.clamp(-1, 1)), float(arousal.clamp(-1, 1))), abs=1e-4)
-
-
-@pytest.mark.slow
-def test_heat_maps_are_a_fourth_output_and_the_file_tells_where_it_is_from(
-        torch, tmp_path, capsys):
-    import onnx
-
-    network = checkpoint(torch, tmp_path / 'mine.pth', 8)
-    out = tmp_path / 'new' / 'maps.onnx'
-    out.parent.mkdir()
-    assert main(['models', 'export', str(tmp_path / 'mine.pth'), '--output', str(out),
-                 '--heatmaps']) == 0
-    assert str(out) in capsys.readouterr().out
-    model = onnx.load(out)
-    assert model.opset_import[0].version == 17
-    metadata = {item.key: item.value for item in model.metadata_props}
-    assert metadata['aitable_ros.source'] == 'mine.pth'
-    assert len(metadata['aitable_ros.source_git_blob']) == 40
-    images = np.random.default_rng(3).uniform(0, 1, (2, 3, 256, 256)).astype(np.float32)
-    network.heat_maps = True
-    with torch.inference_mode():
-        maps = network(torch.from_numpy(images))[3].numpy()
     for kind in (OnnxRuntimeBackend, OpenVINOBackend):
         with kind(out, threads=2) as backend:
             assert [(spec.name, spec.shape[1:]) for spec in backend.outputs] == [
-                ('expression', (8,)), ('valence', ()), ('arousal', ()),
+                ('expression', (5,)), ('valence', ()), ('arousal', ()),
                 ('heatmaps', (68, 64, 64))]
-            got = backend.infer({'image': images})['heatmaps']
-        np.testing.assert_allclose(got, maps, atol=1e-4 * max(1, np.abs(maps).max()))
+            got = backend.infer({'image': given})['heatmaps']
+        np.testing.assert_allclose(got, maps.numpy(), atol=1e-4 * max(1, np.abs(maps).max()))
 
 
 @pytest.mark.slow

@@ -39,7 +39,6 @@ ARITHMETIC = ('correlation', 'runtime_fusion', 'gemm')
 """The builder's words for convolutions, those with what follows fused, and products."""
 SEEDED = {
     'emonet_8': lambda: emonet_seeded.to_onnx(emonet_seeded.state(8)),
-    'emonet_5': lambda: emonet_seeded.to_onnx(emonet_seeded.state(5)),
     **{f'yolov8, {layout}': lambda layout=layout: yolov8_seeded.to_onnx(layout)
        for layout in yolov8_seeded.LAYOUTS}}
 
@@ -76,8 +75,7 @@ def graph(name: str, models: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(('name', 'precision'), [
-    (name, precision) for name in (*CATALOGUE, *SEEDED) for precision in ('fp16', 'fp32')
-    if (name, precision) != ('emonet_5', 'fp32')])  # all but its last layer is emonet_8's
+    (name, precision) for name in (*CATALOGUE, *SEEDED) for precision in ('fp16', 'fp32')])
 def test_every_graph_parses_strongly_typed_and_builds(
     name: str, precision: str, models: Path, tmp_path: Path,
 ) -> None:
