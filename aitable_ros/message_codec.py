@@ -13,7 +13,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from enum import IntFlag
 import math
@@ -51,73 +50,33 @@ Constants = Mapping[str, Mapping[str, int]]
 """Type of message -> name of a constant -> its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """
-    A field of a message.
-
-    :param name: in the message
-    :param kind: ``int``, ``float`` or ``bool``; an enum; or :data:`TIME`, :data:`DURATION` or
-        :data:`VECTOR`
-    :param attribute: of the value, where its name is another
-    """
-
-    name: str
-    kind: Any
-    attribute: str = ''
-
-
 TIME, DURATION, VECTOR = 'time', 'duration', 'vector'
 """In our values, a time is an int of nanoseconds, a duration a float of seconds, and a vector a
 float32 array."""
-
-FIELDS: dict[str, tuple[Field, ...]] = {
-    EMOTION: (
-        Field('track_id', int),
-        Field('expression', Expression),
-        Field('confidence', float),
-        Field('probabilities', VECTOR),
-        Field('valence', float),
-        Field('arousal', float),
-        Field('from_cache', bool),
-        Field('age', DURATION, 'age_s')),
-    FATIGUE: (
-        Field('track_id', int),
-        Field('level', FatigueLevel),
-        Field('validity', Validity),
-        Field('reasons', FatigueReason),
-        Field('ear_left', float),
-        Field('ear_right', float),
-        Field('openness', float),
-        Field('eyes_closed', bool),
-        Field('closure_duration', DURATION, 'closure_s'),
-        Field('perclos', float),
-        Field('perclos_long', float),
-        Field('perclos_p80', float),
-        Field('perclos_coverage', float),
-        Field('perclos_long_coverage', float),
-        Field('blink_count', int),
-        Field('blink_rate', float),
-        Field('mean_blink_duration', float, 'mean_blink_s'),
-        Field('mar', float),
-        Field('yawning', bool),
-        Field('yawn_count', int),
-        Field('head_roll', float),
-        Field('head_pitch', float),
-        Field('head_yaw', float),
-        Field('calibrated', bool),
-        Field('baseline_ear', float)),
-    EVENT: (
-        Field('track_id', int),
-        Field('type', FatigueEventType),
-        Field('start', TIME, 'start_ns'),
-        Field('duration', DURATION, 'duration_s'),
-        Field('level', FatigueLevel))}
+FIELDS: dict[str, dict[str, Any]] = {
+    EMOTION: {
+        'track_id': int, 'expression': Expression, 'confidence': float, 'probabilities': VECTOR,
+        'valence': float, 'arousal': float, 'from_cache': bool, 'age': DURATION},
+    FATIGUE: {
+        'track_id': int, 'level': FatigueLevel, 'validity': Validity, 'reasons': FatigueReason,
+        'ear_left': float, 'ear_right': float, 'openness': float, 'eyes_closed': bool,
+        'closure_duration': DURATION, 'perclos': float, 'perclos_long': float,
+        'perclos_p80': float, 'perclos_coverage': float, 'perclos_long_coverage': float,
+        'blink_count': int, 'blink_rate': float, 'mean_blink_duration': float, 'mar': float,
+        'yawning': bool, 'yawn_count': int, 'head_roll': float, 'head_pitch': float,
+        'head_yaw': float, 'calibrated': bool, 'baseline_ear': float},
+    EVENT: {
+        'track_id': int, 'type': FatigueEventType, 'start': TIME, 'duration': DURATION,
+        'level': FatigueLevel}}
 """
-The fields that a value and its message have in common, of an :class:`EmotionEstimate`, a
-:class:`FatigueAssessment` and a :class:`FatigueEvent`. Header, ``primary``, ``roi`` and model come
-from elsewhere.
+Type of message -> the fields that it has in common with its value, and their kinds. The values are
+:class:`EmotionEstimate`, :class:`FatigueAssessment` and :class:`FatigueEvent`. Header, ``primary``,
+``roi`` and model come from elsewhere.
 """
+ATTRIBUTES = {
+    'age': 'age_s', 'closure_duration': 'closure_s', 'duration': 'duration_s',
+    'mean_blink_duration': 'mean_blink_s', 'start': 'start_ns'}
+"""Fields whose attribute in our values has another name."""
 
 PREFIXES: dict[Any, str] = {
     Expression: 'EXPRESSION_', FatigueLevel: 'LEVEL_', Validity: 'VALIDITY_',
@@ -144,14 +103,14 @@ class MessageCodec:
             int: int, float: float, bool: bool, TIME: self.time_message,
             DURATION: self.duration_message, VECTOR: _vector, **dict.fromkeys(PREFIXES, int)}
         self._writers = {
-            kind: [(one.name, one.attribute or one.name, write[one.kind]) for one in fields]
-            for kind, fields in FIELDS.items()}
+            message: [(name, ATTRIBUTES.get(name, name), write[kind])
+                      for name, kind in fields.items()]
+            for message, fields in FIELDS.items()}
         self._readers = {
-            kind: [
-                (one.name, one.attribute or one.name, _reader(
-                    one.kind, constants.get(kind) if constants else None))
-                for one in fields]
-            for kind, fields in FIELDS.items()}
+            message: [(name, ATTRIBUTES.get(name, name), _reader(
+                kind, constants.get(message) if constants else None))
+                for name, kind in fields.items()]
+            for message, fields in FIELDS.items()}
 
     # --- values to messages -----------------------------------------------------------------------
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from enum import IntEnum
 import math
+from pathlib import Path
+import re
 from typing import Any
 
 import pytest
@@ -13,9 +16,17 @@ from rosbags.typesys import get_types_from_msg
 
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
+from aitable_ros.message_codec import ATTRIBUTES
+from aitable_ros.message_codec import EMOTION
+from aitable_ros.message_codec import EVENT
+from aitable_ros.message_codec import FATIGUE
+from aitable_ros.message_codec import FIELDS
 from aitable_ros.recordings.bag_messages import definitions
+from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import Expression
 from aitable_ros.types import EyeReading
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import FatigueEvent
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
 from aitable_ros.types import FatigueReason
@@ -41,10 +52,32 @@ def test_the_constants_of_a_field_are_an_enum_of_ours(
     assert found == {f'{prefix}_{one.name}': one.value for one in enum if one.name != 'NONE'}
 
 
+@pytest.mark.parametrize(('kind', 'value', 'others'), [
+    (EMOTION, EmotionEstimate, {'header', 'primary', 'roi', 'model', 'backend', 'precision'}),
+    (FATIGUE, FatigueAssessment, {'header', 'primary', 'model', 'backend', 'precision'}),
+    (EVENT, FatigueEvent, {'header'})])
+def test_the_codec_forgets_no_field(kind: str, value: type, others: set[str]) -> None:
+    _, found = get_types_from_msg(definitions()[kind], kind)[kind]
+    assert {name for name, _ in found} == set(FIELDS[kind]) | others
+    unpublished = {'stamp_ns', 'usable_s', 'closed_s'}
+    assert {one.name for one in fields(value)} - unpublished == {
+        ATTRIBUTES.get(name, name) for name in FIELDS[kind]}
+
+
 def test_every_constant_carries_the_name_of_its_field() -> None:
     prefixes = {name.partition('_')[0] for kind in ('Emotion', 'FatigueState', 'FatigueEvent')
                 for name in constants(kind)}
     assert prefixes == {'EXPRESSION', 'LEVEL', 'VALIDITY', 'REASON', 'EVENT'}
+
+
+def test_the_docs_name_constants_that_exist() -> None:
+    page = Path(__file__).resolve().parent.parent / 'docs' / 'messages.md'
+    named = set(re.findall(
+        r'\b(?:EXPRESSION|LEVEL|VALIDITY|REASON|EVENT)_[A-Z_]*[A-Z]\b', page.read_text()))
+    known = {name for kind in ('Emotion', 'FatigueState', 'FatigueEvent')
+             for name in constants(kind)}
+    assert named
+    assert named - known - {'LEVEL_CHANGED'} == set()
 
 
 def test_a_message_full_of_zeros_claims_nothing() -> None:

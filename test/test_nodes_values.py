@@ -19,7 +19,9 @@ from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.message_codec import faces_of
 from aitable_ros.message_codec import model_of
+from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.overlay import Collector
 from aitable_ros.nodes.worker import Worker
 from aitable_ros.nodes.worker import WorkerStoppedError
 from aitable_ros.types import Detection
@@ -210,6 +212,41 @@ def test_worker_hands_on_what_opening_raised():
     with pytest.raises(OSError, match='no such model'):
         worker.start()
     assert worker.stop()
+
+
+def _shared(stamp, *tracks):
+    faces = tuple(face(track) for track in tracks)
+    return SharedFaces(frame(stamp), faces, MODEL, None, 0.0)
+
+
+def _states(stamp, *tracks):
+    return {track: FatigueAssessment(track, stamp, Validity.VALID) for track in tracks}
+
+
+@pytest.mark.parametrize(('steps', 'drawn'), [
+    # (a faces or fatigue message: stamp, tracks) -> stamps drawn, with the tracks that have fatigue
+    ('faces 1: a b, fatigue 1: a, fatigue 1: b', ['1 ab']),
+    ('faces 1: a b, fatigue 1: a, faces 2: a, fatigue 2: a', ['1 a', '2 a']),
+    ('fatigue 1: a, faces 1: a', ['1 a']),  # overtook its faces on the way
+    ('faces 2: a, fatigue 1: a, fatigue 2: a', ['2 a']),  # too late
+    ('faces 1:, faces 2:', ['1 ', '2 ']),
+    ('faces 9: a, faces 1: a, fatigue 1: a, faces 2:', ['1 a', '2 ']),  # the clock was set back
+])
+def test_an_overlay_joins_what_the_nodes_say_about_an_image(steps, drawn):
+    collector = Collector()
+    found = []
+    for step in steps.split(', '):
+        head, _, names = step.partition(':')
+        kind, stamp = head.split()
+        tracks = [ord(name) for name in names.split()]
+        if kind == 'faces':
+            picture = collector.faces(_shared(int(stamp), *tracks))
+        else:
+            picture = collector.fatigue(int(stamp), _states(int(stamp), *tracks), {}, MODEL)
+        if picture is not None:
+            found.append(f'{picture.result.stamp_ns} ' + ''.join(
+                chr(one.face.track_id) for one in picture.result.faces if one.fatigue))
+    assert found == drawn
 
 
 def _result(size, count=1):

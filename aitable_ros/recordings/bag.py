@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The camera topics of ROS recordings as frames: no ROS needed."""
+"""The camera topics of ROS recordings as frames, without ROS."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from aitable_ros.types import Frame
 __all__ = ['Bag', 'camera_topics', 'is_bag']
 
 LOOK_AHEAD = 10_000
-"""Images without a stamp, at the beginning, after which none is expected to have one."""
+"""Images without a stamp after which the reader stops looking for the first stamp."""
 ZERO_NS = 100_000_000
-"""So near to where the log time puts it, a first stamp of zero is believed: a simulation's, or a
-driver's that counts from its start."""
+"""A stamp of zero this near to the time expected from the log time is taken as it is: simulations
+and some drivers count from their start."""
 OTHER_TIME = 'its stamp is of another time than those around it'
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -50,14 +50,14 @@ class BagFrame(Frame):
     """
     An image of a bag.
 
-    :param number: among the images of its topic, those that cannot be used included, from 0
+    :param number: of the image in its topic, from 0; unusable images count
     """
 
     number: int = field(kw_only=True)
 
 
 def camera_topics(recording: Recording) -> dict[str, int | None]:
-    """Return the camera topics of a bag with their numbers of messages (None: not known)."""
+    """Return the camera topics of a bag and their numbers of messages (None: unknown)."""
     return {
         name: topic.count for name, topic in sorted(recording.topics.items())
         if topic.kind in CAMERAS}
@@ -67,11 +67,11 @@ class Bag(Source):
     """
     One camera topic of a rosbag2: sqlite3 or mcap, one file or split, compressed or not.
 
-    Frames come in the recorded order with the header's stamp, or the log time where the header has
-    none. What cannot be decoded is left out and counted, as the nodes do.
+    Frames come in the recorded order, with the header's stamp or, where that is zero, the log time.
+    Images that cannot be decoded are left out and counted, as by the nodes.
 
-    :param topic: may be left out where the bag has one camera topic with messages
-    :param strict: end at the first image that cannot be used
+    :param topic: needed if several camera topics have messages
+    :param strict: end at the first unusable image
     """
 
     kind = 'bag'
@@ -118,8 +118,7 @@ class Bag(Source):
         from rosbags.typesys import get_typestore
         from rosbags.typesys import Stores
 
-        # Image and CompressedImage are the same in every ROS 2, so the bag's own definitions, which
-        # old ones lack, are not needed.
+        # Image and CompressedImage are the same in every ROS 2: the bag need not define them.
         typestore = get_typestore(Stores.ROS2_HUMBLE)
         decoder = ImageDecoder(self.topic)
         skipped = Skipped(self, 'images', strict=self.strict)
@@ -127,7 +126,7 @@ class Bag(Source):
         encoding = ''
         given = most_ns = 0
         time = ImageTime()
-        with ExitStack() as stack:  # all of it is closed on this thread, to which sqlite3 is bound
+        with ExitStack() as stack:  # sqlite3 must be closed on the thread that opened it
             recorded = stack.enter_context(closing(self._recording.messages([self.topic])))
             messages = stack.enter_context(closing(self._messages(recorded, typestore, skipped)))
             for timed in stack.enter_context(closing(self._stamped(messages, skipped))):
@@ -183,11 +182,11 @@ class Bag(Source):
     def _stamped(
         self, messages: Iterator[tuple[Any, _Recorded, int]], skipped: Skipped,
     ) -> Generator[_Timed, None, None]:
-        """Give each message its time; a single image of another time is left out, as by nodes."""
+        """Add the time of each message; a single stamp of another time costs its image."""
         stamps = Stamps(self.note, self._recording, self.topic)
         last: _Timed | None = None
         odd: _Timed | None = None
-        first_waits = True  # only the ones after it can say whether its stamp is right
+        first_waits = True  # only later stamps show whether the first one is right
         for message, recorded, stamp in messages:
             now = _Timed(message, recorded, stamps.of(stamp, recorded.log_ns))
             if last is None:
@@ -227,9 +226,9 @@ class Bag(Source):
 @dataclass(frozen=True, slots=True)
 class _Recorded:
     """
-    Where a message was.
+    The place of a message in the bag.
 
-    :param number: among those of the topic, from 0
+    :param number: in its topic, from 0
     """
 
     topic: Topic
@@ -257,10 +256,10 @@ class _Timed:
 
 class Stamps:
     """
-    Header stamps; where one is zero, the log time, moved by the known distance of the two.
+    Header stamps; for a stamp of zero, the log time plus the distance of the two clocks.
 
-    The distance is that of the image before, or, of the first images, that of the next one that
-    has a stamp. A first stamp of zero that fits the ones after it is a stamp like any other.
+    The distance is that of the last image with a stamp or, at the beginning, of the next one. A
+    first stamp of zero that agrees with the stamps after it is taken as it is.
     """
 
     def __init__(self, note: Callable[[str], None], recording: Recording, topic: str) -> None:
@@ -284,7 +283,7 @@ class Stamps:
         return estimate_ns
 
     def _look_ahead(self) -> int:
-        """Return the distance of the first stamp that is not zero; 0 where there is none."""
+        """Return the distance at the first stamp that is not zero; 0 if there is none."""
         with suppress(InputError), closing(self._recording.messages([self._topic])) as messages:
             for message in islice(messages, LOOK_AHEAD):
                 stamp = serialized_stamp_ns(message.data)
