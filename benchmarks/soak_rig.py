@@ -31,7 +31,7 @@ from soak_hook import Order
 NODES = ('face_detector', 'fatigue', 'emotion')
 READY_S = 90.0
 MODELS = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
-NO_FACE = 0
+NO_FACE = 0  # FatigueState.VALIDITY_NO_FACE
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
 
 
