@@ -101,10 +101,10 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
                 if number == int(messages * WARM) or number == messages - 1:
                     memory.append(memory_mb('VmRSS'))
             for transport, node in detectors.items():
-                figures = node.statistics.snapshot(time.monotonic())
+                figures = node.images.statistics.snapshot(time.monotonic())
                 fared.update(figures.malformed)
                 fared[f'answered ({transport})'] = figures.answered
-                fared['dropped while busy'] += node.dropped
+                fared['dropped while busy'] += node.work.dropped
                 fared['failed'] += figures.failed
     finally:
         rclpy.try_shutdown(context=context)

@@ -88,7 +88,7 @@ def test_a_model_that_fails_on_every_runtime_does_not_block_the_next():
     pytest.importorskip('rclpy')
     from aitable_ros.nodes.model_keeper import ModelKeeper
 
-    keeper = ModelKeeper(None, worker=None, options=None, open_stage=None, rehearse=None)
+    keeper = ModelKeeper(None, None, options=None, open_stage=None, rehearse=None)
     runtimes = [('mine', 'openvino'), ('mine', 'onnxruntime'), ('next', 'openvino')]
 
     def make(avoid):

@@ -29,9 +29,9 @@ from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
 from aitable_ros.clock import stamp_ns
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.nodes import watchdog
-from aitable_ros.nodes.watchdog import Change
-from aitable_ros.nodes.watchdog import ImageWatch
+from aitable_ros.nodes import image_watch
+from aitable_ros.nodes.image_watch import Change
+from aitable_ros.nodes.image_watch import ImageWatch
 
 SECOND = 10 ** 9
 
@@ -76,7 +76,7 @@ class Clock:
     def __init__(self, monkeypatch):
         self.steady_s = 100.0
         self.ros_ns = None
-        monkeypatch.setattr(watchdog, 'monotonic', lambda: self.steady_s)
+        monkeypatch.setattr(image_watch, 'monotonic', lambda: self.steady_s)
 
     @property
     def ros_time_is_active(self):
@@ -132,7 +132,7 @@ def test_a_real_clock_of_ros_will_do():
 
 def test_a_camera_that_stops_is_subscribed_to_anew_and_comes_back(
         graph, portrait, capfd, monkeypatch):
-    monkeypatch.setattr(watchdog, 'FIRST_RETRY_S', 0.2)  # else after 1 s and 2 s more
+    monkeypatch.setattr(image_watch, 'FIRST_RETRY_S', 0.2)  # else after 1 s and 2 s more
     _pair(graph)
     before = _see(graph, portrait)
     made = set()
@@ -149,7 +149,7 @@ def test_a_camera_that_stops_is_subscribed_to_anew_and_comes_back(
     graph.publisher = graph.camera()
     assert graph.matched(graph.publisher)
     assert _see(graph, portrait, before.header.stamp.sec * SECOND + 20 * SECOND) is not None
-    assert graph.spin(lambda: not graph.face.watch.stale)
+    assert graph.spin(lambda: not graph.face.images.watch.stale)
     assert len(graph.lines(capfd, 'there again')) == 1
     assert len(graph.lines(capfd, f'no image on {CAMERA}')) == 1
     assert graph.publisher.get_subscription_count() == 1
@@ -160,7 +160,7 @@ def test_a_camera_whose_quality_does_not_fit_is_told_once_with_the_remedy(
     override = {f'qos_overrides.{CAMERA}.subscription.reliability': 'reliable'}
     graph.publisher = graph.camera()  # best effort
     node = graph.load('FaceDetectorNode', backend='onnxruntime', **override)
-    assert graph.spin(lambda: node.disagreements.now)
+    assert graph.spin(lambda: node.conflicts.now)
     line, = graph.lines(capfd, 'nothing passes')
     for words in (CAMERA, '/tester', "offers reliability 'best_effort'", "wants 'reliable'",
                   f"'qos_overrides.{CAMERA}.subscription.reliability' set to 'best_effort'"):
@@ -174,7 +174,7 @@ def test_a_camera_whose_quality_does_not_fit_is_told_once_with_the_remedy(
     assert len(graph.lines(capfd, 'nothing passes', 2)) == 2, 'the other one, by itself'
     for publisher in (graph.publisher, other):
         graph.tester.destroy_publisher(publisher)
-    assert graph.spin(lambda: not node.disagreements.now)
+    assert graph.spin(lambda: not node.conflicts.now)
 
 
 def test_a_subscriber_that_does_not_fit_is_told_too(graph, capfd):
@@ -182,7 +182,7 @@ def test_a_subscriber_that_does_not_fit_is_told_too(graph, capfd):
     graph.tester.create_subscription(
         FaceArray, 'faces', lambda _: None,
         QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-    assert graph.spin(lambda: node.disagreements.now)
+    assert graph.spin(lambda: node.conflicts.now)
     line, = graph.lines(capfd, 'nothing passes')
     assert "wants durability 'transient_local', this node offers 'volatile'" in line
     assert "'qos_overrides./faces.publisher.durability' set to 'transient_local'" in line
@@ -223,7 +223,7 @@ def test_a_clock_that_is_set_costs_one_image_and_no_closure(graph, portrait, cap
     graph.rest(0.3)
     assert {event.type for event in graph.heard['fatigue/events']} <= {
         FatigueEvent.EVENT_LEVEL_CHANGED}
-    assert graph.face.statistics.snapshot(0.0).malformed == {'jump': 1}
+    assert graph.face.images.statistics.snapshot(0.0).malformed == {'jump': 1}
     assert graph.lines(capfd, '3600.')
 
 
@@ -232,7 +232,7 @@ def test_a_single_wrong_stamp_costs_its_image_and_nobody(graph, portrait, hours)
     _pair(graph)
     before = [_see(graph, portrait) for _ in range(8)][-1]
     wrong = image(picture(portrait), 'bgr8', graph.stamp + hours * 3600 * SECOND)
-    count = graph.face.statistics
+    count = graph.face.images.statistics
     while not count.snapshot(0.0).malformed:  # best effort: it may get lost
         graph.publisher.publish(wrong)
         graph.spin(lambda: count.snapshot(0.0).malformed, 1.0)
@@ -271,13 +271,13 @@ def test_a_threshold_that_judges_leaves_the_windows(graph, portrait, name, value
 
 def test_the_topic_that_is_missing_is_the_one_that_is_read(graph):
     face = graph.load('FaceDetectorNode', backend='onnxruntime', image_transport='compressed')
-    assert face.expects() == f'image on {CAMERA}/compressed'
+    assert face.source.expects == f'image on {CAMERA}/compressed'
 
 
 def test_repeated_stamps_change_nothing(graph, portrait):
     _pair(graph)
     before = [_see(graph, portrait) for _ in range(5)][-1]
-    count = graph.face.statistics
+    count = graph.face.images.statistics
     while count.snapshot(0.0).late < 5:  # best effort: one may get lost
         graph.publisher.publish(image(picture(portrait), 'bgr8', graph.stamp))
         graph.spin(lambda: count.snapshot(0.0).late >= 5, 0.1)
@@ -297,11 +297,11 @@ def test_a_burst_is_dropped_not_queued(graph, portrait, monkeypatch):
         return update(self, *arguments, **options)
     monkeypatch.setattr(FaceFinder, 'update', held)
     burst = set()
-    while graph.face.dropped < 20 and len(burst) < 200:  # best effort: some may be lost
+    while graph.face.work.dropped < 20 and len(burst) < 200:  # best effort: some may be lost
         burst.add(graph.tick(1 / 300))
         graph.publisher.publish(image(picture(portrait), 'bgr8', graph.stamp))
         time.sleep(0.002)
-    assert graph.face.dropped >= 20
+    assert graph.face.work.dropped >= 20
     free.set()
     after = _see(graph, portrait)
     assert after.track_id == before.track_id
@@ -315,12 +315,12 @@ def test_two_nodes_of_one_name_are_told_with_the_remedy(graph, capfd):
     try:
         other.load('FaceDetectorNode', backend='onnxruntime')
         twins = [*graph.nodes.components, *other.nodes.components]
-        assert graph.spin(lambda: all(one.node.twin for one in twins))
-        assert '__node:=' in twins[0].node.twin
+        assert graph.spin(lambda: all('name' in one.node.conflicts.now for one in twins))
+        assert '__node:=' in twins[0].node.conflicts.now['name']
     finally:
         other.close()
     assert len(graph.lines(capfd, '2 nodes are called /face_detector', 2)) == 2, 'each once'
-    assert graph.spin(lambda: not graph.nodes.components[0].node.twin)
+    assert graph.spin(lambda: not graph.nodes.components[0].node.conflicts.now)
 
 
 def test_a_node_that_came_and_went_leaves_no_name(graph):

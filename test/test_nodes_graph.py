@@ -87,8 +87,8 @@ def test_one_image_gives_faces_fatigue_and_emotion_with_its_header(
 
 def test_one_process_subscribes_to_the_camera_once(pipeline):
     assert pipeline.publisher.get_subscription_count() == 1
-    assert pipeline.fatigue.faces.by_reference
-    assert pipeline.emotion.faces.by_reference
+    assert pipeline.fatigue.source.by_reference
+    assert pipeline.emotion.source.by_reference
 
 
 def test_the_mesh_tells_the_tracker_where_the_face_is(graph, portrait, monkeypatch):
@@ -268,7 +268,7 @@ def test_a_stage_that_throws_is_logged_once_and_the_node_lives(
         broken.setattr(FatigueMonitor, 'update', lambda *_: 1 / 0)
         for _ in range(4):
             assert _see(pipeline, portrait, 'faces')[0] is not None
-        assert pipeline.spin(lambda: pipeline.fatigue.statistics.snapshot(0.0).failed >= 2)
+        assert pipeline.spin(lambda: pipeline.fatigue.images.statistics.snapshot(0.0).failed >= 2)
     assert _see(pipeline, portrait)[0] is not None
     assert len(pipeline.lines(capfd, 'ZeroDivisionError')) == 1
 
@@ -315,7 +315,7 @@ def test_the_overlay_draws_only_for_someone(pipeline, portrait):
     overlay = pipeline.load('OverlayNode')
     for _ in range(3):
         _see(pipeline, portrait)
-    assert overlay.statistics.snapshot(0.0).answered == 0
+    assert overlay.images.statistics.snapshot(0.0).answered == 0
     pipeline.listen(Image, 'overlay')
     for _ in range(60):  # it looks now and then who listens
         drawn, message = _see(pipeline, portrait, 'overlay', 1.0)
@@ -339,7 +339,7 @@ def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph,
     assert graph.matched(publisher)
     assert graph.matched(faces, 2)
     assert publisher.get_subscription_count() == 1
-    assert not fatigue.faces.by_reference
+    assert not fatigue.source.by_reference
 
     def see(*, answers):
         message = image(picture(portrait), 'rgb8', graph.tick())
@@ -347,7 +347,7 @@ def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph,
         before = len(graph.heard['fatigue'])
         for _ in range(10):  # best effort: an image may get lost
             publisher.publish(message)
-            if graph.spin(lambda: len(emotion.faces.matcher), 0.5):
+            if graph.spin(lambda: len(emotion.source.matcher), 0.5):
                 break
         faces.publish(found)
         assert graph.spin(lambda: graph.heard['emotion'][-1:] and (
@@ -359,7 +359,7 @@ def test_nodes_without_a_detector_share_one_subscription_and_hand_it_over(graph,
     assert publisher.get_subscription_count() == 1, 'the emotion node carries it now'
     assert see(answers=False) == []
     graph.load('FaceDetectorNode')
-    assert graph.spin(lambda: emotion.faces.by_reference), 'a detector came into the process'
+    assert graph.spin(lambda: emotion.source.by_reference), 'a detector came into the process'
 
 
 def _face_message(message):

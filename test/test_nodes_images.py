@@ -21,7 +21,7 @@ from aitable_ros.errors import ImageError
 from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
 from aitable_ros.image_codec import ImageDecoder
-from aitable_ros.nodes import managed_node
+from aitable_ros.nodes import image_health
 
 
 @pytest.fixture(scope='module')
@@ -132,16 +132,16 @@ def test_malformed_image_is_named_counted_and_survived(
         frame_from_image(bad)
     assert error.value.cause == cause
     assert '\n' not in str(error.value)
-    statistics, before = graph.detector.statistics, _malformed(graph, cause)
+    statistics, before = graph.detector.images.statistics, _malformed(graph, cause)
     hours = next(HOURS)  # what was said in the last minute is not said again
-    monkeypatch.setattr(managed_node, 'monotonic', lambda: monotonic() + 3600 * hours)
+    monkeypatch.setattr(image_health, 'monotonic', lambda: monotonic() + 3600 * hours)
     told = len(graph.lines(capfd, 'image dropped', 0))
     for _ in range(3):
         graph.publisher.publish(bad)
         count = _malformed(graph, cause)
         graph.spin(lambda n=count: _malformed(graph, cause) > n, 1.0)
     assert _malformed(graph, cause) > before
-    assert statistics is graph.detector.statistics, 'the node was configured anew'
+    assert statistics is graph.detector.images.statistics, 'the node was configured anew'
     lines = graph.lines(capfd, 'image dropped', told + 1)[told:]
     assert len(lines) == 1, lines
     assert words in lines[0]
@@ -151,7 +151,7 @@ def test_malformed_image_is_named_counted_and_survived(
 
 
 def _malformed(graph, cause):
-    return graph.detector.statistics.snapshot(0.0).malformed.get(cause, 0)
+    return graph.detector.images.statistics.snapshot(0.0).malformed.get(cause, 0)
 
 
 @pytest.mark.parametrize(('change', 'words'), [

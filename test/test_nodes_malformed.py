@@ -26,7 +26,7 @@ from aitable_ros.image_codec import frame_from_compressed
 from aitable_ros.image_codec import frame_from_image
 from aitable_ros.nodes.frame_source import ImageSource
 from aitable_ros.nodes.frame_source import Reader
-from aitable_ros.nodes.qos import Disagreements
+from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.picture_header import picture_size
 
 
@@ -105,7 +105,7 @@ def callback_of():
     def make(transport, arrived, malformed):
         node = graph.tester
         ImageSource('/camera', transport).join(
-            Reader(node, arrived, malformed, Disagreements(node)))
+            Reader(node, arrived, malformed, GraphConflicts(node)))
         return next(one.callback for one in node.subscriptions if one.topic_name == '/camera')
     yield make
     graph.close()
@@ -158,10 +158,10 @@ def test_a_node_lives_through_them_and_finds_the_next_face(models, portrait, cap
         good = image(picture(portrait), 'rgb8', graph.tick())
         answer = graph.answers(publisher, good, 'faces')
         assert len(answer.faces) == 1
-        malformed_count = sum(node.statistics.snapshot(0.0).malformed.values())
+        malformed_count = sum(node.images.statistics.snapshot(0.0).malformed.values())
         assert malformed_count > len(raw) / 4
         lines = graph.lines(capfd, 'image dropped')
-        causes = node.statistics.snapshot(0.0).malformed
+        causes = node.images.statistics.snapshot(0.0).malformed
         assert len(lines) <= len(causes), 'each cause once a minute'
         assert not any('all is well' in line.partition('encoding')[0] for line in lines)
     finally:
@@ -187,7 +187,7 @@ def test_one_corrupted_jpeg_in_five_costs_that_one(models, portrait, capfd):
             answer = graph.answers(publisher, message, 'faces')
             ids.add(answer.faces[0].track_id)
         assert len(ids) == 1, 'nobody was lost'
-        figures = node.statistics.snapshot(0.0)
+        figures = node.images.statistics.snapshot(0.0)
         assert 1 <= figures.malformed['data'] <= 4
         assert len(graph.lines(capfd, 'truncated')) == 1
     finally:

@@ -1,25 +1,36 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What ``/diagnostics`` shows of a node, by the conventions of REP-107.
+The status of a node in ``/diagnostics``, by the conventions of REP-107.
 
-Through ``diagnostic_updater`` where it is installed, so that its parameters are there, too; the
-same message without it. Steady time makes the rate: a paused simulation is no reason for silence.
+``diagnostic_updater`` publishes it where that is installed, with its parameters; the message is the
+same without it. The rate is of steady time, so that a paused simulation does not silence it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
+from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 from rclpy.node import Node
 
+from aitable_ros.inference.chain import Attempt
+from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.nodes import qos
+from aitable_ros.nodes.image_statistics import Snapshot
+from aitable_ros.nodes.model_keeper import FAILURES
+from aitable_ros.types import ModelInfo
+
+if TYPE_CHECKING:
+    from aitable_ros.nodes.managed_node import ManagedNode
 
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 ERROR, STALE = DiagnosticStatus.ERROR, DiagnosticStatus.STALE
@@ -27,13 +38,30 @@ PERIOD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ModelStatus:
+    """
+    What a node runs, and how it fares.
+
+    :param attempts: how the chain came to the model
+    :param failures: images in a row without an answer
+    :param reason: why the last of them had none
+    :param busy_s: how long the model has been at its image
+    """
+
+    model: ModelInfo
+    attempts: tuple[Attempt, ...]
+    failures: int
+    reason: str
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
     """
     The state of a node at one moment.
 
-    :param level: OK; WARN, it works less well than it could; ERROR, it does not; STALE, it would,
-        but has nothing to work on
-    :param message: the one thing that matters, one line
+    :param level: OK; WARN, works with limitations; ERROR, does not work; STALE, has no input
+    :param message: what matters most, one line
     :param values: the figures
     """
 
@@ -44,20 +72,20 @@ class Report:
 
 class Diagnostics:
     """
-    Publishes a node's report.
+    Publishes the status of a node.
 
-    :param what: follows the node's name in the status's name
-    :param hardware_id: the camera's topic: what an aggregator groups by
-    :param report: asked each time
+    :param what: follows the node's name in the name of the status
+    :param hardware_id: the camera's topic, by which an aggregator groups
+    :param status: called each time
     """
 
     def __init__(
-        self, node: Node, what: str, hardware_id: str, report: Callable[[], Report],
+        self, node: Node, what: str, hardware_id: str, status: Callable[[], NodeStatus],
     ) -> None:
         self._node = node
         self._name = f'{node.get_fully_qualified_name()}: {what}'
         self._hardware_id = hardware_id
-        self._report = report
+        self._status = status
         self._updater = _updater(node, what, hardware_id, self._fill)
         self._publisher = None if self._updater is not None else node.create_publisher(
             DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
@@ -67,18 +95,18 @@ class Diagnostics:
         if self._publisher is None:
             self._updater.force_update()
             return
-        report = self._report()
+        now = self._status()
         message = DiagnosticArray(status=[DiagnosticStatus(
-            level=report.level, name=self._name, message=report.message,
+            level=now.level, name=self._name, message=now.message,
             hardware_id=self._hardware_id,
-            values=[KeyValue(key=key, value=str(value)) for key, value in report.values.items()])])
+            values=[KeyValue(key=key, value=str(value)) for key, value in now.values.items()])])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
 
     def _fill(self, status: Any) -> Any:
-        report = self._report()
-        status.summary(report.level, report.message)
-        for key, value in report.values.items():
+        now = self._status()
+        status.summary(now.level, now.message)
+        for key, value in now.values.items():
             status.add(key, str(value))
         return status
 
@@ -86,7 +114,7 @@ class Diagnostics:
 def _updater(
     node: Node, what: str, hardware_id: str, fill: Callable[[Any], Any],
 ) -> Any:
-    """Return an updater that waits to be told; None where there is none."""
+    """Return an updater that publishes on request; None where the package is not installed."""
     try:
         from diagnostic_updater import Updater
     except ImportError:
@@ -94,8 +122,76 @@ def _updater(
     updater = Updater(node)
     timer = getattr(updater, 'timer', None)
     if timer is not None:
-        timer.cancel()  # on the node's clock, which stands still in a paused simulation
-    updater.node_name = node.get_fully_qualified_name()  # two cameras, one name without it
+        timer.cancel()  # it runs on the node's clock, which a paused simulation stops
+    updater.node_name = node.get_fully_qualified_name()  # else two cameras have one name
     updater.setHardwareID(hardware_id)
     updater.add(what, fill)
     return updater
+
+
+def status_of(node: ManagedNode) -> NodeStatus:
+    """Return the status of a node now."""
+    figures = node.images.statistics.snapshot(monotonic())
+    model = node.model_status()
+    level, message = next(_troubles(node, model, figures), (OK, _fine(node, model, figures)))
+    return NodeStatus(level, message, _values(node, model, figures))
+
+
+def _troubles(
+    node: ManagedNode, model: ModelStatus | None, figures: Snapshot,
+) -> Iterator[tuple[bytes, str]]:
+    """Yield what is wrong, the gravest first."""
+    watch = node.images.watch
+    if node.failure:
+        yield ERROR, node.failure
+    if model and model.busy_s > HUNG_AFTER_S:
+        yield ERROR, f'the model has not returned for {model.busy_s:.0f} s; images are dropped'
+    if node.state != 'active':
+        yield WARN, node.state
+    if model and model.failures >= FAILURES:
+        yield ERROR, f'{model.failures} images in a row not answered: {model.reason}'
+    if model and not model.model.model:
+        yield WARN, 'off: no model'
+    if watch.stale:
+        yield STALE, f'no {node.source.expects or "faces"} for {watch.waited_s():.0f} s'
+    if figures.bad_recently:
+        causes = ', '.join(sorted(figures.malformed))
+        yield WARN, f'{figures.bad_recently} malformed images in the last seconds: {causes}'
+    if model and model.failures:
+        yield WARN, f'last image not answered: {model.reason}'
+    for line in node.conflicts.now.values():
+        yield WARN, line
+
+
+def _fine(node: ManagedNode, model: ModelStatus | None, figures: Snapshot) -> str:
+    if not node.images.watch.came:
+        return 'waiting for the first image'
+    by = f', {model.model.model} on {model.model.backend}' if model and model.model.model else ''
+    return f'{figures.fps:.1f} images/s{by}'
+
+
+def _values(
+    node: ManagedNode, model: ModelStatus | None, figures: Snapshot,
+) -> dict[str, object]:
+    values: dict[str, object] = {
+        'state': node.state,
+        'fps': f'{figures.fps:.1f}',
+        'latency_p50_ms': f'{figures.latency_ms[0]:.1f}',
+        'latency_p95_ms': f'{figures.latency_ms[1]:.1f}',
+        'stamp_latency_p50_ms': f'{figures.stamp_latency_ms[0]:.1f}',
+        'stamp_latency_p95_ms': f'{figures.stamp_latency_ms[1]:.1f}',
+        'answered': figures.answered,
+        'dropped': node.work.dropped,
+        'failed': figures.failed,
+        'late': figures.late,
+        'malformed': sum(figures.malformed.values()),
+        **{f'malformed_{cause}': n for cause, n in sorted(figures.malformed.items())},
+    }
+    if model:
+        runs = model.model
+        values.update(model=runs.model, backend=runs.backend, precision=runs.precision)
+        values.update({
+            f'attempt_{number}': f'{attempt.entry} {attempt.backend}: {attempt.reason or "runs"}'
+            for number, attempt in enumerate(model.attempts, 1)})
+    values.update(node.details())
+    return values

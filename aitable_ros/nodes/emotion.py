@@ -10,20 +10,21 @@ from std_srvs.srv import Trigger
 
 from aitable_msgs.msg import Emotion
 from aitable_ros import rehearsal
+from aitable_ros.config import CameraOptions
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.face_consumer import FaceConsumerNode
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.model_node import ModelNode
 
 
-class EmotionNode(FaceConsumerNode):
+class EmotionNode(ModelNode):
     """Publishes one ``Emotion`` for each face and image."""
 
     NAME = 'emotion'
-    OPTIONS = EmotionOptions
+    OPTIONS = (EmotionOptions, CameraOptions)
     STAGE = EmotionReader
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class EmotionNode(FaceConsumerNode):
             if face.track_id in estimates:
                 self._emotion.publish(CODEC.emotion_message(
                     item.frame, face, estimates[face.track_id], stage.model))
-        self._answered(item.frame, item.received_s)
+        self.images.answered(item.frame, item.received_s)
 
     def _on_calibrate(
         self, request: Trigger.Request, response: Trigger.Response,
@@ -67,5 +68,5 @@ class EmotionNode(FaceConsumerNode):
                 f'{word.name.lower()} for person {track_id}' for track_id, word in read.items()))
 
     def details(self) -> dict[str, object]:
-        """Add the number of faces."""
+        """Return the number of faces."""
         return {'tracks': self._tracks, **super().details()}

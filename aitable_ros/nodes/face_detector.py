@@ -14,30 +14,28 @@ from aitable_ros.face.finder import FaceOptions
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.frame_source import Arrival
-from aitable_ros.nodes.frame_source import image_source
-from aitable_ros.nodes.frame_source import Reader
-from aitable_ros.nodes.managed_node import ManagedNode
+from aitable_ros.nodes.frame_source import CameraSource
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.model_node import ModelNode
 
 
-class FaceDetectorNode(ManagedNode):
+class FaceDetectorNode(ModelNode):
     """Detects, tracks and chooses the primary person; shares its frames with nodes beside it."""
 
     NAME = 'face_detector'
-    OPTIONS = FaceOptions
+    OPTIONS = (FaceOptions, CameraOptions)
     STAGE = FaceFinder
+    SOURCE = CameraSource
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._faces: Any = None
         self._tracks = 0
-        self._images = image_source(self, self.parameters[CameraOptions].image_transport)
-        self._reader: Reader | None = None
         self._channel = channel(self.context, SharedFaces, self.resolve_topic_name('faces'))
         self._channel.add_producer(self)
 
     def destroy_node(self) -> None:
-        """Leave the graph; nodes beside it look for faces on the topic then."""
+        """Leave the graph; nodes of this process subscribe to the faces topic then."""
         self._channel.remove_producer(self)
         super().destroy_node()
 
@@ -46,19 +44,6 @@ class FaceDetectorNode(ManagedNode):
 
     def _make_publishers(self) -> None:
         self._faces = self._publisher(FaceArray, 'faces')
-
-    def _subscribe(self) -> None:
-        self._reader = Reader(self, self._offer, self._malformed, self.disagreements)
-        self._images.join(self._reader)
-
-    def _unsubscribe(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            self._images.leave(reader)
-
-    def _resubscribe(self) -> None:
-        if self._reader is not None:
-            self._images.resubscribe(self._reader)
 
     def _step(self, stage: FaceFinder, item: Arrival) -> None:
         faces = stage.update(item.frame, defer=True)
@@ -69,13 +54,9 @@ class FaceDetectorNode(ManagedNode):
         self._channel.publish(shared)
         shared.precedence.give_way()
         self._faces.publish(CODEC.face_array_message(item.frame, faces, stage.model))
-        self._answered(item.frame, item.received_s)
+        self.images.answered(item.frame, item.received_s)
         stage.look()
 
-    def expects(self) -> str:
-        """Return the topic that is really read: of compressed images it is another."""
-        return f'image on {self._images.topic}'
-
     def details(self) -> dict[str, object]:
-        """Add the number of faces."""
+        """Return the number of faces."""
         return {'tracks': self._tracks}

@@ -20,8 +20,8 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue
-from aitable_ros.nodes.face_consumer import FaceConsumerNode
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.types import Frame
 
 WATCH_PERIOD_S = 0.1
@@ -30,11 +30,11 @@ ABSENT_PERIOD_S = 1.0
 """How often it repeats that nobody can be seen while there are no images."""
 
 
-class FatigueNode(FaceConsumerNode):
+class FatigueNode(ModelNode):
     """Publishes one ``FatigueState`` for each face and image, and for people who are not there."""
 
     NAME = 'fatigue'
-    OPTIONS = FatigueOptions
+    OPTIONS = (FatigueOptions, CameraOptions)
     STAGE = FatigueMonitor
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class FatigueNode(FaceConsumerNode):
         self._tracks = 0
         self._usable = 0.0
         self._last: Frame | None = None
-        self._absent_told_s = 0.0
+        self._absent_s = 0.0
         self._channel = channel(self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
         self._channel.add_producer(self)
         self.create_service(Trigger, '~/calibrate', self._on_calibrate)
@@ -80,7 +80,7 @@ class FatigueNode(FaceConsumerNode):
     def _judge(self, stage: FatigueMonitor, item: SharedFaces) -> None:
         update = stage.update(item.frame, item.faces)
         if update.note:
-            self._complain('note', update.note)
+            self.images.complain('note', update.note)
         if item.follow is not None and stage.model.model:
             for track_id in update.measured:
                 item.follow(track_id, update.landmarks.get(track_id))
@@ -99,29 +99,29 @@ class FatigueNode(FaceConsumerNode):
             self._states.publish(CODEC.fatigue_message(header, assessment, stage.model))
         for event in update.events:
             self._events.publish(CODEC.event_message(header, event))
-        self._answered(item.frame, item.received_s)
+        self.images.answered(item.frame, item.received_s)
         self._channel.publish(SharedFatigue(
             item.frame.stamp_ns, update.assessments, update.absent, update.landmarks,
             stage.model))
 
     def _watch_camera(self) -> None:
         """While no image comes, say once a second that nobody can be seen."""
-        worker, frame = self._worker, self._last
-        if not self._active or worker is None or frame is None:
+        frame = self._last
+        if not self._active or frame is None:
             return
         now = monotonic()
-        waited = self.watch.waited_s()
+        waited = self.images.watch.waited_s()
         if waited < self.parameters[CameraOptions].stale_after_s:
             return
-        if worker.busy_s > ABSENT_PERIOD_S:
-            return  # it would be told when the model returns, late and all at once
-        if now - self._absent_told_s < ABSENT_PERIOD_S:
+        if self.work.busy_s > ABSENT_PERIOD_S:
+            return  # all of it would be published when the model returns, late and at once
+        if now - self._absent_s < ABSENT_PERIOD_S:
             return
-        self._absent_told_s = now
+        self._absent_s = now
         stamp_ns = frame.stamp_ns + round(waited * 1e9)
-        worker.submit(lambda stage: self._tell_absent(stage, frame, stamp_ns))
+        self.work.submit(lambda stage: self._publish_absent(stage, frame, stamp_ns))
 
-    def _tell_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
+    def _publish_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
         if not stage.model.model or not self._publishing:
             return
         header = CODEC.header_of(frame)
@@ -137,6 +137,6 @@ class FatigueNode(FaceConsumerNode):
                 f'{ear:.3f} for person {track_id}' for track_id, ear in pinned.items()))
 
     def details(self) -> dict[str, object]:
-        """Add the number of faces and how much of the last minute could be judged."""
+        """Return the number of faces and how much of the last minute could be judged."""
         return {
             'tracks': self._tracks, 'usable_share': f'{self._usable:.2f}', **super().details()}

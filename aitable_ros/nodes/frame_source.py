@@ -10,6 +10,8 @@ their image by its stamp.
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -33,6 +35,7 @@ from aitable_ros.message_codec import model_of
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.stamp_join import StampMatcher
 from aitable_ros.types import Frame
 
@@ -60,13 +63,13 @@ class Reader:
 
     :param arrived: called with every good image; must not wait
     :param malformed: called with what is wrong with a bad one
-    :param disagreements: told of a camera whose quality of service does not fit
+    :param conflicts: gets a camera whose quality of service does not fit
     """
 
     node: Node
     arrived: Callable[[Arrival], None]
     malformed: Callable[[ImageError], None]
-    disagreements: qos.Disagreements
+    conflicts: GraphConflicts
 
 
 class ImageSource:
@@ -104,7 +107,7 @@ class ImageSource:
                     self._carry(self._readers[0])
 
     def resubscribe(self, reader: Reader) -> None:
-        """Subscribe anew, if this reader's node carries it; on the thread that spins the node."""
+        """Recreate the subscription if this reader's node carries it; on the node's thread."""
         with self._lock:
             if self._carrier is reader:
                 reader.node.destroy_subscription(self._subscription)
@@ -115,7 +118,7 @@ class ImageSource:
         self._subscription = reader.node.create_subscription(
             CompressedImage if self._compressed else Image, self.topic, self._received,
             qos.own(qos.IMAGE), qos_overriding_options=qos.overridable(),
-            event_callbacks=reader.disagreements.of_subscription(self.topic))
+            event_callbacks=reader.conflicts.of_subscription(self.topic))
 
     def _received(self, message: Any) -> None:
         received_s = monotonic()
@@ -151,48 +154,128 @@ def image_source(node: Node, transport: str) -> ImageSource:
             (topic, transport), ImageSource(topic, transport))
 
 
-class FaceSource:
+class FrameSource(ABC):
     """
-    Faces with their image, by reference or by message, whichever there is.
+    What a node works on: images, or faces with their image.
 
-    :param arrived: called with the faces of every image, none found included; must not wait
-    :param malformed: called with what is wrong with a bad image
-    :param disagreements: told of a publisher whose quality of service does not fit
+    :param transport: of the image topic, ``raw`` or ``compressed``
+    :param arrived: called with every item; must not wait
+    :param malformed: called with the error of an image that cannot be used
+    :param conflicts: gets publishers whose quality of service does not fit
     """
 
     def __init__(
-        self, node: Node, transport: str, arrived: Callable[[SharedFaces], None],
-        malformed: Callable[[ImageError], None], disagreements: qos.Disagreements,
+        self, node: Node, transport: str, arrived: Callable[[Any], None],
+        malformed: Callable[[ImageError], None], conflicts: GraphConflicts,
     ) -> None:
-        self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher(MATCH_DEPTH)
         self._node = node
         self._arrived = arrived
-        self._channel = channel(node.context, SharedFaces, node.resolve_topic_name('faces'))
         self._images = image_source(node, transport)
-        self._disagreements = disagreements
-        self._reader = Reader(node, self._image_arrived, malformed, disagreements)
-        self._subscription: Any = None
+        self._conflicts = conflicts
+        self._reader = Reader(node, self._image_arrived, malformed, conflicts)
         self._started = False
+
+    @property
+    @abstractmethod
+    def expects(self) -> str:
+        """What is waited for, for the log; empty where another node here reports its absence."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to call ``arrived``."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop calling it, on the thread that spins the node (or while nothing spins it)."""
+
+    @abstractmethod
+    def resubscribe(self) -> None:
+        """Recreate the subscriptions; in-process channels are kept. On the node's thread."""
+
+    def refresh(self) -> None:  # noqa: B027 -- nothing to follow, by default
+        """Follow producers of this process that come and go; call it once a second."""
+
+    def details(self) -> dict[str, object]:
+        """Return figures for diagnostics."""
+        return {}
+
+    @abstractmethod
+    def _image_arrived(self, arrival: Arrival) -> None:
+        """Take in an image of the topic."""
+
+
+class CameraSource(FrameSource):
+    """The images of the topic ``image``, as :class:`Arrival`."""
+
+    @property
+    def expects(self) -> str:
+        """The topic that is read; of compressed images it has another name."""
+        return f'image on {self._images.topic}'
+
+    def start(self) -> None:
+        """Begin to call ``arrived``."""
+        self._started = True
+        self._images.join(self._reader)
+
+    def stop(self) -> None:
+        """Stop calling it. Idempotent."""
+        if self._started:
+            self._started = False
+            self._images.leave(self._reader)
+
+    def resubscribe(self) -> None:
+        """Recreate the subscription if this node carries it."""
+        if self._started:
+            self._images.resubscribe(self._reader)
+
+    def _image_arrived(self, arrival: Arrival) -> None:
+        self._arrived(arrival)
+
+
+class FaceSource(FrameSource):
+    """Faces with their image, as :class:`SharedFaces`: by reference, or by messages and stamp."""
+
+    def __init__(
+        self, node: Node, transport: str, arrived: Callable[[SharedFaces], None],
+        malformed: Callable[[ImageError], None], conflicts: GraphConflicts,
+    ) -> None:
+        super().__init__(node, transport, arrived, malformed, conflicts)
+        self.matcher: StampMatcher[Arrival, FaceArray] = StampMatcher(MATCH_DEPTH)
+        self._channel = channel(node.context, SharedFaces, node.resolve_topic_name('faces'))
+        self._subscription: Any = None
 
     @property
     def by_reference(self) -> bool:
         """Whether the detector is in this process."""
         return self._subscription is None
 
+    @property
+    def expects(self) -> str:
+        """The faces topic; empty where a detector in this process reports missing images."""
+        if self.by_reference:
+            return ''
+        return f'faces with their image on {self._node.resolve_topic_name("faces")}'
+
+    def details(self) -> dict[str, object]:
+        """Return how the faces come."""
+        return {
+            'faces_by_reference': str(self.by_reference).lower(),
+            'unmatched': self.matcher.unmatched}
+
     def start(self) -> None:
         """Begin to call ``arrived``."""
         self._started = True
         self._channel.listen(self._arrived)
-        self.follow_producer()
+        self.refresh()
 
     def stop(self) -> None:
-        """Stop calling it, on the thread that spins the node (or while nothing spins it)."""
+        """Stop calling it. Idempotent."""
         self._started = False
         self._channel.unlisten(self._arrived)
         self._unsubscribe()
 
-    def follow_producer(self) -> None:
-        """Subscribe or not, as a detector in this process goes or comes; call now and then."""
+    def refresh(self) -> None:
+        """Subscribe while there is no detector in this process."""
         if not self._started:
             return
         if self._channel.has_producer:
@@ -201,15 +284,15 @@ class FaceSource:
             self._subscription = self._node.create_subscription(
                 FaceArray, 'faces', self._faces_arrived, qos.own(qos.OUTPUT),
                 qos_overriding_options=qos.overridable(),
-                event_callbacks=self._disagreements.of_subscription(
+                event_callbacks=self._conflicts.of_subscription(
                     self._node.resolve_topic_name('faces')))
             self._images.join(self._reader)
 
     def resubscribe(self) -> None:
-        """Subscribe anew where there are subscriptions; on the thread that spins the node."""
+        """Recreate the subscriptions, if there are any."""
         if self._subscription is not None:
             self._unsubscribe()
-            self.follow_producer()
+            self.refresh()
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:

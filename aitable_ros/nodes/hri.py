@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 import math
 from random import SystemRandom
@@ -28,10 +27,8 @@ from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
-from aitable_ros.nodes.overlay import Painter
-from aitable_ros.options import Options
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
 from aitable_ros.types import FatigueLevel
@@ -54,11 +51,6 @@ ROOT = '/humans/faces'
 ID_LETTERS = 'abcdefghijklmnopqrstuvwxyz'
 ID_LENGTH = 5
 """Ids match ``[a-z]{5}``, as those of the ROS4HRI nodes; no part of a topic begins with a digit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HriOptions(Options):
-    """The bridge has no options of its own."""
 
 
 def missing() -> str:
@@ -115,7 +107,7 @@ def closure_of(fatigue: FatigueState) -> tuple[float, float]:
     return min(max(1.0 - float(fatigue.openness), 0.0), 1.0), 1.0
 
 
-class HriNode(FaceConsumerNode):
+class HriNode(ManagedNode):
     """
     Publishes ``faces/tracked`` and, for each face, ``roi``, ``expression`` and ``facs``.
 
@@ -123,9 +115,6 @@ class HriNode(FaceConsumerNode):
     """
 
     NAME = 'hri_bridge'
-    OPTIONS = HriOptions
-    STAGE = Painter
-    HAS_MODEL = False
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         reason = missing()
@@ -174,10 +163,7 @@ class HriNode(FaceConsumerNode):
             (FatigueState, 'fatigue', self._fatigue_received),
             (FatigueEvent, 'fatigue/events', self._event_received),
         ):
-            self._listening.append(self.create_subscription(
-                kind, topic, keep, qos.own(qos.OUTPUT), qos_overriding_options=qos.overridable(),
-                event_callbacks=self.disagreements.of_subscription(
-                    self.resolve_topic_name(topic))))
+            self._listening.append(self._subscription(kind, topic, keep))
 
     def _unsubscribe(self) -> None:
         super()._unsubscribe()
@@ -209,7 +195,7 @@ class HriNode(FaceConsumerNode):
             with self._lock:
                 self._blinked[message.track_id] = header_stamp_ns(message)
 
-    def _step(self, stage: Painter, item: SharedFaces) -> None:
+    def _handle(self, item: SharedFaces) -> None:
         """Publish who is in the image and where, on the worker thread."""
         from hri_msgs.msg import IdsList
         from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
@@ -224,7 +210,7 @@ class HriNode(FaceConsumerNode):
                 outputs['roi'].publish(Region(header=header, **_share(face, item.frame)))
             self._tracked.publish(IdsList(
                 header=header, ids=[self._ids[face.track_id] for face in item.faces]))
-        self._answered(item.frame, item.received_s)
+        self.images.answered(item.frame, item.received_s)
 
     # Publications
 

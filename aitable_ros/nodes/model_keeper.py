@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Another model for a node that goes on meanwhile: asked for, or because the one that runs fails.
+Exchanging the model of a running node: on request, or because the running one fails.
 
-It is loaded beside the running one on a thread of its own and tried; then the two are exchanged
-between two images. Whoever is known stays known. Where that fails the old one stays.
+The new model is loaded beside the running one, on a thread of its own, and tried. Then the two are
+exchanged between two images, and people stay known. Where that fails the old one stays.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.inference.shared_models import ModelFailure
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.model_paths import outside
-from aitable_ros.nodes.worker import Worker
+from aitable_ros.nodes.worker import WorkerSlot
 from aitable_ros.nodes.worker import WorkerStoppedError
 from aitable_ros.types import ModelInfo
 
 FAILURES = 5
-"""Images in a row without an answer after which another model is looked for: a passing fault of one
-image is over by then, and at 30 fps a sixth of a second is lost."""
+"""Images in a row without an answer after which another model is looked for. A passing fault is
+over by then, and at 30 fps a sixth of a second is lost."""
 GAP_S = 10.0
-"""So long an exchange waits for the image in hand; the slowest model takes 0.1 s."""
+"""An exchange waits this long for the image in hand; the slowest model takes 0.1 s."""
 
 Open = Callable[[Any, Avoid], Any]
 Made = TypeVar('Made')
@@ -43,15 +43,15 @@ class ModelKeeper:
     Knows what a node runs, and changes it.
 
     :param log: the node's
-    :param worker: returns what feeds the stage; None while there is none
+    :param work: owns the stage
     :param options: returns the stage's options in force
     :param open_stage: opens a stage by options, some models passed over
-    :param rehearse: runs a stage once on a picture of nothing; raises what goes wrong
+    :param rehearse: runs a stage once on an empty picture; raises what goes wrong
     """
 
     def __init__(
-        self, log: RcutilsLogger, *, worker: Callable[[], Worker[Any, Any] | None],
-        options: Callable[[], Any], open_stage: Open, rehearse: Callable[[Any], None],
+        self, log: RcutilsLogger, work: WorkerSlot, *, options: Callable[[], Any],
+        open_stage: Open, rehearse: Callable[[Any], None],
     ) -> None:
         self.model = ModelInfo()
         self.attempts: tuple[Attempt, ...] = ()
@@ -60,7 +60,7 @@ class ModelKeeper:
         self.reason = ''
         """Why the last of them had none."""
         self._log = log
-        self._worker = worker
+        self._work = work
         self._options = options
         self._open = open_stage
         self._rehearse = rehearse
@@ -73,11 +73,11 @@ class ModelKeeper:
         self.model, self.attempts = stage.model, tuple(stage.attempts)
 
     def start(self) -> None:
-        """Forget what has failed: the stage was opened anew."""
+        """Forget what has failed: the node is configured."""
         self.failures, self._next_try = 0, FAILURES
         self._avoid = {}
 
-    def tell(self) -> None:
+    def log_model(self) -> None:
         """Log what runs, and what was passed over for it."""
         for attempt in self.attempts:
             if attempt.reason:
@@ -124,7 +124,11 @@ class ModelKeeper:
         self.failures, self._next_try = 0, FAILURES
 
     def failed(self, error: Exception) -> None:
-        """Note that an image was not; on the worker's thread. Looks for another model at last."""
+        """
+        Note that an image was not answered; on the worker's thread.
+
+        Another model is looked for after :data:`FAILURES` in a row.
+        """
         self.failures += 1
         self.reason = f'{type(error).__name__}: {error}'
         failure = error if isinstance(error, ModelFailure) else self._blamed(error)
@@ -134,7 +138,7 @@ class ModelKeeper:
                 target=self._replace, args=(failure,), name='replace_model', daemon=True).start()
 
     def _blamed(self, error: Exception) -> ModelFailure | None:
-        """Return an error as the running model's: what its answer was read with has failed."""
+        """Return an error as a failure of the running model, whose answer could not be read."""
         running = self.model.model.split(' + ')
         key = next((key for key in SHARED.keys
                     if (key.entry in running or key.entry.rpartition('/')[2] in running)
@@ -143,16 +147,16 @@ class ModelKeeper:
 
     def without_hung(self, make: Callable[[Avoid], Made]) -> Made:
         """
-        Make something of the chain without the models that hang; at its end, of all of it anew.
+        Make something of the chain without the models that hang, or of the whole chain at its end.
 
-        :raises Exception: neither can be
+        :raises Exception: neither is possible
         """
         for key in SHARED.hung_keys:
             self._avoid[key.entry, key.runtime] = 'did not return while it ran'
         return self._walk(make)
 
     def _walk(self, make: Callable[[Avoid], Made]) -> Made:
-        """Make it without what failed, and what fails on the way; at the end of all of it anew."""
+        """Make it without the models that failed, or with all of them once none is left."""
         while True:
             try:
                 return make(self._avoid)
@@ -167,7 +171,7 @@ class ModelKeeper:
         return make({})
 
     def _shun(self, failure: ModelFailure) -> bool:
-        """Pass a model over from now on; False where that is so already."""
+        """Pass a model over from now on; return False where it is passed over already."""
         key = failure.key
         known = (key.entry, key.runtime) in self._avoid
         SHARED.discard(key)
@@ -175,7 +179,7 @@ class ModelKeeper:
         return not known
 
     def _replace(self, failure: ModelFailure) -> None:
-        """Walk the chain without what fails; at its end, load the same anew."""
+        """Exchange a failing model for the next one; at the end of the chain, load it again."""
         key = failure.key
         self._log.error(
             f'{key.entry} fails on {self.failures} images in a row ({failure}); looking for '
@@ -192,10 +196,9 @@ class ModelKeeper:
         if not self._loading.acquire(blocking=False):
             raise RuntimeError('a model is being loaded already; try again when it is')
         try:
-            worker = self._worker()
-            if worker is None:
+            if self._work.worker is None:
                 raise WorkerStoppedError('the node is not configured')
-            if worker.busy_s > HUNG_AFTER_S:
+            if self._work.busy_s > HUNG_AFTER_S:
                 raise RuntimeError(
                     'the running model does not return; try again when the log tells what runs')
             fresh = self._open(options, avoid)
@@ -205,9 +208,9 @@ class ModelKeeper:
                 def swap(stage: Any) -> None:
                     stage.adopt(fresh)
                     self.runs(stage)
-                worker.call(swap, GAP_S)
+                self._work.call(swap, GAP_S)
             finally:
-                fresh.close()  # with the old model in it, once they are exchanged
-            self.tell()
+                fresh.close()  # it holds the old model, once they are exchanged
+            self.log_model()
         finally:
             self._loading.release()

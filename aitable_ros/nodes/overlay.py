@@ -17,18 +17,13 @@ from aitable_msgs.msg import Emotion
 from aitable_msgs.msg import FatigueState
 from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.chain import Load
 from aitable_ros.message_codec import model_of
-from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedEmotion
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.channel import SharedFatigue
-from aitable_ros.nodes.face_consumer import FaceConsumerNode
+from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
-from aitable_ros.options import Options
 from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import FaceLandmarks
@@ -39,11 +34,6 @@ from aitable_ros.types import ModelInfo
 
 WAITING = 4
 """Images whose parts may wait: fatigue from another process may overtake its faces or be late."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverlayOptions(Options):
-    """The overlay has no thresholds of its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,37 +125,10 @@ class Collector:
             absent=(), events=(), models=dict(self._models), elapsed_ms={}))
 
 
-class Painter:
-    """The stage of this node: no model, no memory."""
-
-    model = ModelInfo()
-    attempts: tuple[Attempt, ...] = ()
-
-    @classmethod
-    def open(cls, options: OverlayOptions, load: Load, avoid: Avoid) -> Painter:
-        """Make one; there is nothing to load."""
-        return cls()
-
-    def configure(self, options: OverlayOptions) -> None:
-        """Change nothing: there is nothing to change."""
-
-    def adopt(self, other: Painter) -> None:
-        """Exchange nothing: there is no model."""
-
-    def reset(self) -> None:
-        """Forget nothing: there is nothing to forget."""
-
-    def close(self) -> None:
-        """Free nothing."""
-
-
-class OverlayNode(FaceConsumerNode):
+class OverlayNode(ManagedNode):
     """Publishes annotated images as ``rgb8`` while someone subscribes to them."""
 
     NAME = 'overlay'
-    OPTIONS = OverlayOptions
-    STAGE = Painter
-    HAS_MODEL = False
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -195,35 +158,27 @@ class OverlayNode(FaceConsumerNode):
         self._watched = False
 
     def _once_a_second(self) -> None:
-        """Receive while someone looks, and only then: images are not free."""
+        """Receive only while someone subscribes to the overlay: images are expensive."""
         watched = self._overlay.get_subscription_count() > 0
         if watched and not self._watched:
             self._watched = True
             self._listen()
         elif self._watched and not watched:
             self._unsubscribe()
-        self.faces.follow_producer()
+        self.source.refresh()
 
     def _listen(self) -> None:
-        self.faces.start()
+        self.source.start()
         if self._shared_fatigue.has_producer:
             self._shared_fatigue.listen(self._fatigue_shared)
         else:
-            self._receive(FatigueState, 'fatigue', self._fatigue_received)
+            self._subscriptions_here.append(
+                self._subscription(FatigueState, 'fatigue', self._fatigue_received))
         if self._shared_emotion.has_producer:
             self._shared_emotion.listen(self._emotion_shared)
         else:
-            self._receive(Emotion, 'emotion', self._emotion_received)
-
-    def _receive(self, kind: type, topic: str, callback: Any) -> None:
-        self._subscriptions_here.append(self.create_subscription(
-            kind, topic, callback, qos.own(qos.OUTPUT),
-            qos_overriding_options=qos.overridable(),
-            event_callbacks=self.disagreements.of_subscription(self.resolve_topic_name(topic))))
-
-    def expects(self) -> str:
-        """Return what it waits for; nothing while nobody looks."""
-        return super().expects() if self._watched else ''
+            self._subscriptions_here.append(
+                self._subscription(Emotion, 'emotion', self._emotion_received))
 
     # In the order of arrival
 
@@ -242,7 +197,7 @@ class OverlayNode(FaceConsumerNode):
             assessment = CODEC.fatigue_of(message)
             stamp = stamp_ns(message.header.stamp)
         except ValueError as error:
-            self._complain('fatigue', f'fatigue message dropped: {error}')
+            self.images.complain('fatigue', f'fatigue message dropped: {error}')
             return
         self._paint(self._collector.fatigue(
             stamp, {assessment.track_id: assessment}, {}, model_of(message)))
@@ -251,7 +206,7 @@ class OverlayNode(FaceConsumerNode):
         try:
             estimate = CODEC.emotion_of(message)
         except ValueError as error:
-            self._complain('emotion', f'emotion message dropped: {error}')
+            self.images.complain('emotion', f'emotion message dropped: {error}')
             return
         self._collector.emotion({estimate.track_id: estimate}, model_of(message))
 
@@ -259,7 +214,7 @@ class OverlayNode(FaceConsumerNode):
         if picture is not None:
             super()._offer(picture)
 
-    def _step(self, stage: Painter, item: Picture) -> None:
+    def _handle(self, item: Picture) -> None:
         frame = item.shared.frame
         canvas = draw(frame.image, item.result)
         data = array('B')
@@ -269,4 +224,4 @@ class OverlayNode(FaceConsumerNode):
         self._overlay.publish(Image(
             header=CODEC.header_of(frame), height=frame.height, width=frame.width, encoding='rgb8',
             is_bigendian=0, step=frame.width * 3, data=data))
-        self._answered(frame, item.shared.received_s)
+        self.images.answered(frame, item.shared.received_s)

@@ -44,6 +44,24 @@ _TYPES = {
 Kind = TypeVar('Kind', bound=Options)
 
 
+class ParameterRules(Node):  # type: ignore[misc]
+    """The rules of our nodes for ROS's own parameter calls; its ``parameters`` hold the options."""
+
+    def declare_parameter(self, name: str, *args: Any, **kwargs: Any) -> Parameter:
+        """Declare a parameter; the one that describes types is False unless the user sets it."""
+        if name == TYPE_DESCRIPTIONS and args:
+            args = (False, *args[1:])
+        return super().declare_parameter(name, *args, **kwargs)
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set all or none; the answer names the remedy for a parameter that cannot be set."""
+        parameters: NodeParameters | None = getattr(self, 'parameters', None)
+        refusal = parameters.refusal(parameter_list) if parameters else ''
+        if refusal:
+            return SetParametersResult(successful=False, reason=refusal)
+        return super().set_parameters_atomically(parameter_list)
+
+
 class NodeParameters:
     """
     The parameters of one node, as instances of the option classes they were declared from.

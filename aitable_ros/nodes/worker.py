@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from threading import Condition
 from threading import current_thread
+from threading import Lock
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -18,21 +19,23 @@ from typing import Generic
 from typing import Protocol
 from typing import TypeVar
 
+from aitable_ros.inference.shared_models import HUNG_AFTER_S
+
 
 class Closable(Protocol):
-    """What a worker owns."""
+    """A stage."""
 
     def close(self) -> None:
         """Free everything."""
 
 
-Stage = TypeVar('Stage', bound=Closable)
+Stage = TypeVar('Stage', bound='Closable | None')
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
 class WorkerStoppedError(RuntimeError):
-    """The thread that would have done it has ended."""
+    """The thread that owns the stage has ended, or there is none."""
 
 
 class Worker(Generic[Stage, Item]):
@@ -40,11 +43,11 @@ class Worker(Generic[Stage, Item]):
     Opens a stage on its own thread, feeds it the newest item, and closes it there.
 
     :meth:`offer` never waits: a stage slower than its input loses the items in between, and
-    ``dropped`` counts them. Nobody else touches the stage but through :meth:`call`.
+    ``dropped`` counts them. Other threads reach the stage only through :meth:`call`.
 
-    :param open_stage: makes the stage; runs on the thread
+    :param open_stage: makes the stage, None where items need none; runs on the thread
     :param step: handles one item; runs on the thread
-    :param failed: told what ``step`` raised; the thread goes on with the next item
+    :param failed: gets what ``step`` raised; the thread goes on with the next item
     """
 
     def __init__(
@@ -140,15 +143,16 @@ class Worker(Generic[Stage, Item]):
     def _run(self) -> None:
         try:
             stage = self._open()
-        except BaseException as error:  # belongs to whoever waits in start()
+        except BaseException as error:  # raised again by start()
             self._opened.set_exception(error)
             return
         self._opened.set_result(None)
         try:
             self._work(stage)
         finally:
-            with suppress(Exception):
-                stage.close()
+            if stage is not None:
+                with suppress(Exception):
+                    stage.close()
 
     def _work(self, stage: Stage) -> None:
         while True:
@@ -179,3 +183,86 @@ class Worker(Generic[Stage, Item]):
                 except Exception as error:
                     self._failed(error)
                 item = None  # an image must not live until the next one comes
+
+
+class WorkerSlot:
+    """
+    The worker of a node: none before configure, and another one after a model hung.
+
+    Its methods are those of :class:`Worker`, callable from any thread and without a worker.
+    """
+
+    def __init__(self) -> None:
+        self._worker: Worker[Any, Any] | None = None
+        self._lock = Lock()
+
+    @property
+    def worker(self) -> Worker[Any, Any] | None:
+        """The worker of this moment."""
+        return self._worker
+
+    @property
+    def busy_s(self) -> float:
+        """How long the worker has been at its item or call; 0 while it waits."""
+        worker = self._worker
+        return worker.busy_s if worker else 0.0
+
+    @property
+    def dropped(self) -> int:
+        """Items that came while the worker was busy, since configure."""
+        worker = self._worker
+        return worker.dropped if worker else 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on the worker's thread, not on one that was left behind."""
+        worker = self._worker
+        return worker is not None and worker.is_current
+
+    def put(self, worker: Worker[Any, Any]) -> None:
+        """Use a worker that was started."""
+        self._worker = worker
+
+    def replace(self, hung: Worker[Any, Any], fresh: Worker[Any, Any]) -> bool:
+        """Use another worker if the old one is still in use and still hangs; else return False."""
+        with self._lock:
+            if self._worker is not hung or hung.busy_s <= HUNG_AFTER_S:
+                return False
+            fresh.dropped += hung.dropped
+            self._worker = fresh
+            return True
+
+    def offer(self, item: Any) -> None:
+        """Leave an item for the worker."""
+        worker = self._worker
+        if worker is not None:
+            worker.offer(item)
+
+    def clear(self) -> None:
+        """Take back an item that the worker has not got to yet."""
+        worker = self._worker
+        if worker is not None:
+            worker.clear()
+
+    def submit(self, function: Callable[[Any], Any]) -> None:
+        """Run a function of the stage on the worker, if there is one."""
+        worker = self._worker
+        if worker is not None:
+            worker.submit(function)
+
+    def call(self, function: Callable[[Any], Result], timeout_s: float = 5.0) -> Result:
+        """
+        Run a function of the stage on the worker and return its result.
+
+        :raises WorkerStoppedError: there is no worker
+        """
+        worker = self._worker
+        if worker is None:
+            raise WorkerStoppedError('the node is not configured')
+        return worker.call(function, timeout_s)
+
+    def stop(self) -> bool:
+        """End the worker; False when it did not end in time. Idempotent."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        return worker is None or worker.stop()

@@ -1,0 +1,83 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The images of one node: counted, complained about in the log, and missed when they stop."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from rclpy.node import Node
+
+from aitable_ros.errors import ImageError
+from aitable_ros.nodes.image_statistics import Statistics
+from aitable_ros.nodes.image_watch import Change
+from aitable_ros.nodes.image_watch import ImageWatch
+from aitable_ros.types import Frame
+
+LOG_AGAIN_S = 60.0
+"""A fault that persists is logged once in this time, each cause separately."""
+
+
+class ImageHealth:
+    """
+    Statistics, log lines and the watch over missing images; callable from any thread.
+
+    :param node: its clock and its log are used
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.statistics = Statistics()
+        self.watch = ImageWatch(node.get_clock())
+        self._clock = node.get_clock()
+        self._log = node.get_logger()
+        self._logged: dict[str, float] = {}
+
+    def reset(self) -> None:
+        """Count from zero: the node is configured."""
+        self.statistics = Statistics()
+
+    def answered(self, frame: Frame, received_s: float) -> None:
+        """
+        Count an image as answered.
+
+        :param received_s: when the image reached this process, seconds of the steady clock
+        """
+        now = monotonic()
+        stamp_latency_ns = self._clock.now().nanoseconds - frame.stamp_ns
+        self.statistics.answered(now, frame.stamp_ns, now - received_s, stamp_latency_ns * 1e-9)
+
+    def malformed(self, error: ImageError) -> None:
+        """Count and log an image that cannot be used."""
+        self.watch.arrived()
+        self.statistics.malformed(monotonic(), error.cause)
+        self.complain(error.cause, f'image dropped: {error}')
+
+    def failed(self, error: Exception) -> None:
+        """Count and log an image that the stage could not answer."""
+        self.statistics.failed()
+        name = type(error).__name__
+        self.complain(name, f'image not answered: {name}: {error}')
+
+    def complain(self, cause: str, line: str) -> None:
+        """Log a warning unless the same cause was logged within the last minute."""
+        now = monotonic()
+        if now - self._logged.get(cause, -LOG_AGAIN_S) >= LOG_AGAIN_S:
+            self._logged[cause] = now
+            self._log.warning(line)
+
+    def look(self, expected: str, patience_s: float) -> bool:
+        """
+        Log when images stop and when they return; call it about once a second.
+
+        :param expected: what the node waits for; empty where another node reports its absence
+        :param patience_s: time without an image after which the camera counts as gone
+        :return: whether to recreate the subscriptions now
+        """
+        change = self.watch.look(patience_s)
+        if not expected:
+            return False
+        if change is Change.STALE:
+            self._log.warning(f'no {expected} for {self.watch.waited_s():.1f} s')
+        elif change is Change.BACK:
+            self._log.info(f'{expected}: there again')
+        return self.watch.retry_due()
