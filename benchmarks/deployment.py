@@ -21,7 +21,7 @@ import numpy as np
 
 from aitable_ros.nodes import environment
 from aitable_ros.tools.bench import Meter
-from aitable_ros.tools.graph import Child
+from aitable_ros.tools.child_process import Child
 from benchmarks import measure
 
 NAMESPACE = '/aitable_bench'

@@ -74,8 +74,8 @@ def steady(args: argparse.Namespace) -> int:
     from aitable_ros.tools.demo import camera_arguments
     from aitable_ros.tools.demo import check_models
     from aitable_ros.tools.demo import prepare_ros
-    from aitable_ros.tools.graph import Graph
-    from aitable_ros.tools.story import Story
+    from aitable_ros.tools.latency import Latency
+    from aitable_ros.tools.live_graph import LiveGraph
 
     prepare_ros()
     check_models(args.params_file)
@@ -83,21 +83,21 @@ def steady(args: argparse.Namespace) -> int:
         input=None, seconds=60 * args.minutes, fps=args.fps, size=args.size, seed=0)
     samples: list[Sample] = []
     load = os.getloadavg()
-    with TemporaryDirectory(prefix='aitable_soak_') as folder, Graph(
+    with TemporaryDirectory(prefix='aitable_soak_') as folder, LiveGraph(
             Path(folder), camera=camera_arguments(options), parameters=args.params_file,
             namespace=f'/soak_{os.getpid()}') as graph:  # a demo may run beside it
         begin_s = 0.0
         for _ in graph.run(period_s=0.5):
-            if not graph.ears.fatigue:
+            if not graph.received.fatigue:
                 continue
             begin_s = begin_s or time.monotonic()
             if not samples or time.monotonic() - begin_s >= samples[-1].time_s + args.period:
                 samples.append(sample(graph.nodes.pid, begin_s))
                 print(_line(samples[-1]), file=sys.stderr, flush=True)
         graph.close()
-        story = Story(graph.ears, graph.sent())
+        latency = Latency(graph.received, graph.sent())
         status = graph.exit_status
-    figures = judge(samples, story, args.fps)
+    figures = judge(samples, latency, args.fps)
     figures |= {
         'size': args.size, 'fps': args.fps, 'minutes': args.minutes, 'exit_status': status,
         'machine': machine(load), 'samples': [asdict(one) for one in samples]}
@@ -106,7 +106,7 @@ def steady(args: argparse.Namespace) -> int:
     return 0 if figures['passed'] else 1
 
 
-def judge(samples: list[Sample], story: Any, fps: float) -> dict[str, Any]:
+def judge(samples: list[Sample], answers: Any, fps: float) -> dict[str, Any]:
     """
     Compare the first quarter after the warm-up with the last.
 
@@ -122,7 +122,7 @@ def judge(samples: list[Sample], story: Any, fps: float) -> dict[str, Any]:
     rss, anonymous = change('rss_mb'), change('anonymous_mb')
     threads, descriptors = change('threads'), change('descriptors')
     spent = (kept[-1].cpu_s - kept[0].cpu_s) / max(kept[-1].time_s - kept[0].time_s, 1e-9)
-    latency = np.asarray(story.latency_ms(story.ears.fatigue))
+    latency = np.asarray(answers.samples_ms['fatigue'])
     minutes = [
         {'minute': index, 'p50_ms': round(float(np.median(part)), 2),
          'p95_ms': round(float(np.percentile(part, 95)), 2)}
@@ -133,8 +133,8 @@ def judge(samples: list[Sample], story: Any, fps: float) -> dict[str, Any]:
     half = max(1, len(p50) // 2)
     trend = float(np.median(p50[-half:]) / max(np.median(p50[:half]), 1e-9))
     figures = {
-        'images': len(story.sent), 'answered': story.answered,
-        'answered_share': round(story.answered_share, 5),
+        'images': answers.images, 'answered': answers.answered,
+        'answered_share': round(answers.answered_share, 5),
         'rss_mb': rss, 'rss_growth': round(rss[1] / rss[0] - 1, 5),
         'anonymous_mb': anonymous,
         'anonymous_growth': round(anonymous[1] / anonymous[0] - 1, 5),
@@ -142,7 +142,7 @@ def judge(samples: list[Sample], story: Any, fps: float) -> dict[str, Any]:
         'cpu_percent_of_a_core': round(100 * spent, 1),
         'latency_trend': round(trend, 3), 'latency_by_minute': minutes}
     figures['passed'] = bool(
-        story.answered_share >= LEAST_ANSWERED and figures['rss_growth'] < MOST_GROWTH
+        answers.answered_share >= LEAST_ANSWERED and figures['rss_growth'] < MOST_GROWTH
         and threads[1] <= threads[0] and descriptors[1] <= descriptors[0])
     return figures
 

@@ -66,7 +66,7 @@ def camera_process_killed(rig: Rig) -> None:
 
 
 def _camera_process(rig: Rig, name: str) -> Any:
-    from aitable_ros.tools.graph import Child
+    from aitable_ros.tools.child_process import Child
 
     width = rig.camera._clip.size[0]
     return Child(name, [

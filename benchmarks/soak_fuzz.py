@@ -194,7 +194,7 @@ def _over_dds(messages: int, seed: int, transport: str) -> dict[str, Any]:
         'same_person': rig.person().track_id == first.track_id,
         'rss_grown_mb': round(grown, 1), 'exit_status': status,
         'log': [line for line in lines if '[WARN]' in line or '[ERROR]' in line][-20:],
-        'last_words': [] if alive else lines[-12:],
+        'last_output': [] if alive else lines[-12:],
         'passed': alive and well and status == 0 and outcome[1] > 0
         and not any('Traceback' in line for line in lines)}
 

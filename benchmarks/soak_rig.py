@@ -129,7 +129,7 @@ class Rig:
         """Start a process with the pipeline's variables."""
         import os
 
-        from aitable_ros.tools.graph import Child
+        from aitable_ros.tools.child_process import Child
 
         before = dict(os.environ)
         os.environ.update(self.environment)

@@ -119,7 +119,7 @@ def test_the_tables_of_what_there_is(results):
     assert printed.rstrip().endswith('Not measured.')  # no GPU's result is here
 
 
-def test_a_peer_that_dies_is_left_out_with_its_last_words(tmp_path, monkeypatch):
+def test_a_peer_that_dies_is_left_out_with_its_last_output(tmp_path, monkeypatch):
     monkeypatch.setitem(race.PEERS, 'nobody', race._Peer('is not known to the worker'))
     block = np.zeros((2, 4, 4, 3), np.uint8)
     with pytest.raises(race.PeerError, match='nobody'):

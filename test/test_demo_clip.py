@@ -140,6 +140,6 @@ def test_the_portrait_is_scikit_images_own(portrait):
 def test_labels_are_in_the_form_of_a_labels_file(clip):
     labels = clip.truth.labels()
     assert set(labels['blinks'][0]) == {'start_frame', 'end_frame'}
-    assert [entry['kind'] for entry in labels['closures']] == ['long_closure', 'microsleep']
+    assert [entry['note'] for entry in labels['closures']] == ['long_closure', 'microsleep']
     assert labels['faces'] == 1
     assert labels['perclos'] == pytest.approx(clip.truth.perclos, abs=1e-5)

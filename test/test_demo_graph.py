@@ -22,11 +22,12 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.tools import bench
+from aitable_ros.tools.child_process import Child
+from aitable_ros.tools.child_process import ProcessError
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.graph import Child
-from aitable_ros.tools.graph import Graph
-from aitable_ros.tools.graph import GraphError
-from aitable_ros.tools.story import Story
+from aitable_ros.tools.latency import Latency
+from aitable_ros.tools.latency import stages
+from aitable_ros.tools.live_graph import LiveGraph
 from aitable_ros.types import Validity
 
 AITABLE = [sys.executable, '-m', 'aitable_ros']
@@ -98,7 +99,7 @@ def test_the_camera_reaches_a_subscriber_in_another_process(tmp_path):
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
-    assert status == 0, camera.last_words()
+    assert status == 0, camera.last_output()
     sent = np.array([int(line.split(',')[1]) for line in record.read_text().splitlines()[1:]])
     assert len(sent) == 120
     assert len(stamps) >= 0.99 * len(sent)
@@ -116,32 +117,31 @@ def test_the_camera_reaches_a_subscriber_in_another_process(tmp_path):
 def test_a_camera_that_is_killed_is_noticed_and_nothing_dies(tmp_path):
     from rosbags.rosbag2 import Reader
 
-    with Graph(
+    with LiveGraph(
             tmp_path, camera=['--seconds', '30'], recording=tmp_path / 'bag',
             namespace='/killed') as graph:
         for _ in graph.run():
-            if len(graph.ears.fatigue) > 40:
+            if len(graph.received.fatigue) > 40:
                 break
-        assert graph.ears.fatigue[-1].message.validity != Validity.NO_FACE
+        assert graph.received.fatigue[-1].message.validity != Validity.NO_FACE
         graph.camera.process.kill()
         for _ in range(100):  # within a second, where the machine has time
             graph.listen(0.2)
-            if graph.ears.fatigue[-1].message.validity == Validity.NO_FACE:
+            if graph.received.fatigue[-1].message.validity == Validity.NO_FACE:
                 break
-        assert graph.ears.fatigue[-1].message.validity == Validity.NO_FACE
+        assert graph.received.fatigue[-1].message.validity == Validity.NO_FACE
         assert graph.nodes.process.poll() is None
         sent = graph.sent()
-        story = Story(graph.ears, sent)
-        assert 0.8 < story.answered_share <= 1.0
-        assert story.face_ratio > 0.8
-        assert [stage.stage for stage in story.stages()] == ['faces', 'mesh', 'emotion']
-        assert all(stage.model and stage.backend for stage in story.stages())
-        with pytest.raises(GraphError, match='camera process was killed by signal 9'):
+        assert 0.8 < Latency(graph.received, sent).answered_share <= 1.0
+        ran = stages(graph.received)
+        assert [stage.stage for stage in ran] == ['face', 'mesh', 'emotion']
+        assert all(stage.model and stage.backend for stage in ran)
+        with pytest.raises(ProcessError, match='camera process was killed by signal 9'):
             list(graph.run())
     assert graph.exit_status == {'camera': -signal.SIGKILL, 'pipeline': 0}
     heard = {
-        '/killed/faces': graph.ears.faces, '/killed/fatigue': graph.ears.fatigue,
-        '/killed/emotion': graph.ears.emotion, '/diagnostics': graph.ears.diagnostics}
+        '/killed/faces': graph.received.faces, '/killed/fatigue': graph.received.fatigue,
+        '/killed/emotion': graph.received.emotion, '/diagnostics': graph.received.diagnostics}
     with Reader(tmp_path / 'bag') as bag:
         counts = {topic: info.msgcount for topic, info in bag.topics.items()}
         types = {topic: info.msgtype for topic, info in bag.topics.items()}
@@ -151,11 +151,11 @@ def test_a_camera_that_is_killed_is_noticed_and_nothing_dies(tmp_path):
 
 
 @pytest.mark.usefixtures('models')
-def test_nodes_that_die_end_everything_with_their_last_words(tmp_path):
-    with pytest.raises(GraphError, match='pipeline process was killed by signal 9') as caught:  # noqa: PT012, SIM117
-        with Graph(tmp_path, camera=['--seconds', '30'], namespace='/dies') as graph:
+def test_nodes_that_die_end_everything_with_their_last_output(tmp_path):
+    with pytest.raises(ProcessError, match='pipeline process was killed by signal 9') as caught:  # noqa: PT012, SIM117
+        with LiveGraph(tmp_path, camera=['--seconds', '30'], namespace='/dies') as graph:
             for _ in graph.run():
-                if graph.ears.fatigue:
+                if graph.received.fatigue:
                     graph.nodes.process.kill()
                     graph.nodes.process.wait()
     assert 'runs facemesh' in str(caught.value), 'the end of its log'
@@ -241,7 +241,18 @@ def test_the_demo_finds_what_a_20_s_clip_contains(tmp_path):
         'NOD': 0}
     assert summary['perclos'] == pytest.approx(truth['perclos'], abs=0.04)
     assert max(summary['expression_share'], key=summary['expression_share'].get) == 'happy'
-    assert set(summary['backend']) == {'faces', 'mesh', 'emotion'}
+    assert set(summary['backend']) == {'face', 'mesh', 'emotion'}
+    assert summary['frames'] == 600
+    assert summary['perclos'] == pytest.approx(summary['closed_s'] / summary['usable_s'], abs=1e-4)
+    assert summary['closed_s'] <= summary['usable_s'] <= summary['duration_s']
+    assert main([
+        'evaluate', str(folder / 'recording'), '--from-topics', '--labels',
+        str(folder / 'truth.json'), '--output', str(tmp_path / 'again')]) == 0
+    again = json.loads((tmp_path / 'again' / 'summary.json').read_text())
+    assert {key: summary[key] for key in again if key != 'input'} == {
+        key: value for key, value in again.items() if key != 'input'}
+    assert set(summary) - set(again) == {
+        'answered', 'answered_share', 'latency_ms', 'verdict', 'passed'}
     page = (folder / 'report.html').read_text()
     assert 'data:image/jpeg;base64,' in page
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?:', page), 'opens offline'
@@ -274,8 +285,8 @@ def test_two_demos_do_not_hear_each_other(tmp_path):
         sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', 'twice',
         '--seconds', '30'], tmp_path / 'other.log')
     try:
-        with pytest.raises(GraphError, match='another camera publishes on /twice/camera'):  # noqa: PT012, SIM117
-            with Graph(tmp_path, camera=['--seconds', '30'], namespace='/twice') as graph:
+        with pytest.raises(ProcessError, match='another camera publishes on /twice/camera'):  # noqa: PT012, SIM117
+            with LiveGraph(tmp_path, camera=['--seconds', '30'], namespace='/twice') as graph:
                 for _ in graph.run():
                     pass
     finally:

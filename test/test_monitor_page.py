@@ -26,7 +26,7 @@ from chromium import chromium
 from patience import PATIENT_S
 import pytest
 
-from aitable_ros.tools.graph import Child
+from aitable_ros.tools.child_process import Child
 
 MISSING = importlib.util.find_spec('aiohttp') is None
 needs_server = pytest.mark.skipif(
@@ -51,7 +51,7 @@ class Monitor:
         self.child = Child(
             'monitor', [*AITABLE, 'monitor', '--port', '0', *arguments], folder / 'monitor.log')
         found = wait(lambda: ADDRESS.search(self.child.log.read_text()), PATIENT_S)
-        assert found, self.child.last_words()
+        assert found, self.child.last_output()
         self.port = int(found[1])
         self.url = f'http://127.0.0.1:{self.port}'
 
@@ -69,7 +69,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
     """A monitor with no graph beside it."""
     monitor = Monitor(tmp_path_factory.mktemp('quiet'), '--namespace', 'nobody')
     yield monitor
-    assert monitor.child.end() == 0, monitor.child.last_words()
+    assert monitor.child.end() == 0, monitor.child.last_output()
 
 
 # What it serves, and to whom
@@ -256,7 +256,7 @@ def test_it_ends_with_zero_and_gives_the_port_back_while_somebody_looks(tmp_path
             b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
         assert viewer.recv(12) == b'HTTP/1.1 101'
         monitor.child.process.send_signal(number)
-        assert monitor.child.process.wait(PATIENT_S) == 0, monitor.child.last_words()
+        assert monitor.child.process.wait(PATIENT_S) == 0, monitor.child.last_output()
     assert 'Traceback' not in monitor.child.log.read_text()
 
 

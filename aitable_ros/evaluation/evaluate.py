@@ -59,7 +59,27 @@ def evaluate(
     on_result: Callable[[Frame, FrameResult], None] | None = None,
 ) -> EvaluationResult:
     """
-    Read a recording, write ``frames.parquet``, ``events.csv``, ``summary.json``, ``report.html``.
+    Measure a recording as :func:`measure` does, and write ``report.html``.
+
+    :param command: shown in the report
+    :param thumbnails: put pictures of the primary person's face at the events into the report
+    """
+    measured, summary, problem = measure(
+        source, labels, output, pipeline, progress=progress, everybody=everybody,
+        on_result=on_result)
+    pictures = make_thumbnails(source, measured, output / 'frames.parquet') if thumbnails else {}
+    write_report(output / 'report.html', present(
+        source, measured, labels, summary, output / 'frames.parquet', pipeline, command, pictures))
+    return EvaluationResult(summary, problem)
+
+
+def measure(
+    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | Replay, *,
+    progress: Callable[[int], None] = lambda frames: None, everybody: bool = False,
+    on_result: Callable[[Frame, FrameResult], None] | None = None,
+) -> tuple[Measurements, Summary, str]:
+    """
+    Read a recording, write ``frames.parquet``, ``events.csv`` and ``summary.json``.
 
     A damaged end of the input or Ctrl-C ends the reading, not the writing: what was done is kept,
     and the summary's ``partial`` says so.
@@ -67,11 +87,10 @@ def evaluate(
     :param labels: scored against; checked against the input first
     :param output: folder, made if need be
     :param progress: told the number of frames done
-    :param command: shown in the report
     :param everybody: report all faces of a still image, whatever ``max_faces``, which is a
         camera's: it keeps up with its images
-    :param thumbnails: put pictures of the primary person's face at the events into the report
     :param on_result: given each frame and its result
+    :return: the measurements, the summary, and the problem of :class:`EvaluationResult`
     :raises InputError: labels that do not fit, nothing could be read, or no space to write
     """
     if labels:
@@ -119,10 +138,7 @@ def evaluate(
             problem = str(error)
     summary = summarise(source, measured, labels, partial)
     write_json(output / 'summary.json', summary)
-    pictures = make_thumbnails(source, measured, output / 'frames.parquet') if thumbnails else {}
-    write_report(output / 'report.html', present(
-        source, measured, labels, summary, output / 'frames.parquet', pipeline, command, pictures))
-    return EvaluationResult(summary, problem)
+    return measured, summary, problem
 
 
 def _event_row(found: PlacedEvent) -> dict[str, object]:

@@ -53,6 +53,8 @@ LATE_NS = 2_000_000_000
 """Answers that come later than this after their image, in image time, are left out."""
 LOOP_NS = LATE_NS + JUMP_BACK_NS
 """Stamps that fall back by more are no late answers: the camera's clock jumped back."""
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+"""A camera publishes one beside each image, with the image's header."""
 _PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -146,8 +148,15 @@ class RecordedTopics(Source):
                          f'{", ".join(found)}')
 
     def _camera_beside(self) -> str:
-        """Return the camera topic of the answers; empty if the bag does not tell which it is."""
+        """
+        Return the camera topic of the answers; empty if the bag does not tell which it is.
+
+        Where the images were not recorded, it is their ``CameraInfo``.
+        """
         cameras = [name for name, count in camera_topics(self._recording).items() if count != 0]
+        if not cameras:
+            cameras = [name for name, topic in sorted(self._recording.topics.items())
+                       if topic.kind == CAMERA_INFO and topic.count != 0]
         if len(cameras) > 1:
             prefix = self.topic.rstrip('/') + '/'
             cameras = [name for name in cameras if name.startswith(prefix)]

@@ -93,12 +93,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError('bench reads /proc and so needs Linux')
     prepare_ros()
     check_models(args.params_file)
-    from aitable_ros.tools.graph import GraphError
+    from aitable_ros.tools.child_process import ProcessError
 
     try:
         with TemporaryDirectory(prefix='aitable_bench_') as folder:
             figures = _measure(args, Path(folder))
-    except GraphError as error:
+    except ProcessError as error:
         print(f'aitable bench: {error}', file=sys.stderr)  # noqa: T201
         return 1
     return tell(figures, as_json=args.json)
@@ -113,36 +113,37 @@ def tell(figures: dict[str, Any], *, as_json: bool) -> int:
 def _measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from aitable_ros.tools.camera import open_input
     from aitable_ros.tools.demo import camera_arguments
-    from aitable_ros.tools.graph import Graph
-    from aitable_ros.tools.live import display
-    from aitable_ros.tools.story import Percentiles
-    from aitable_ros.tools.story import Story
+    from aitable_ros.tools.latency import Latency
+    from aitable_ros.tools.latency import Percentiles
+    from aitable_ros.tools.latency import stages
+    from aitable_ros.tools.live_graph import LiveGraph
+    from aitable_ros.tools.live_table import display
 
     open_input(None, args)  # refuses bad figures before anything starts
-    with display(quiet=args.json) as shown, Graph(
+    with display(quiet=args.json) as shown, LiveGraph(
             folder, camera=camera_arguments(args), parameters=args.params_file,
             on_stage=shown.stage) as graph:
         meters: dict[str, Meter] = {}
         for _ in graph.run(period_s=0.5):
-            if not meters and graph.ears.fatigue:
+            if not meters and graph.received.fatigue:
                 pids = (graph.nodes.pid, graph.camera.pid, os.getpid())
                 meters = {name: Meter(pid) for name, pid in zip(PROCESSES, pids)}
             for meter in meters.values():
                 meter.read()
         graph.close()
-        story = Story(graph.ears, graph.sent())
-    latency = Percentiles.of(story.latency_ms(story.ears.fatigue))
+        latency = Latency(graph.received, graph.sent())
+    percentiles = Percentiles.of(latency.samples_ms['fatigue'])
     return {
-        'size': args.size, 'fps': args.fps, 'frames': len(story.sent),
-        'answered': story.answered, 'answered_share': round(story.answered_share, 5),
-        'latency_ms': {key: round(value, 3) for key, value in asdict(latency).items()},
+        'size': args.size, 'fps': args.fps, 'frames': latency.images,
+        'answered': latency.answered, 'answered_share': round(latency.answered_share, 5),
+        'latency_ms': {key: round(value, 3) for key, value in asdict(percentiles).items()},
         'processes': {name: {
             key: round(value, 1) for key, value in asdict(meter.load).items()}
             for name, meter in meters.items()},
         'backend': {stage.stage: f'{stage.model} on {stage.backend}, {stage.precision}'
-                    for stage in story.stages()},
+                    for stage in stages(graph.received)},
         'exit_status': graph.exit_status,
-        'passed': within_limits(story.answered_share, latency.p95),
+        'passed': within_limits(latency.answered_share, percentiles.p95),
     }
 
 

@@ -54,6 +54,11 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def info_topic(image_topic: str) -> str:
+    """Return the name of the ``CameraInfo`` topic beside an image topic."""
+    return ''.join(image_topic.rpartition('/')[:2]) + 'camera_info'
+
+
 class LiveCamera:
     """
     A camera of this machine, by its index, as a source of frames.
@@ -156,15 +161,19 @@ class _Publisher:
         self, node: Any, topic: str, record: TextIO | None, *, keep_stamps: bool = False,
     ) -> None:
         from rclpy.qos import qos_profile_sensor_data
+        from rclpy.qos import QoSProfile
+        from sensor_msgs.msg import CameraInfo
         from sensor_msgs.msg import Image
 
         self._publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
+        self._info_publisher = node.create_publisher(
+            CameraInfo, info_topic(topic), QoSProfile(depth=100))
+        self._info = CameraInfo()
         self._message = Image(encoding='rgb8', is_bigendian=0)
         self._record = record
         self._clock: Any = None
         self._start_ns: int | None = None
         if keep_stamps:
-            from rclpy.qos import QoSProfile
             from rosgraph_msgs.msg import Clock
 
             self._clock = node.create_publisher(Clock, '/clock', QoSProfile(depth=1))
@@ -194,6 +203,9 @@ class _Publisher:
             self._time.clock = message.header.stamp
             self._clock.publish(self._time)
         self._publisher.publish(message)
+        self._info.header, self._info.width, self._info.height = (
+            message.header, frame.width, frame.height)
+        self._info_publisher.publish(self._info)
         if self._record is not None:
             closure = f'{self.closure[self._sent]:.4f}' if self._sent < len(self.closure) else ''
             self._record.write(f'{self._sent},{stamp_ns},{now},{closure}\n')

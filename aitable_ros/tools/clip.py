@@ -131,18 +131,23 @@ class ClipTruth:
         share = (closed[1:] - closed[frames - window]) / window
         return np.where(frames < window_s * self.fps / 2, np.nan, share)
 
-    def labels(self) -> dict[str, Any]:
-        """Return the truth in the form of a labels file."""
+    def labels(self, settled: int | None = None) -> dict[str, Any]:
+        """
+        Return the truth in the form of a labels file.
+
+        :param settled: frames to score; default: all
+        """
+        frames = len(self.closure)
         def span(item: Closure) -> dict[str, Any]:
             return {'start_frame': item.start_frame, 'end_frame': item.end_frame}
         return {
-            'fps': self.fps,
             'blinks': [span(item) for item in self.blinks],
             'closures': [
-                {'kind': item.kind, **span(item)} for item in self.closures
+                {'note': item.kind, **span(item)} for item in self.closures
                 if item.kind != 'blink'],
             'perclos': round(self.perclos, 5),
             'faces': 1,
+            'ignore': [] if settled in (None, frames) else [[settled, frames - 1]],
         }
 
 

@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from dataclasses import asdict
 import json
 import os
 from pathlib import Path
-import platform
 import sys
 from typing import Any
+from typing import TYPE_CHECKING
 
-from aitable_ros import __version__
 from aitable_ros.errors import InputError
 from aitable_ros.tools.camera import add_source_arguments
 from aitable_ros.tools.camera import check_rate
@@ -21,16 +20,20 @@ from aitable_ros.tools.camera import LiveCamera
 from aitable_ros.tools.camera import open_input
 from aitable_ros.tools.clip import ClipTruth
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.clip import SIZES
-from aitable_ros.tools.verdict import Item
-from aitable_ros.tools.verdict import judge
-from aitable_ros.types import FatigueEvent
+from aitable_ros.types import FrameResult
+
+if TYPE_CHECKING:
+    from aitable_ros.tools.demo_report import Evaluation
+    from aitable_ros.tools.script_check import Check
 
 LIVE_SECONDS = 60.0
-BUDGET_MS = 33.0  # from the image's stamp to its FatigueState, p95: one frame at 30 fps
-PERCLOS_WINDOW_S = 60.0
-UNTOLD_S = 1.0  # a closure is told up to this long after it: later ones are not asked for
-_RECENT = 150  # messages that the live latency is of: five seconds
+"""Length of a run with a live camera."""
+UNTOLD_S = 1.0
+"""
+An event is published up to this long after its end. The end of an interrupted run is not judged.
+"""
+RECORDING = 'recording'
+"""Folder of the recorded topics in the output folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,15 +62,19 @@ def run(args: argparse.Namespace) -> int:
     """
     Run the demo.
 
-    :return: 0 done, or ended by hand, with a report on what was played; 1 the clip's contents were
-        missed or a process died
+    :return: 0 all checks passed, or ended by the user, with a report on the part that was played;
+        1 a check failed or a process died
     :raises InputError: the input, the parameters or the models cannot be used
     """
     prepare_ros()
-    from aitable_ros.tools.graph import Graph
-    from aitable_ros.tools.graph import GraphError
-    from aitable_ros.tools.live import display
-    from aitable_ros.tools.story import Story
+    from aitable_ros.evaluation.summary import rounded
+    from aitable_ros.evaluation.summary import write_json
+    from aitable_ros.tools.child_process import ProcessError
+    from aitable_ros.tools.demo_report import write_demo_report
+    from aitable_ros.tools.latency import Latency
+    from aitable_ros.tools.live_graph import LiveGraph
+    from aitable_ros.tools.live_table import display
+    from aitable_ros.tools.live_table import snapshot
 
     source = open_input(args.input, args, args.topic)
     keep_stamps = args.rate is not None or getattr(source, 'kind', '') == 'bag'
@@ -76,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.rate is not None:
         check_rate(args.rate)
     if isinstance(source, LiveCamera):
-        source.close()  # the camera process takes it
+        source.close()  # the camera process opens it again
     check_models(args.params_file)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -85,34 +92,47 @@ def run(args: argparse.Namespace) -> int:
             f'{args.output}: cannot be a folder for the report: {error.strerror}') from None
     truth = source.truth if isinstance(source, ScriptedClip) else None
     try:
-        with display(quiet=args.json) as shown, Graph(
+        with display(quiet=args.json) as shown, LiveGraph(
                 args.output, camera=camera_arguments(args, keep_stamps),
-                parameters=args.params_file, recording=args.output / 'recording',
+                parameters=args.params_file, recording=args.output / RECORDING,
                 sim_time=keep_stamps, on_stage=shown.stage) as graph:
             ended_early = False
+            received = graph.received
             try:
                 for _ in graph.run():
-                    if graph.ears.faces or graph.ears.fatigue:
-                        shown.show(_snapshot(graph, truth, _length(source, args)))
+                    if received.faces or received.fatigue:
+                        shown.show(snapshot(received, graph.sent(), truth, _length(source, args)))
             except KeyboardInterrupt:
                 ended_early = True
             graph.close()
-            story = Story(graph.ears, graph.sent())
-    except GraphError as error:
+            sent = graph.sent()
+    except ProcessError as error:
         print(f'aitable demo: {error}', file=sys.stderr)  # noqa: T201
         return 1
-    events = story.events
+    settled = len(sent)
     if ended_early:
-        if len(story.sent) < 2:
-            print('aitable demo: ended before the first images', file=sys.stderr)  # noqa: T201
+        if settled < 2 or not received.fatigue:
+            print('aitable demo: ended before the first answers', file=sys.stderr)  # noqa: T201
             return 0
         if truth is not None:
-            settled = max(len(story.sent) - round(UNTOLD_S * truth.fps), 0)
-            truth = truth.until(len(story.sent), settled)
-            events = [event for event in events if event.start_ns < story.stamps[settled]]
-    items = _verdict(truth, story, events)
-    status = _tell(args, source, truth, story, items)
-    return 0 if ended_early else status
+            settled = max(settled - round(UNTOLD_S * truth.fps), 0)
+            truth = truth.until(len(sent), settled)
+    evaluation = _evaluate(args, truth, settled)
+    checks = _checks(truth, evaluation)
+    latency = Latency(received, sent)
+    passed = all(check.passed for check in checks)
+    name = 'scripted clip' if truth is not None else str(args.input)
+    summary = rounded({
+        **evaluation.summary, 'input': name, **latency.summary(), 'passed': passed,
+        'verdict': [asdict(check) for check in checks]})
+    write_json(args.output / 'summary.json', summary)
+    report = write_demo_report(
+        args.output, name, source, truth, evaluation, checks, latency, received, sent,
+        gif=args.gif)
+    _print(args, summary, checks)
+    if not (args.no_browser or args.json):
+        _open_browser(report)
+    return 0 if passed or ended_early else 1
 
 
 def prepare_ros() -> None:
@@ -138,7 +158,7 @@ def prepare_ros() -> None:
 
 def check_models(parameters: Path | None) -> None:
     """
-    Find out before anything starts that models are missing.
+    Check the models before any process starts.
 
     :raises InputError: the models that the default parameters need are not fetched, or the
         parameter file is none
@@ -147,7 +167,7 @@ def check_models(parameters: Path | None) -> None:
         from aitable_ros.config import read_parameter_file
 
         read_parameter_file(parameters)
-        return  # which models are needed the nodes know better, and say it
+        return  # the nodes check the models of a parameter file
     from aitable_ros.emotion.reader import EmotionOptions
     from aitable_ros.face.finder import FaceOptions
     from aitable_ros.fatigue.options import FatigueOptions
@@ -166,7 +186,7 @@ def check_models(parameters: Path | None) -> None:
 
 
 def camera_arguments(args: argparse.Namespace, keep_stamps: bool = False) -> list[str]:
-    """Return what the camera process needs to play the same source."""
+    """Return the arguments with which the camera process plays the same source."""
     arguments = ['--fps', str(args.fps), '--size', args.size, '--seed', str(args.seed)]
     if args.input is not None:
         arguments += ['--input', str(args.input)]
@@ -183,7 +203,7 @@ def camera_arguments(args: argparse.Namespace, keep_stamps: bool = False) -> lis
 
 
 def _length(source: Any, args: argparse.Namespace) -> float | None:
-    """Seconds that the run will take, where that is known."""
+    """Return the length of the run in seconds, where it is known."""
     known = [
         value for value in (args.seconds, getattr(source, 'duration_s', None)) if value is not None]
     if isinstance(source, LiveCamera) and not known:
@@ -191,211 +211,62 @@ def _length(source: Any, args: argparse.Namespace) -> float | None:
     return min(known) if known else None
 
 
-def _snapshot(graph: Any, truth: ClipTruth | None, total_s: float | None) -> Any:
-    """Put the newest messages into the live table."""
-    import numpy as np
+def _evaluate(
+    args: argparse.Namespace, truth: ClipTruth | None, settled: int,
+) -> Evaluation:
+    """
+    Evaluate the recording of the run as ``aitable evaluate --from-topics`` does.
 
-    from aitable_ros.clock import header_stamp_ns
-    from aitable_ros.tools.live import Snapshot
-    from aitable_ros.tools.story import Percentiles
-    from aitable_ros.types import Expression
-    from aitable_ros.types import FatigueEventType
-    from aitable_ros.types import FatigueLevel
-    from aitable_ros.types import Validity
+    :param settled: images of the clip that were played for long enough to be judged
+    """
+    from aitable_ros.evaluation.evaluate import measure
+    from aitable_ros.evaluation.labels import read_labels
+    from aitable_ros.evaluation.summary import write_json
+    from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.recordings.recorded_topics import RecordedTopics
+    from aitable_ros.recordings.recorded_topics import Replay
+    from aitable_ros.tools.demo_report import Evaluation
+    from aitable_ros.tools.live_graph import NAMESPACE
 
-    ears, sent = graph.ears, graph.sent()
-    state = _newest(ears.fatigue)
-    emotion = _newest(ears.emotion)
-    recent = ears.fatigue[-_RECENT:]
-    sent_ns = {item.stamp_ns: item.sent_ns for item in sent[-2 * _RECENT:]}
-    latency = Percentiles.of(np.array([
-        (heard.receive_ns - sent_ns[stamp]) / 1e6 for heard in recent
-        if (stamp := header_stamp_ns(heard.message)) in sent_ns]))
-    start_ns = sent[0].stamp_ns if sent else 0
-    elapsed_s = (sent[-1].stamp_ns - start_ns) / 1e9 if sent else 0.0
-    answered = len({header_stamp_ns(heard.message) for heard in ears.fatigue})
-    blinks = sum(heard.message.type == FatigueEventType.BLINK for heard in ears.events)
-    scripted = '' if truth is None else ', scripted so far ' + str(
-        sum(blink.end_frame < len(sent) for blink in truth.blinks))
-    faces = len(ears.faces[-1].message.faces) if ears.faces else 0
-    level, openness, perclos = 'waiting', float('nan'), 'not yet'
-    if state is not None:
-        level = FatigueLevel(state.level).name
-        if state.level == FatigueLevel.UNKNOWN:
-            level = Validity(state.validity).name.lower().replace('_', ' ')
-        openness = float(state.openness)
-        if np.isfinite(state.perclos):
-            perclos = f'{state.perclos:.3f} of {60 * state.perclos_coverage:.0f} usable seconds'
-    expression = 'not yet'
-    if emotion is not None and emotion.expression != Expression.UNKNOWN:
-        expression = (
-            f'{Expression(emotion.expression).name.lower()} {emotion.confidence:.2f}, '
-            f'valence {emotion.valence:+.2f}, arousal {emotion.arousal:+.2f}')
-    return Snapshot(
-        elapsed_s=elapsed_s, total_s=total_s, openness=openness, level=level,
-        rows=(
-            ('PERCLOS', perclos),
-            ('blinks', f'{blinks}{scripted}'),
-            ('expression', expression),
-            ('faces', str(faces)),
-            ('answered', f'{answered} of {len(sent)} images'),
-            ('latency', f'{latency.p50:.1f} ms, p95 {latency.p95:.1f} ms'),
-        ),
-        events=tuple(
-            _event_line(heard.message, start_ns) for heard in ears.events[-4:]))
-
-
-def _newest(heard: Sequence[Any]) -> Any:
-    """Return the primary person's newest message, or the newest, or None."""
-    for item in reversed(heard[-8:]):
-        if item.message.primary:
-            return item.message
-    return heard[-1].message if heard else None
-
-
-def _event_line(message: Any, start_ns: int) -> str:
-    from aitable_ros.nodes.messages import CODEC
-    from aitable_ros.types import FatigueEventType
-
-    event = CODEC.event_of(message)
-    name = event.type.name.lower().replace('_', ' ')
-    at = (event.start_ns - start_ns) / 1e9
-    if event.type is FatigueEventType.LEVEL_CHANGED:
-        return f'{at:5.1f} s  {name}: {event.level.name}'
-    return f'{at:5.1f} s  {name}, {event.duration_s:.2f} s'
-
-
-def _verdict(
-    truth: ClipTruth | None, story: Any, events: Sequence[FatigueEvent],
-) -> list[Item]:
-    """What must hold: the contents of the clip, or, without a truth, that somebody was seen."""
-    if truth is None:
-        seen = story.face_ratio
-        line = f'a face in {seen:.1%} of {len(story.sent)} images'
-        return [Item('faces', seen > 0, f'{seen:.0%}', line)]
-    return judge(truth, story.stamps, events)
-
-
-def _tell(
-    args: argparse.Namespace, source: Any, truth: ClipTruth | None, story: Any, items: list[Item],
-) -> int:
-    """Write the report and the summary, print the verdict and return the exit status."""
-    from aitable_ros.evaluation.report.page import write_report
-
-    name = 'scripted clip' if truth is not None else str(args.input)
-    passed = all(item.passed for item in items)
-    summary = story.summary(name)
-    summary['verdict'] = [
-        {'name': item.name, 'passed': item.passed, 'line': item.line} for item in items]
-    summary['passed'] = passed
-    summary_path = args.output / 'summary.json'
-    summary_path.write_text(json.dumps(summary, indent=2) + '\n')
+    source = RecordedTopics(args.output / RECORDING, NAMESPACE)
+    labels = None
     if truth is not None:
-        (args.output / 'truth.json').write_text(json.dumps(truth.labels(), indent=2) + '\n')
-    report = write_report(
-        args.output / 'report.html', _report(args, source, truth, story, items, name))
+        write_json(args.output / 'truth.json', truth.labels(settled))
+        labels = read_labels(args.output / 'truth.json')
+    options = PipelineOptions.from_file(args.params_file, source.note) if args.params_file \
+        else PipelineOptions()
+    results: list[FrameResult] = []
+    with Replay(options) as replay:
+        measured, summary, _ = measure(
+            source, labels, args.output, replay,
+            on_result=lambda frame, result: results.append(result))
+    return Evaluation(source, replay, labels, measured, summary, results)
+
+
+def _checks(truth: ClipTruth | None, evaluation: Evaluation) -> list[Check]:
+    """Check the contents of the clip; of another input, that there was a face."""
+    from aitable_ros.tools.script_check import Check
+    from aitable_ros.tools.script_check import check_script
+
+    if truth is not None and evaluation.labels is not None:
+        return check_script(truth, evaluation.measured, evaluation.labels.ignore)
+    seen, frames = evaluation.summary['face_ratio'], evaluation.summary['frames']
+    return [Check('faces', seen > 0, f'{seen:.0%}', f'a face in {seen:.1%} of {frames} images')]
+
+
+def _print(args: argparse.Namespace, summary: dict[str, Any], checks: list[Check]) -> None:
     if args.json:
         print(json.dumps(summary))  # noqa: T201
-    else:
-        for item in items:
-            print(f"{'  ok ' if item.passed else 'MISSED'} {item.line}")  # noqa: T201
-        latency = summary['latency_ms']['fatigue']
-        print(  # noqa: T201
-            f"answered {story.answered} of {len(story.sent)} images; image to FatigueState "
-            f"p50 {latency['p50']} ms, p95 {latency['p95']} ms\n"
-            f'report: {report.resolve()}')
-    if not (args.no_browser or args.json):
-        _open_browser(report)
-    return 0 if passed else 1
-
-
-def _report(
-    args: argparse.Namespace, source: Any, truth: ClipTruth | None, story: Any,
-    items: list[Item], name: str,
-) -> Any:
-    import numpy as np
-
-    from aitable_ros.evaluation.report.elements import Card
-    from aitable_ros.evaluation.report.elements import Report
-    from aitable_ros.evaluation.report.elements import Series
-    from aitable_ros.evaluation.report.elements import Span
-    from aitable_ros.evaluation.report.elements import Truth
-    from aitable_ros.tools.story import Percentiles
-
-    p95 = Percentiles.of(story.latencies()['image to fatigue']).p95
-    cards = [
-        Card(label=_LABELS.get(item.name, item.name), value=item.value,
-                note=item.line, state='good' if item.passed else 'bad') for item in items]
-    cards += [
-        Card(label='Answered', value=f'{story.answered_share:.1%}',
-                note=f'{story.answered} of {len(story.sent)} images',
-                state='good' if story.answered_share >= 0.99 else 'warn'),
-        Card(label='Latency p95', value=f'{p95:.1f} ms', note='image to FatigueState',
-                state='good' if p95 < BUDGET_MS else 'warn'),
-        Card(label='Eyes closed', value=f'{story.closed_share:.3f}',
-                note='of the time' + (
-                    '' if truth is None else f'; scripted {truth.perclos:.3f}')),
-        Card(label='Worst level', value=story.level_max.name)]
-    drawn = None
-    if truth is not None and story.sent:
-        # The script by frame, on the times at which the camera really published.
-        time_s = (np.array(story.stamps) - story.start_ns) / 1e9
-        closure = truth.closure[:len(time_s)]
-
-        def spans(kinds: Sequence[str]) -> list[Span]:
-            return [
-                Span(float(time_s[item.start_frame]), float(time_s[item.end_frame]),
-                     item.kind.replace('_', ' '))
-                for item in truth.closures
-                if item.kind in kinds and item.end_frame < len(time_s)]
-        drawn = Truth(
-            series=Series(
-                time_s=time_s, openness=1.0 - closure.astype(np.float64),
-                perclos=truth.perclos_over(PERCLOS_WINDOW_S)[:len(time_s)]),
-            blinks=spans(['blink']), closures=spans(['long_closure', 'microsleep']))
-    picture, caption = _pictures(args, source, truth, story)
-    return Report(
-        title='aitable demo',
-        subtitle=f'{name}: {len(story.sent)} images on a real topic, the nodes in another process',
-        cards=cards, measured=story.series(), truth=drawn, events=story.timeline_events(),
-        expression_share=story.expression_share(), latency_ms=story.latencies(),
-        latency_budget_ms=BUDGET_MS, stages=story.stages(), picture=picture,
-        picture_caption=caption, notes=_notes(truth), facts={
-            'aitable_ros': __version__,
-            'ROS 2': _ros(),
-            'Python': platform.python_version(),
-            'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-            'image': '{}×{} at {:g} fps'.format(*SIZES[args.size], args.fps)
-            if truth is not None else str(args.input),
-        })
-
-
-def _ros() -> str:
-    """Name the ROS 2 that ran: the sourced one, or the wheels."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version
-
-    try:
-        return f'{os.environ.get("ROS_DISTRO", "from PyPI")}, rclpy {version("rclpy")}'
-    except PackageNotFoundError:
-        return os.environ.get('ROS_DISTRO', 'unknown')
-
-
-_LABELS = {
-    'blinks_found': 'Blinks found', 'blinks_invented': 'Blinks invented',
-    'blink_onset': 'Worst onset', 'long_closure': 'Long closure', 'microsleep': 'Microsleep',
-    'faces': 'Faces', 'frames': 'Images'}
-
-
-def _notes(truth: ClipTruth | None) -> list[str]:
-    notes = ['Latency runs from the image’s stamp, set when it is published, to the receipt of the '
-             'answer in a third process.']
-    if truth is not None:
-        notes.append(
-            'The clip is NASA’s public-domain portrait of Eileen Collins with its eyelids moved '
-            'to a script; a scripted closure lasts while the lids cover at least half of the eyes, '
-            'and closed for PERCLOS means 80 %.')
-    return notes
+        return
+    for check in checks:
+        print(f"{'  ok ' if check.passed else 'MISSED'} {check.line}")  # noqa: T201
+    latency = {
+        key: 'none' if value is None else f'{value:.1f} ms'
+        for key, value in summary['latency_ms']['fatigue'].items()}
+    print(  # noqa: T201
+        f"answered {summary['answered']} of {summary['frames']} images; image to FatigueState "
+        f"p50 {latency['p50']}, p95 {latency['p95']}\n"
+        f"report: {(args.output / 'report.html').resolve()}")
 
 
 def _open_browser(report: Path) -> None:
@@ -406,22 +277,3 @@ def _open_browser(report: Path) -> None:
         import webbrowser
 
         webbrowser.open(report.resolve().as_uri())
-
-
-def _pictures(
-    args: argparse.Namespace, source: Any, truth: ClipTruth | None, story: Any,
-) -> tuple[bytes | None, str]:
-    """Draw the key frame, and the moving picture where it is asked for; a camera's are not kept."""
-    from aitable_ros.tools import picture
-
-    index = picture.key_frame(story, truth)
-    if index is None or isinstance(source, LiveCamera):
-        return None, ''
-    drawn = picture.jpeg(next(iter(picture.overlays(source, story, [index]))))
-    (args.output / 'keyframe.jpg').write_bytes(drawn)
-    if args.gif and truth is not None:
-        picture.write_gif(
-            args.output / 'overlay.gif',
-            picture.overlays(source, story, picture.gif_frames(story, truth)))
-    at = (story.stamps[index] - story.start_ns) / 1e9
-    return drawn, f'Image {index}, {at:.1f} s, with what was published about it.'

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a person sees while the nodes run: a live table, or lines where there is no terminal."""
+"""The display while the nodes run: a live table, or lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -14,19 +14,34 @@ import sys
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
+from aitable_ros.clock import header_stamp_ns
+from aitable_ros.tools.clip import ClipTruth
+from aitable_ros.tools.latency import Percentiles
+from aitable_ros.tools.live_graph import Received
+from aitable_ros.tools.live_graph import ReceivedMessage
+from aitable_ros.tools.live_graph import SentImage
+from aitable_ros.types import Expression
+from aitable_ros.types import FatigueEventType
+from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Validity
+
 LINE_EVERY_S = 5.0
 BAR_CELLS = 24
+RECENT = 150
+"""Messages that the latency in the table is of: five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """
-    One moment of a run, as text and figures to be shown.
+    One moment of a run, as the display shows it.
 
     :param rows: name and value, in the order of display
     :param openness: 0 shut ... 1 open, NaN where unknown
     :param level: name of the fatigue level, or why there is none
-    :param events: the last things that happened, oldest first
+    :param events: the last events, oldest first
     """
 
     elapsed_s: float
@@ -35,6 +50,74 @@ class Snapshot:
     openness: float
     level: str
     events: Sequence[str] = field(default_factory=tuple)
+
+
+def snapshot(
+    received: Received, sent: Sequence[SentImage], truth: ClipTruth | None, total_s: float | None,
+) -> Snapshot:
+    """
+    Return the newest messages in the form of the table.
+
+    :param total_s: length of the run, where it is known
+    """
+    state = _newest(received.fatigue)
+    emotion = _newest(received.emotion)
+    recent = received.fatigue[-RECENT:]
+    sent_ns = {item.stamp_ns: item.sent_ns for item in sent[-2 * RECENT:]}
+    latency = Percentiles.of(np.array([
+        (item.receive_ns - sent_ns[stamp]) / 1e6 for item in recent
+        if (stamp := header_stamp_ns(item.message)) in sent_ns]))
+    start_ns = sent[0].stamp_ns if sent else 0
+    elapsed_s = (sent[-1].stamp_ns - start_ns) / 1e9 if sent else 0.0
+    answered = len({header_stamp_ns(item.message) for item in received.fatigue})
+    blinks = sum(item.message.type == FatigueEventType.BLINK for item in received.events)
+    scripted = '' if truth is None else ', scripted so far ' + str(
+        sum(blink.end_frame < len(sent) for blink in truth.blinks))
+    faces = len(received.faces[-1].message.faces) if received.faces else 0
+    level, openness, perclos = 'waiting', float('nan'), 'not yet'
+    if state is not None:
+        level = FatigueLevel(state.level).name
+        if state.level == FatigueLevel.UNKNOWN:
+            level = Validity(state.validity).name.lower().replace('_', ' ')
+        openness = float(state.openness)
+        if np.isfinite(state.perclos):
+            perclos = f'{state.perclos:.3f} of {60 * state.perclos_coverage:.0f} usable seconds'
+    expression = 'not yet'
+    if emotion is not None and emotion.expression != Expression.UNKNOWN:
+        expression = (
+            f'{Expression(emotion.expression).name.lower()} {emotion.confidence:.2f}, '
+            f'valence {emotion.valence:+.2f}, arousal {emotion.arousal:+.2f}')
+    return Snapshot(
+        elapsed_s=elapsed_s, total_s=total_s, openness=openness, level=level,
+        rows=(
+            ('PERCLOS', perclos),
+            ('blinks', f'{blinks}{scripted}'),
+            ('expression', expression),
+            ('faces', str(faces)),
+            ('answered', f'{answered} of {len(sent)} images'),
+            ('latency', f'{latency.p50:.1f} ms, p95 {latency.p95:.1f} ms'),
+        ),
+        events=tuple(
+            _event_line(item.message, start_ns) for item in received.events[-4:]))
+
+
+def _newest(messages: Sequence[ReceivedMessage]) -> Any:
+    """Return the primary person's newest message, or the newest, or None."""
+    for item in reversed(messages[-8:]):
+        if item.message.primary:
+            return item.message
+    return messages[-1].message if messages else None
+
+
+def _event_line(message: Any, start_ns: int) -> str:
+    from aitable_ros.nodes.messages import CODEC
+
+    event = CODEC.event_of(message)
+    name = event.type.name.lower().replace('_', ' ')
+    at = (event.start_ns - start_ns) / 1e9
+    if event.type is FatigueEventType.LEVEL_CHANGED:
+        return f'{at:5.1f} s  {name}: {event.level.name}'
+    return f'{at:5.1f} s  {name}, {event.duration_s:.2f} s'
 
 
 class Display(ABC):
@@ -60,7 +143,7 @@ class Display(ABC):
 
 
 def display(*, quiet: bool) -> Display:
-    """Return what suits the terminal; ``quiet`` shows nothing."""
+    """Return the display that suits the terminal; ``quiet`` shows nothing."""
     if quiet:
         return _Nothing()
     return _Table() if sys.stdout.isatty() else _Lines()

@@ -1,0 +1,85 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the measured events with the script of the clip, one line for each requirement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.evaluation.measurements import Measurements
+from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.metrics import Matching
+from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
+from aitable_ros.tools.clip import ClipTruth
+from aitable_ros.tools.clip import Closure
+from aitable_ros.types import FatigueEventType
+
+CLOSURES = {
+    'long_closure': FatigueEventType.LONG_CLOSURE, 'microsleep': FatigueEventType.MICROSLEEP}
+"""Scripted closure -> its event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """
+    One requirement.
+
+    :param name: short, for the summary file
+    :param value: the figure, for a card
+    :param line: the finding in words
+    """
+
+    name: str
+    passed: bool
+    value: str
+    line: str
+
+
+def check_script(
+    truth: ClipTruth, measured: Measurements, ignore: Sequence[FrameSpan] = (),
+) -> list[Check]:
+    """
+    Compare the primary person's events with the script.
+
+    :param ignore: frames that are not judged
+    """
+    def matched(scripted: Sequence[Closure], kind: FatigueEventType) -> Matching:
+        found = [FrameSpan(e.start_frame, e.end_frame) for e in measured.of_primary(kind)]
+        return match_spans(
+            found, [FrameSpan(item.start_frame, item.end_frame) for item in scripted], ignore)
+    checks = _blinks(matched(truth.blinks, FatigueEventType.BLINK))
+    for kind, event in CLOSURES.items():
+        scripted = truth.of_kind(kind)
+        if scripted:
+            checks.append(_closure(kind.replace('_', ' '), matched(scripted, event)))
+    return checks
+
+
+def _blinks(blinks: Matching) -> list[Check]:
+    found, scripted = len(blinks.pairs), len(blinks.pairs) + len(blinks.missed)
+    worst = max((abs(one.start - other.start) for one, other in blinks.pairs), default=0)
+    within = '1 frame' if worst == 1 else f'{worst} frames'
+    return [
+        Check('blinks_found', not blinks.missed, f'{found} of {scripted}',
+              f'{found} of {scripted} scripted blinks found{_at(blinks.missed)}'),
+        Check('blinks_invented', not blinks.invented, str(len(blinks.invented)),
+              f'{len(blinks.invented)} blinks invented{_at(blinks.invented)}'),
+        Check('blink_onset', bool(blinks.pairs) and worst <= TOLERANCE_FRAMES, within,
+              f'onsets within {within} (at most {TOLERANCE_FRAMES})'),
+    ]
+
+
+def _closure(name: str, matching: Matching) -> Check:
+    key = name.replace(' ', '_')
+    if matching.missed or not matching.pairs:
+        return Check(key, False, 'missed', f'the scripted {name} raised no event')
+    (found, scripted), *_ = matching.pairs
+    return Check(
+        key, True, 'found', f'the {name} raised its event (frames {found.start} to {found.end}, '
+        f'scripted {scripted.start} to {scripted.end})')
+
+
+def _at(places: Sequence[FrameSpan]) -> str:
+    return f" ({', '.join(f'frame {span.start}' for span in places)})" if places else ''
