@@ -67,7 +67,7 @@ def main() -> int:
     """Serve until standard input ends."""
     from aitable_ros.nodes import environment
 
-    environment.make_builder_input()
+    environment.prepare()
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
