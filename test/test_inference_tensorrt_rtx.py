@@ -90,7 +90,7 @@ def test_what_was_made_for_the_card_is_kept_beside_the_engine(
     kept.write_bytes(b'KERNELS another GPU|x')
     with caplog.at_level(logging.INFO), TensorRTRtxBackend(engine) as backend:
         backend.warm_up()
-    assert 'its kernels are made anew' in caplog.text
+    assert 'its kernels are compiled again' in caplog.text
     assert kept.read_bytes() == first
 
 

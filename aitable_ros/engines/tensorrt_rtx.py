@@ -21,7 +21,7 @@ from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_callbacks import set_progress
-from aitable_ros.inference.tensorrt_layers import layers_told
+from aitable_ros.inference.tensorrt_layers import logged_layers
 from aitable_ros.inference.tensorrt_library import RTX
 from aitable_ros.inference.tensorrt_log import heard_by
 from aitable_ros.inference.tensorrt_log import logger
@@ -91,7 +91,7 @@ class RtxToolchain:
                 return bytes(plan)
 
         engine.write_bytes(interruptible(work, progress, stoppable=True))
-        return dict(Counter(layer.precision for layer in layers_told(told) if layer.precision))
+        return dict(Counter(layer.precision for layer in logged_layers(told) if layer.precision))
 
     def _configured(self, builder: Any, prepared: BuilderInput, options: BuildOptions) -> Any:
         trt = self._trt

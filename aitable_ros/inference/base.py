@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What every backend has in common: inputs are checked before a run, and close happens once."""
+"""Base class of the backends: it checks inputs before a run and closes a model once."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ class BackendBase(Closing, ABC):
     precision: str = ''
     device: str = ''
     note: str = ''
-    """What is worth knowing of how it runs, for the log; mostly nothing."""
+    """A remark for the log on how the model runs; usually empty."""
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     _open = False
 
     @abstractmethod
     def _run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Run on inputs that fit the specs; return arrays that nobody else holds."""
+        """Run on inputs that match the specs; return arrays that belong to the caller."""
 
     @abstractmethod
     def _free(self) -> None:
-        """Let go of everything; called once."""
+        """Free everything; called once."""
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         """
-        Run.
+        Run the model.
 
-        Our stages speak fp32. Where a model's inputs are of another floating type, as those of an
-        fp16 export are, both its inputs and its outputs are converted.
+        Callers give fp32. If a model takes another floating type (an fp16 export), its inputs and
+        outputs are converted.
 
         :raises BackendError: closed; wrong names, shapes or types; or the run failed
         """
@@ -74,7 +74,7 @@ class BackendBase(Closing, ABC):
             self._free()
 
     def _fitted(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Return the inputs in the model's floating types; empty where they are so already."""
+        """Return the inputs in the model's floating types; empty if no conversion is needed."""
         other = {
             spec.name: spec.dtype for spec in self.inputs
             if spec.dtype.kind == 'f' and spec.dtype != np.float32
@@ -101,7 +101,7 @@ class BackendBase(Closing, ABC):
                     f'not {_shape(array.shape)}')
 
     def __del__(self) -> None:
-        """Close what its owner forgot to."""
+        """Close a model that its owner did not close."""
         self.close()
 
 

@@ -1,15 +1,15 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-A GPU, and its context for a while.
+Opens a GPU and makes its primary context current while it is used.
 
-Through PyCUDA, which rosdep and Ubuntu have, or cuda-python where that is missing. CUDA graphs are
-only in cuda-python: beside PyCUDA it serves for those alone, without it there are none.
+PyCUDA reaches the GPU (rosdep and Ubuntu have it), or cuda-python if PyCUDA is missing. CUDA graphs
+need cuda-python in either case.
 
-Nothing is left current on a thread: PyCUDA aborts the process at its end over a context that was
-pushed and not popped, and another library's context is there again afterwards. The GPU's primary
-context, which TensorRT and PyTorch use too, is retained once a process and GPU, and not given back
-before its end: PyCUDA leaves it on the driver's stack when it gives it back.
+No context stays current on a thread: PyCUDA aborts the process at its end over a context that was
+pushed and not popped, and other libraries expect their own context back. The primary context, which
+TensorRT and PyTorch use too, is retained once for each GPU until the process ends: PyCUDA leaves a
+released one on the driver's stack.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OPENING = Lock()
 
 def device(device_id: int = 0) -> Device:
     """
-    Return a GPU, through whichever package reaches it; one object a process.
+    Return a GPU, opened by the first package that can; one object for each GPU and process.
 
     :raises CudaError: neither package is installed, no driver, or no such GPU
     """

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The little of CUDA that inference needs: memory, pinned memory, a stream, a graph, a context."""
+"""The part of CUDA that inference needs: memory, pinned memory, streams, graphs, a context."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from aitable_ros.inference.protocol import BackendError
 NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: a stream that does not wait for the legacy default stream."""
 BLOCKING_EVENT = 3
-"""CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING: an event to sleep for."""
+"""CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING: a thread that waits for the event sleeps."""
 
 
 class CudaError(BackendError):
-    """The driver said no; one line that names the GPU, the call and the reason."""
+    """A CUDA call failed; one line that names the GPU, the call and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """
-    A GPU.
+    Name and versions of a GPU.
 
-    :param compute_capability: ``8.7``
-    :param cuda: newest CUDA that its driver knows, ``12.4``
+    :param compute_capability: such as ``8.7``
+    :param cuda: newest CUDA version of its driver, such as ``12.4``
     """
 
     name: str
@@ -54,7 +54,7 @@ class Memory:
 @dataclass(slots=True)
 class Pinned:
     """
-    Bytes of the host that the GPU reads and writes by itself.
+    Page-locked bytes of the host, which the GPU reads and writes directly.
 
     :param array: (nbytes,) uint8
     """
@@ -66,10 +66,10 @@ class Pinned:
 @dataclass(slots=True)
 class Stream:
     """
-    What happens in order on the GPU, while the host goes on.
+    A queue of GPU work that runs in order, beside the host.
 
     :param handle: CUDA's own, as TensorRT takes it
-    :param event: marks the end of what to wait for, so that the waiting thread can sleep
+    :param event: marks the end of the work, so that a waiting thread can sleep
     """
 
     handle: int
@@ -78,25 +78,25 @@ class Stream:
 
 
 class Graph(Protocol):
-    """Work that was recorded, to be done again in one call."""
+    """Recorded GPU work that one call repeats (a CUDA graph)."""
 
     def launch(self, stream: Stream) -> None:
-        """Put it all on the stream."""
+        """Put the recorded work on a stream."""
 
     def free(self) -> None:
-        """Give it back; called once, and the stream has done it all."""
+        """Free the graph; called once, after the stream has finished."""
 
 
 class Recorder(Protocol):
     """Makes graphs."""
 
     def record(self, stream: Stream, work: Callable[[], None]) -> Graph:
-        """Capture what some work puts on a stream; see :meth:`Device.capture`."""
+        """Record the work that a function puts on a stream; see :meth:`Device.capture`."""
 
 
 class Device(ABC):
     """
-    One GPU's primary context. Everything but :meth:`current` wants to be called inside it.
+    One GPU's primary context. Call every method but :meth:`current` inside that context.
 
     :param device_id: number of the GPU
     :raises CudaError: no driver, or no such GPU
@@ -110,7 +110,7 @@ class Device(ABC):
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the context the calling thread's, and take it off again whatever happens."""
+        """Make the context current on the calling thread until the block ends."""
         self._push()
         try:
             yield
@@ -125,50 +125,50 @@ class Device(ABC):
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Memory:
-        """Take memory of the GPU, to be given back with :meth:`free`."""
+        """Allocate GPU memory; :meth:`free` releases it."""
 
     @abstractmethod
     def pin(self, nbytes: int) -> Pinned:
-        """Take host memory, to be given back with :meth:`free`."""
+        """Allocate pinned host memory; :meth:`free` releases it."""
 
     @abstractmethod
     def stream(self) -> Stream:
-        """Make a stream, to be given back with :meth:`free`."""
+        """Make a stream; :meth:`free` releases it."""
 
     @abstractmethod
     def free(self, item: Memory | Pinned | Stream) -> None:
-        """Give back. What the driver says to that is of no use, and not told."""
+        """Release memory or a stream; errors of the driver are ignored."""
 
     @abstractmethod
     def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
-        """Begin to copy the first bytes to the GPU."""
+        """Start copying the first ``nbytes`` bytes to the GPU."""
 
     @abstractmethod
     def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
-        """Begin to copy the first bytes from the GPU."""
+        """Start copying the first ``nbytes`` bytes from the GPU."""
 
     @abstractmethod
     def wait(self, stream: Stream, *, spin: bool = False) -> None:
         """
-        Wait until the stream has done everything.
+        Wait until the stream has finished.
 
-        :param spin: on a busy CPU core; else asleep, which wakes some microseconds later
+        :param spin: keep a CPU core busy; else sleep, which wakes some microseconds later
         """
 
     @abstractmethod
     def free_bytes(self) -> int:
-        """Return how much of the GPU's memory nobody holds."""
+        """Return the free memory of the GPU, bytes."""
 
     @property
     def captures(self) -> bool:
-        """Whether :meth:`capture` can be used."""
+        """Whether :meth:`capture` works."""
         return self._graphs is not None
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
         """
-        Record what some work puts on a stream, without doing it.
+        Record the work that a function puts on a stream, without running it.
 
-        :raises CudaError: it cannot be recorded; whatever ``work`` raises
+        :raises CudaError: the work cannot be recorded; also any exception of ``work``
         """
         if self._graphs is None:
             raise CudaError('CUDA graphs need cuda-python')

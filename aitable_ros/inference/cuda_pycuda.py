@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A GPU through PyCUDA; and cuda-python beside it, if it is there, for CUDA graphs."""
+"""A GPU through PyCUDA, with CUDA graphs through cuda-python if that is installed, too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PyCuda(Device):
         self.gpu = Gpu(device.name(), version(*device.compute_capability()),
                        cuda_version(module.get_driver_version()))
         self._context = self._call(device.retain_primary_context)
-        # For ever: PyCUDA would detach it as if it were no primary context, and print a warning.
+        # Never released: PyCUDA would detach a primary context like any other and print a warning.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
         with suppress(ImportError, OSError, CudaError):
             self._graphs = Driver(device_id)
@@ -50,7 +50,7 @@ class PyCuda(Device):
         try:
             return function(*arguments)
         except self._module.Error as error:
-            # "cuMemAlloc failed: out of memory", and what PyCUDA adds
+            # "cuMemAlloc failed: out of memory", then PyCUDA's own remarks
             routine, _, reason = str(error).partition(' failed: ')
             raise driver_error(self.device_id, routine, reason or str(error)) from None
         except RuntimeError as error:  # its "cannot activate dead context"
@@ -63,12 +63,12 @@ class PyCuda(Device):
         self._call(self._module.Context.pop)
 
     def allocate(self, nbytes: int) -> Memory:
-        """Take memory of the GPU."""
+        """Allocate GPU memory."""
         owner = self._call(self._module.mem_alloc, nbytes)
         return Memory(int(owner), nbytes, owner)
 
     def pin(self, nbytes: int) -> Pinned:
-        """Take pinned memory of the host."""
+        """Allocate pinned host memory."""
         array = self._call(self._module.pagelocked_empty, (nbytes,), np.uint8)
         return Pinned(array, array.base)
 
@@ -78,7 +78,7 @@ class PyCuda(Device):
         return Stream(owner.handle, owner, self._call(self._module.Event, BLOCKING_EVENT))
 
     def free(self, item: Memory | Pinned | Stream) -> None:
-        """Give back."""
+        """Release memory or a stream."""
         if not isinstance(item, Stream):
             with suppress(CudaError):
                 self._call(item.owner.free)
@@ -87,12 +87,12 @@ class PyCuda(Device):
         item.owner = None
 
     def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
-        """Begin a copy to the GPU."""
+        """Start a copy to the GPU."""
         self._call(self._module.memcpy_htod_async, memory.address, pinned.array[:nbytes],
                    stream.owner)
 
     def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
-        """Begin a copy from the GPU."""
+        """Start a copy from the GPU."""
         self._call(self._module.memcpy_dtoh_async, pinned.array[:nbytes], memory.address,
                    stream.owner)
 
@@ -105,5 +105,5 @@ class PyCuda(Device):
             self._call(stream.event.synchronize)
 
     def free_bytes(self) -> int:
-        """Return what nobody holds of the GPU's memory."""
+        """Return the free memory of the GPU, bytes."""
         return int(self._call(self._module.mem_get_info)[0])

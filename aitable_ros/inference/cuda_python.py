@@ -53,19 +53,19 @@ class Driver:
             raise driver_error(self.device_id, function.__name__, text.decode())
         return values[0] if len(values) == 1 else tuple(values) if values else None
 
-    def record(self, stream: Stream, work: Callable[[], None]) -> Graph:
-        """Capture what some work puts on a stream; see :meth:`Device.capture`."""
-        return Graph(self, stream, work)
+    def record(self, stream: Stream, work: Callable[[], None]) -> CudaGraph:
+        """Record the work that a function puts on a stream; see :meth:`Device.capture`."""
+        return CudaGraph(self, stream, work)
 
 
-class Graph:
-    """Work that was recorded, to be done again in one call."""
+class CudaGraph:
+    """Recorded GPU work that one call repeats."""
 
     def __init__(self, driver: Driver, stream: Stream, work: Callable[[], None]) -> None:
         self._driver = driver
         module, call = driver.module, driver.call
         handle = module.CUstream(stream.handle)
-        # thread-local: what another thread does on the GPU meanwhile does not spoil the capture
+        # thread-local: GPU work of other threads does not disturb the capture
         mode = module.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         call(module.cuStreamBeginCapture, handle, mode)
         try:
@@ -75,7 +75,7 @@ class Graph:
                 call(module.cuGraphDestroy, call(module.cuStreamEndCapture, handle))
             raise
         graph = call(module.cuStreamEndCapture, handle)
-        # CUDA 11's function of the second name takes other arguments
+        # in CUDA 11 the function of the second name takes other arguments
         instantiate = getattr(module, 'cuGraphInstantiateWithFlags', module.cuGraphInstantiate)
         try:
             self._graph = call(instantiate, graph, 0)
@@ -83,12 +83,12 @@ class Graph:
             call(module.cuGraphDestroy, graph)
 
     def launch(self, stream: Stream) -> None:
-        """Put it all on the stream."""
+        """Put the recorded work on a stream."""
         module = self._driver.module
         self._driver.call(module.cuGraphLaunch, self._graph, module.CUstream(stream.handle))
 
     def free(self) -> None:
-        """Give it back; called once, and the stream has done it all."""
+        """Free the graph; called once, after the stream has finished."""
         with suppress(CudaError):
             self._driver.call(self._driver.module.cuGraphExecDestroy, self._graph)
 
@@ -120,12 +120,12 @@ class CudaPython(Device):
         self._graphs.call(self._graphs.module.cuCtxPopCurrent)
 
     def allocate(self, nbytes: int) -> Memory:
-        """Take memory of the GPU."""
+        """Allocate GPU memory."""
         owner = self._graphs.call(self._graphs.module.cuMemAlloc, nbytes)
         return Memory(int(owner), nbytes, owner)
 
     def pin(self, nbytes: int) -> Pinned:
-        """Take pinned memory of the host."""
+        """Allocate pinned host memory."""
         owner = self._graphs.call(self._graphs.module.cuMemHostAlloc, nbytes, 0)
         array = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(int(owner)))
         return Pinned(array, owner)
@@ -137,7 +137,7 @@ class CudaPython(Device):
         return Stream(int(owner), owner, call(module.cuEventCreate, BLOCKING_EVENT))
 
     def free(self, item: Memory | Pinned | Stream) -> None:
-        """Give back."""
+        """Release memory or a stream."""
         call, module = self._graphs.call, self._graphs.module
         with suppress(CudaError):
             if isinstance(item, Memory):
@@ -150,12 +150,12 @@ class CudaPython(Device):
                 call(module.cuStreamDestroy, item.owner)
 
     def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
-        """Begin a copy to the GPU."""
+        """Start a copy to the GPU."""
         self._graphs.call(self._graphs.module.cuMemcpyHtoDAsync, memory.owner,
                           pinned.array.ctypes.data, nbytes, stream.owner)
 
     def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
-        """Begin a copy from the GPU."""
+        """Start a copy from the GPU."""
         self._graphs.call(self._graphs.module.cuMemcpyDtoHAsync, pinned.array.ctypes.data,
                           memory.owner, nbytes, stream.owner)
 
@@ -169,5 +169,5 @@ class CudaPython(Device):
             call(module.cuEventSynchronize, stream.event)
 
     def free_bytes(self) -> int:
-        """Return what nobody holds of the GPU's memory."""
+        """Return the free memory of the GPU, bytes."""
         return int(self._graphs.call(self._graphs.module.cuMemGetInfo)[0])

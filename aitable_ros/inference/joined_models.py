@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Several loaded models that answer together; which input is whose is the stage's to know."""
+"""A backend that runs several loaded models side by side."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from aitable_ros.inference.protocol import Tensors
 
 class JoinedModels(Closing):
     """
-    A :class:`aitable_ros.inference.protocol.Backend` made of others.
+    A :class:`aitable_ros.inference.protocol.Backend` of several models.
 
-    Its inputs and outputs are theirs under ``MODEL/NAME``. A stage may as well run each of
-    :attr:`parts` by itself.
+    Inputs and outputs are named ``MODEL/NAME``. A stage may also run each of :attr:`parts` alone.
 
-    :param parts: two or more, owned and closed by this
+    :param parts: two or more backends, closed with this one
     """
 
     def __init__(self, parts: Sequence[Backend]) -> None:
@@ -50,16 +49,16 @@ class JoinedModels(Closing):
                 spec.name: inputs[f'{part.model}/{spec.name}'] for spec in part.inputs}).items()}
 
     def warm_up(self) -> None:
-        """Run each once on zeros."""
+        """Run each model once on zeros."""
         for part in self.parts:
             part.warm_up()
 
     def close(self) -> None:
-        """Free all of them. Idempotent."""
+        """Free all models. Idempotent."""
         for part in self.parts:
             part.close()
 
 
 def _each(values: Iterable[str]) -> str:
-    """Return what is the same for all once, else each in order."""
+    """Join different values with '+'; equal ones are given once."""
     return '+'.join(dict.fromkeys(values))

@@ -1,19 +1,17 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-MediaPipe itself as the fallback for the face mesh, where no converted model can run.
+MediaPipe itself, the fallback for the face mesh on machines that run no converted model.
 
-It keeps the mesh's seam: our crop goes in, landmarks in its pixels come out. There are two ways in:
+The interface is that of ``facemesh``: a crop goes in, landmarks in the crop's pixels come out.
 
-- without a file, the attention mesh inside the ``mediapipe==0.10.21`` package (the last that has
-  it). Its ``FaceLandmarkCpu`` graph is run on the whole crop, past its own detector and crop, so it
-  gives what ``facemesh`` gives to 1e-4 px;
-- with a ``.task`` file, the Tasks API (any later version, too). It cannot be told where the face is
-  and looks for it in the crop itself; MediaPipe's own mesh run that way is off by 0.6 px of 192
-  in the mean and 2.2 at most.
+- Without a file, the attention mesh inside the ``mediapipe==0.10.21`` package runs (no later
+  version contains it). Its ``FaceLandmarkCpu`` graph gets the whole crop and skips its own
+  detector, so its landmarks equal those of ``facemesh`` to 1e-4 px.
+- With a ``.task`` file, the Tasks API runs (0.10.21 and later). It searches the crop for the face;
+  landmarks differ from those of the first way by 0.6 px of 192 on average and 2.2 at most.
 
-MediaPipe says whether there is a face, not how surely: presence is a logit of +-20, at its own
-threshold of 0.5.
+MediaPipe gives a yes or no at its own threshold of 0.5: presence is a logit of +-20.
 """
 
 from __future__ import annotations
@@ -36,19 +34,19 @@ SIDE = 192
 """Pixels of the crop; the mesh's own input."""
 POINTS = 478
 CERTAIN = 20.0
-"""Logit of a yes; 2e-9 from certainty."""
+"""Logit of a face; a probability of 1 - 2e-9."""
 
 _LOWEST_DETECTION = 0.2
-"""For the Tasks API's detector: that the crop shows a face is known; the mesh has the last word."""
+"""Of the Tasks API's detector: low, since the crop was cut around a face; the mesh decides."""
 _Find = Callable[[NDArray[np.uint8]], Any]
-"""A crop to its normalised landmarks, a list of x, y, z; None or empty without a face."""
+"""Returns the normalised landmarks of a crop, a list of x, y, z; None or empty without a face."""
 
 
 class MediaPipeBackend(BackendBase):
     """
-    The face mesh on MediaPipe, on the CPU, in fp32; MediaPipe chooses its threads itself.
+    The face mesh on MediaPipe, on the CPU in fp32; MediaPipe chooses its number of threads.
 
-    :param path: a ``.task`` bundle of its face landmarker; None takes the mesh in the package
+    :param path: a ``.task`` bundle of the face landmarker; None: the mesh in the package
     :param model: name to report
     :param precision: ``auto`` or ``fp32``
     :param threads: not used
@@ -67,7 +65,7 @@ class MediaPipeBackend(BackendBase):
         self.model = model or (path.name if path else 'mediapipe')
         if precision not in ('auto', 'fp32'):
             raise BackendError(f'{self.model}: MediaPipe runs it in fp32, not {precision}')
-        os.environ.setdefault('GLOG_minloglevel', '2')  # it tells of every delegate otherwise
+        os.environ.setdefault('GLOG_minloglevel', '2')  # no log line for each delegate
         self._find, self._close = _from_task(path) if path else _from_package()
         self._open = True
         single = np.dtype(np.float32)
@@ -101,7 +99,7 @@ def _from_package() -> tuple[_Find, Callable[[], None]]:
         from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig
         from mediapipe.framework.formats.rect_pb2 import NormalizedRect
         from mediapipe.python.solution_base import SolutionBase
-    except Exception as error:  # AttributeError and worse, next to a numpy that it does not know
+    except Exception as error:  # AttributeError and others, beside a numpy that is too new for it
         raise BackendError(
             f'this MediaPipe has no face mesh inside ({first_line(error)}): install '
             'mediapipe==0.10.21 with numpy<2, or name a .task file') from None
@@ -135,7 +133,7 @@ def _from_task(path: Path) -> tuple[_Find, Callable[[], None]]:
     from mediapipe.tasks.python.vision import FaceLandmarkerOptions
 
     try:
-        # read here, as MediaPipe's own reading of it has no better word than "errno=-1"
+        # read here: MediaPipe reports every read error as "errno=-1"
         landmarker = FaceLandmarker.create_from_options(FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_buffer=path.read_bytes()),
             min_face_detection_confidence=_LOWEST_DETECTION))

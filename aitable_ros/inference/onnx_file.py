@@ -1,15 +1,16 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The little that a backend must know of an ONNX file before it loads it: is it one, and how precise.
+Checks an ONNX file before a backend loads it, and finds the precision of its weights.
 
-Reads the protobuf wire format itself, past the weights; the ``onnx`` package takes a third of a
-second to import and is not installed on robots.
+The protobuf wire format is read here, without the weights: the ``onnx`` package takes a third of a
+second to import, and a robot that only runs models need not have it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 import mmap
 from pathlib import Path
 
@@ -30,44 +31,45 @@ _QUANTIZED = (b'QLinearConv', b'QLinearMatMul', b'ConvInteger', b'MatMulInteger'
 
 def weight_precision(path: Path) -> str:
     """
-    Return what most of the weights are: ``fp32``, ``fp16``, ``bf16``, ``fp64`` or ``int8``.
+    Return the type of most weights: ``fp32``, ``fp16``, ``bf16``, ``fp64`` or ``int8``.
 
-    A graph with quantising operators counts as ``int8`` whatever its weights are stored as.
+    A graph with quantising operators counts as ``int8``, however its weights are stored.
 
-    :raises BackendError: not an ONNX file, or not a whole one
+    :raises BackendError: not a complete ONNX file
     """
-    try:
-        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _weight_precision(data)
-    except ValueError:
-        raise BackendError(f'{path}: not an ONNX file, or cut short') from None
-    except OSError as error:
-        raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
+    with _mapped(path) as data:
+        return _weight_precision(data)
 
 
 def external_files(path: Path) -> list[Path]:
     """
-    Return the files beside an ONNX file that hold weights of it, each once, in order.
+    Return the files beside an ONNX file that hold its weights, each once, in order.
 
-    :raises BackendError: not an ONNX file, or not a whole one
+    :raises BackendError: not a complete ONNX file
     """
     names: dict[str, None] = {}
+    with _mapped(path) as data:
+        for number, span in _fields(data, 0, len(data)):
+            if number == _MODEL_GRAPH:
+                for inner, tensor in _fields(data, *span):
+                    if inner == _GRAPH_INITIALIZER:
+                        names.update(dict.fromkeys(_locations(data, *tensor)))
+    return [path.parent / name for name in names]
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
     try:
         with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for number, span in _fields(data, 0, len(data)):
-                if number == _MODEL_GRAPH:
-                    for inner, tensor in _fields(data, *span):
-                        if inner == _GRAPH_INITIALIZER:
-                            names.update(dict.fromkeys(_locations(data, *tensor)))
+            yield data
     except ValueError:
         raise BackendError(f'{path}: not an ONNX file, or cut short') from None
     except OSError as error:
         raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
-    return [path.parent / name for name in names]
 
 
 def _locations(data: mmap.mmap, start: int, end: int) -> Iterator[str]:
-    """Yield the file in which a TensorProto says that its values are."""
+    """Yield the name of the file that holds a TensorProto's values."""
     for number, (a, b) in _fields(data, start, end):
         if number == _TENSOR_EXTERNAL:
             entry = {key: data[first:last] for key, (first, last) in _fields(data, a, b)}
@@ -108,7 +110,7 @@ def _tensor(data: mmap.mmap, start: int, end: int) -> tuple[int, int]:
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yield the fields of a message: number, and where its value starts and ends."""
+    """Yield number, start and end of each field of a message."""
     while at < end:
         key, at = _varint(data, at, end)
         wire, start = key & 7, at
@@ -127,7 +129,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, tuple[int
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    """Return the number at a place and the place after it."""
+    """Return the number at an offset, and the offset after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

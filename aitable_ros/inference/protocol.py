@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What every inference backend is: one small protocol, and the value that describes a tensor."""
+"""The protocol that every inference backend follows, and the description of a tensor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TensorSpec:
     """
     Name, shape and type of a model's input or output.
 
-    :param shape: one entry a dimension; None where the model leaves it open (the batch)
+    :param shape: one entry for each dimension; None for an open one (the batch)
     :param dtype: a numpy dtype
     """
 
@@ -31,15 +31,15 @@ class TensorSpec:
 
 
 class BackendError(RuntimeError):
-    """A backend cannot load or run a model; one line that says why and, where known, the remedy."""
+    """A backend cannot load or run a model; one line with the reason and any known remedy."""
 
 
 class Backend(Protocol):
     """
     A loaded model.
 
-    Made, used and closed on one thread. ``infer`` takes C-contiguous arrays by input name and
-    returns arrays by output name, owned by the caller. ``close`` may be called again.
+    It is created, used and closed on one thread. ``infer`` takes C-contiguous arrays by input name
+    and returns arrays by output name, which the caller owns. ``close`` may be called again.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Backend(Protocol):
     model: str
     """Catalogue name or file name of the model."""
     precision: str
-    """What really runs: ``fp32``, ``fp16``, ``bf16``, ``int8``."""
+    """The precision that runs: ``fp32``, ``fp16``, ``bf16``, ``int8``."""
     device: str
     """``cpu``, ``cuda:0``."""
     inputs: tuple[TensorSpec, ...]
@@ -57,7 +57,7 @@ class Backend(Protocol):
         """:raises BackendError: wrong names, shapes or types, or the run failed."""
 
     def warm_up(self) -> None:
-        """Run once on zeros, so that the first image is not the slow one."""
+        """Run once on zeros, so that the first image is not slower than the others."""
 
     def close(self) -> None:
         """Free everything. Idempotent."""

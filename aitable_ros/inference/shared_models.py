@@ -1,12 +1,12 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-One loaded model for everybody in the process who wants the same: several cameras, one GPU engine.
+One loaded model for all users in a process: several cameras share one GPU engine.
 
-Who has borrowed one may use and return it on any thread. A library that wants one thread for a
-model's whole life gets a thread of its own for it; the others run on the borrower's thread. Runs
-are one at a time and in the order asked; a borrower waits for its answer before it asks again, so
-that is round robin: nobody waits for more than one run of each of the others.
+A borrower may use and return a model on any thread. A library that needs one thread for a model's
+whole life gets its own; the others run on the borrower's thread. Runs happen one at a time, in the
+order of the requests. Each borrower waits for its answer before it asks again, so it waits for at
+most one run of every other borrower.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from aitable_ros.inference.protocol import Tensors
 
 ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx')
 """
-Libraries whose models have no thread; our TensorRT backend takes its GPU for each call and lets go
-of it. Torch's thread counts belong to a thread, and MediaPipe does not promise to have none. For
-those a thread in between costs 0.03 ms a run.
+Libraries whose models may run on any thread; our TensorRT backend makes its GPU context current for
+each call. PyTorch's thread counts belong to a thread, and MediaPipe promises nothing: those get a
+thread of their own, which costs 0.03 ms a run.
 """
 HUNG_AFTER_S = 5.0
-"""A run that takes longer does not come back; the slowest model of ours takes 0.1 s on a CPU, and
-what is slow the first time runs when it is loaded."""
+"""A longer run counts as hung. Our slowest model takes 0.1 s on a CPU, and slow first runs happen
+while a model loads."""
 
 Result = TypeVar('Result')
 
 
-class ModelFailure(BackendError):  # noqa: N818 - what happened, not what was wrong with the call
+class ModelFailure(BackendError):  # noqa: N818 - the model failed, the call was right
     """
     A loaded model failed on its inputs.
 
-    :param key: which one
+    :param key: of that model
     """
 
     def __init__(self, key: ModelKey, message: str) -> None:
@@ -57,20 +57,20 @@ class ModelFailure(BackendError):  # noqa: N818 - what happened, not what was wr
 
 
 class _Lane(Protocol):
-    """Runs one function at a time, in the order asked."""
+    """Runs one function at a time, in the order of the requests."""
 
     busy_since: float | None
-    """Steady clock, since when one runs; None while none does."""
+    """Start of the current run on the steady clock, seconds; None between runs."""
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Return the function's result, or raise what it raised."""
+        """Return the function's result, or raise its exception."""
 
     def end(self) -> None:
-        """Nothing will be run any more."""
+        """Accept no further functions."""
 
 
-class _Turns:
-    """Each caller on its own thread, first come first served."""
+class _CallersThreads:
+    """Runs each function on its caller's thread, first come first served."""
 
     def __init__(self) -> None:
         self.busy_since: float | None = None
@@ -87,7 +87,7 @@ class _Turns:
                 mine.acquire()
                 self._waiting.append(mine)
         if mine is not None:
-            mine.acquire()  # until the one before lets go
+            mine.acquire()  # until the previous run ends
             self.busy_since = monotonic()
         try:
             return function()
@@ -99,11 +99,11 @@ class _Turns:
                     self.busy_since = None
 
     def end(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there is no thread to end."""
 
 
 class _OwnThread:
-    """Everything on one thread."""
+    """Runs every function on one thread."""
 
     def __init__(self, name: str) -> None:
         self.busy_since: float | None = None
@@ -126,7 +126,7 @@ class _OwnThread:
             self.busy_since = monotonic()
             try:
                 future.set_result(function())
-            except BaseException as error:  # belongs to whoever waits
+            except BaseException as error:  # raised in the waiting thread
                 future.set_exception(error)
             finally:
                 self.busy_since = None
@@ -134,7 +134,7 @@ class _OwnThread:
 
 
 class _Shared:
-    """A model, the lane it runs in, and how many have borrowed it."""
+    """A model, the lane that runs it, and the number of its borrowers."""
 
     def __init__(self, key: ModelKey) -> None:
         self.key = key
@@ -142,7 +142,7 @@ class _Shared:
         self.backend: Backend | None = None
         library = key.runtime.split()[0]
         self.lane: _Lane = \
-            _Turns() if library in ON_ANY_THREAD else _OwnThread(f'{library} {key.entry}')
+            _CallersThreads() if library in ON_ANY_THREAD else _OwnThread(f'{library} {key.entry}')
 
     @property
     def hung(self) -> bool:
@@ -151,7 +151,7 @@ class _Shared:
             monotonic() - since > HUNG_AFTER_S
 
     def open(self, make: Callable[[], Backend]) -> None:
-        """Make the model unless it is there; who comes while it is made waits for it."""
+        """Load the model if it is not loaded; further callers wait for the first."""
         def once() -> None:
             if self.backend is None:
                 self.backend = make()
@@ -159,7 +159,7 @@ class _Shared:
 
 
 class BorrowedModel(Closing):
-    """A :class:`aitable_ros.inference.protocol.Backend` that others may be using, too."""
+    """A :class:`aitable_ros.inference.protocol.Backend` that may have several users."""
 
     def __init__(self, shared: _Shared, give_back: Callable[[_Shared], None]) -> None:
         backend = shared.backend
@@ -173,7 +173,12 @@ class BorrowedModel(Closing):
         self._give_back = give_back
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """:raises ModelFailure: closed; wrong names, shapes or types; or the run failed."""
+        """
+        Run the model, after the runs that others have asked for.
+
+        :raises BackendError: the model is closed
+        :raises ModelFailure: wrong names, shapes or types, or the run failed
+        """
         backend, shared = self._backend, self._shared
         if backend is None:
             raise BackendError(f'{self.model}: the model is closed')
@@ -181,26 +186,26 @@ class BorrowedModel(Closing):
             return shared.lane.run(lambda: backend.infer(inputs))
         except BackendError as error:
             raise ModelFailure(shared.key, str(error)) from None
-        except Exception as error:  # a library's own; its model is to blame all the same
+        except Exception as error:  # a library's own exception is the model's failure, too
             raise ModelFailure(
                 shared.key, f'{self.model}: {self.name} failed: {type(error).__name__}: '
                 f'{first_line(error)}') from error
 
     def warm_up(self) -> None:
-        """Run once on zeros; :func:`aitable_ros.inference.chain.resolve` has done so."""
+        """Run once on zeros; :func:`aitable_ros.inference.chain.resolve` already has."""
         backend = self._backend
         if backend is not None:
             self._shared.lane.run(backend.warm_up)
 
     def close(self) -> None:
-        """Give it back; the last one frees it. Idempotent."""
+        """Return the model; the last borrower's return frees it. Idempotent."""
         backend, self._backend = self._backend, None
         if backend is not None:
             self._give_back(self._shared)
 
 
 class SharedModels:
-    """The models of a process, each once; :meth:`load` is the ``load`` of ``resolve``."""
+    """The models of a process, each loaded once; pass :meth:`load` to ``resolve``."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -208,18 +213,18 @@ class SharedModels:
 
     @property
     def keys(self) -> tuple[ModelKey, ...]:
-        """What is loaded, once for each time it is in memory."""
+        """Key of each loaded model."""
         with self._lock:
             return tuple(self._shared)
 
     @property
     def hung_keys(self) -> tuple[ModelKey, ...]:
-        """Those in which a run has not come back."""
+        """Keys of the models whose current run is older than :data:`HUNG_AFTER_S`."""
         with self._lock:
             return tuple(key for key, shared in self._shared.items() if shared.hung)
 
     def load(self, key: ModelKey, make: Callable[[], Backend]) -> Backend:
-        """Borrow the model of that key, made with ``make`` if it is not there."""
+        """Borrow the model of a key; ``make`` loads it if it is not loaded."""
         with self._lock:
             shared = self._shared.get(key)
             if shared is None or shared.hung:
@@ -233,7 +238,7 @@ class SharedModels:
         return BorrowedModel(shared, self._give_back)
 
     def discard(self, key: ModelKey) -> None:
-        """Let nobody else borrow it: it fails. Who has it keeps it."""
+        """Stop lending a failing model; current borrowers keep it."""
         with self._lock:
             self._shared.pop(key, None)
 
@@ -245,7 +250,7 @@ class SharedModels:
             if self._shared.get(shared.key) is shared:
                 del self._shared[shared.key]
         if shared.hung:
-            return  # whoever waited for it would hang, too
+            return  # closing it would hang, too
         backend = shared.backend
         if backend is not None:
             shared.lane.run(backend.close)
@@ -253,4 +258,4 @@ class SharedModels:
 
 
 SHARED = SharedModels()
-"""The ones of this process."""
+"""The models of this process."""

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorRT calls back: a logger, a progress monitor, a calibrator."""
+"""The classes that TensorRT calls back: logger, progress monitor, calibrator."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from aitable_ros.inference.tensorrt_version import trt_version
 
 
 class PhaseListener(Protocol):
-    """Who wants to know how a build goes on; called from any thread."""
+    """Receives the progress of a build, from any thread."""
 
     def phase(self, name: str, done: int, total: int) -> bool:
-        """Take note; False asks for the build to stop."""
+        """Record a phase; return False to stop the build."""
 
 
 def set_progress(config: Any, listener: PhaseListener, trt: Any = None) -> bool:
     """
-    Have phases and steps reported.
+    Report phases and steps of a build to a listener.
 
-    :return: False: this version (8.5 to 9) reports nothing, and a build cannot be stopped
+    :return: False on 8.5 to 9, which report nothing and cannot be stopped
     """
     trt = trt or TENSORRT.load()
     if not reports_progress(trt_version(trt)):
         return False
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Passes TensorRT's calls on; only one outermost phase runs at a time."""
+        """Forwards TensorRT's calls; only one outermost phase runs at a time."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
@@ -59,10 +59,10 @@ def set_progress(config: Any, listener: PhaseListener, trt: Any = None) -> bool:
 
 def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
     """
-    Return a logger for TensorRT that passes everything on.
+    Return a logger for TensorRT that forwards every message.
 
-    :param sink: called, from any thread, with ``error``, ``warning``, ``info`` or ``verbose`` and
-        the message
+    :param sink: called from any thread with a level (``error``, ``warning``, ``info``, ``verbose``)
+        and the message
     """
     trt = trt or TENSORRT.load()
     names = {
@@ -70,7 +70,7 @@ def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
         trt.ILogger.WARNING: 'warning', trt.ILogger.INFO: 'info'}
 
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Hands messages to the sink."""
+        """Forwards messages to the sink."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -82,7 +82,7 @@ def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
 
 
 class Batches(Protocol):
-    """What an entropy calibrator asks for, without TensorRT: see ``engines/calibrator.py``."""
+    """The data of an entropy calibrator, independent of TensorRT: see ``engines/calibrator.py``."""
 
     batch_size: int
 
@@ -90,15 +90,15 @@ class Batches(Protocol):
         """Return the addresses of the next batch on the device, or None after the last."""
 
     def read_cache(self) -> bytes | None:
-        """Return what an earlier calibration found."""
+        """Return the result of an earlier calibration."""
 
     def write_cache(self, content: bytes) -> None:
-        """Keep what this calibration found."""
+        """Keep the result of this calibration."""
 
 
 def set_calibrator(config: Any, batches: Batches, profile: Any) -> Any:
     """
-    Calibrate with TensorRT's entropy method.
+    Let a builder calibrate with TensorRT's entropy method.
 
     :return: the calibrator, which must outlive the build
     :raises InputError: 11 has no calibrators
@@ -109,7 +109,7 @@ def set_calibrator(config: Any, batches: Batches, profile: Any) -> Any:
     import tensorrt
 
     class Calibrator(tensorrt.IInt8EntropyCalibrator2):  # type: ignore[misc]
-        """Passes TensorRT's calls on."""
+        """Forwards TensorRT's calls."""
 
         def __init__(self) -> None:
             tensorrt.IInt8EntropyCalibrator2.__init__(self)

@@ -1,11 +1,11 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What TensorRT's engine inspector says of an engine's layers.
+Reads the layers of an engine from TensorRT's engine inspector, or from a builder's log.
 
-Its text is nearly JSON: between the names of ONNX layers that became one stands a bare control
-character (8.6.0, seen). Of an engine with an open batch the formats are ``N/A due to dynamic
-shapes``; then the weights tell the precision, or the tactic's name.
+The inspector's text is nearly JSON: 8.6.0 writes a bare control character between the names of ONNX
+layers that it fused. For an engine with an open batch the formats are ``N/A due to dynamic
+shapes``; the precision is then that of the weights or of the tactic's name.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _TYPES = (
     ('fp32|float', 'fp32'), ('int32', 'int32'), ('int64', 'int64'))
 _OF_TACTIC = re.compile(r'_(i8|bf16|f16|f32)(?=[a-z_])')
 """``sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize...``"""
-_TOLD = re.compile(r'Name: (.*?), LayerType: (\w+), Inputs: ')
-_TOLD_TYPE = re.compile(r'Datatype: (\w+)')
+_LOGGED = re.compile(r'Name: (.*?), LayerType: (\w+), Inputs: ')
+_LOGGED_TYPE = re.compile(r'Datatype: (\w+)')
 _SHORT = {'i8': 'int8', 'bf16': 'bf16', 'f16': 'fp16', 'f32': 'fp32'}
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedLayer:
     """
-    One layer.
+    A layer of an engine.
 
-    :param kind: TensorRT's word: ``CaskConvolution``, ``PointWiseV2``, ``Reformat``
-    :param precision: what it reads; empty where the inspector does not say
+    :param kind: TensorRT's name: ``CaskConvolution``, ``PointWiseV2``, ``Reformat``
+    :param precision: of its input; empty if the inspector does not say
     """
 
     name: str
@@ -41,20 +41,20 @@ class InspectedLayer:
 
 
 def layers_in(text: str) -> list[InspectedLayer]:
-    """Read the inspector's JSON; of an engine that was built without detail, nothing comes."""
+    """Read the inspector's JSON; an engine built without detailed verbosity gives no layers."""
     try:
         listed = json.loads(text, strict=False).get('Layers', [])
     except (ValueError, AttributeError):
         return []
-    return [  # without detail they are only names
+    return [  # without detail, the entries are plain names
         InspectedLayer(str(layer.get('Name', '')), str(layer.get('LayerType', '')),
                        _precision(layer))
         for layer in listed if isinstance(layer, dict)]
 
 
-def layers_told(texts: Iterable[str]) -> list[InspectedLayer]:
+def logged_layers(texts: Iterable[str]) -> list[InspectedLayer]:
     """
-    Find the layers in a builder's log, where it was told to be detailed; an engine need not load.
+    Find the layers in the log of a builder with detailed verbosity, without loading the engine.
 
     Lines are ``Name: conv, LayerType: correlation, Inputs: [ { Name: image, ..., Datatype: Half,
     ...`` (TensorRT for RTX 1.7).
@@ -62,15 +62,15 @@ def layers_told(texts: Iterable[str]) -> list[InspectedLayer]:
     found = []
     for text in texts:
         for line in text.splitlines():
-            told = _TOLD.match(line)
+            told = _LOGGED.match(line)
             if told:
-                types = _TOLD_TYPE.findall(line)
+                types = _LOGGED_TYPE.findall(line)
                 found.append(InspectedLayer(told[1], told[2], _named(types[0]) if types else ''))
     return found
 
 
 def precision_of(layers: Iterable[InspectedLayer]) -> str:
-    """Return an engine's precision: int8 where some layer is, else that of most of them."""
+    """Return an engine's precision: int8 if any layer has it, else that of most layers."""
     found = [layer.precision for layer in layers if layer.precision in ('fp32', 'fp16', 'int8')]
     if 'int8' in found:
         return 'int8'

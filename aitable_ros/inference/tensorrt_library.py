@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The two libraries: TensorRT for Jetsons and servers, TensorRT for RTX for the cards of a PC."""
+"""The two libraries: TensorRT for Jetsons and servers, TensorRT for RTX for the GPUs of a PC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Library:
 
     :param name: of its backend, and of its engines in their sidecars
     :param spoken: its name in messages
-    :param packages: the Python packages that may hold it, best first
+    :param packages: Python packages that contain it, best first
     """
 
     name: str
@@ -26,7 +26,7 @@ class Library:
 
     @property
     def package(self) -> str:
-        """The Python package that is installed; empty where none is."""
+        """The installed Python package; empty if there is none."""
         return next((package for package in self.packages if find_spec(package)), '')
 
     def load(self) -> Any:
@@ -34,14 +34,14 @@ class Library:
         Return its Python module.
 
         :raises ImportError: it is not installed
-        :raises OSError: a library below it cannot be loaded
+        :raises OSError: a shared library that it needs cannot be loaded
         """
         return import_module(self.package or self.packages[-1])
 
 
 TENSORRT = Library('tensorrt', 'TensorRT', ('tensorrt',))
 RTX = Library('tensorrt_rtx', 'TensorRT for RTX', ('tensorrt_rtx', 'tensorrt_rtx_bindings'))
-"""The first package is that of NVIDIA's own archive, the second that of the wheels on PyPI."""
+"""The first package comes in NVIDIA's own archive, the second in the wheels on PyPI."""
 LIBRARIES = {library.name: library for library in (TENSORRT, RTX)}
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorRT says: errors become reasons, warnings go to Python's logging, none to stderr."""
+"""TensorRT's log: errors become reasons, warnings go to Python's logging, nothing to stderr."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from aitable_ros.inference.tensorrt_callbacks import make_logger
 _LOG = logging.getLogger(__package__ + '.tensorrt')
 _LOG.addHandler(logging.NullHandler())  # else Python prints warnings on stderr
 _REMEDY = 'build it here with `aitable models build`'
-_SAID = local()
+_THREAD = local()
 
 
 @contextmanager
 def quoting() -> Iterator[list[str]]:
     """Collect the errors that TensorRT logs on this thread."""
-    outer, _SAID.errors = getattr(_SAID, 'errors', None), []
+    outer, _THREAD.errors = getattr(_THREAD, 'errors', None), []
     try:
-        yield _SAID.errors
+        yield _THREAD.errors
     finally:
-        _SAID.errors = outer
+        _THREAD.errors = outer
 
 
 _LISTENERS: list[Callable[[str, str], None]] = []
@@ -37,7 +37,7 @@ _LISTENERS: list[Callable[[str, str], None]] = []
 
 @contextmanager
 def heard_by(listener: Callable[[str, str], None]) -> Iterator[None]:
-    """Give all that TensorRT logs meanwhile, on any thread, to a listener and nobody else."""
+    """Send everything that TensorRT logs on any thread to one listener until the block ends."""
     _LISTENERS.append(listener)
     try:
         yield
@@ -50,7 +50,7 @@ def _note(level: str, text: str) -> None:
         _LISTENERS[-1](level, text)
         return
     if level == 'error':
-        errors = getattr(_SAID, 'errors', None)
+        errors = getattr(_THREAD, 'errors', None)
         if errors is None:
             _LOG.error('%s', first_line(text))
         else:
@@ -63,7 +63,7 @@ def _note(level: str, text: str) -> None:
 
 @cache
 def logger(trt: Any = None) -> Any:
-    """One a library for ever: it keeps the first that it is given, and calls it to the end."""
+    """Return the one logger of a library: TensorRT keeps the first that it gets for ever."""
     return make_logger(_note, trt)
 
 
@@ -71,14 +71,14 @@ _KNOWN = (
     (r'out of memory|OutOfMemory', 'out of GPU memory; close what else uses the GPU'),
     (r'version tag|library version|Version.*mismatch|assertion .*Version',
      f'it was built with another version of TensorRT; {_REMEDY}'),
-    (r'magic ?tag', f'it is no TensorRT engine, or damaged; {_REMEDY}'),
+    (r'magic ?tag', f'it is not a TensorRT engine, or damaged; {_REMEDY}'),
     (r'incompatible device|different platform|compute capability|expecting compute|device model',
      f'it was built for another GPU; {_REMEDY}'),
 )
 
 
 def why(said: list[str], otherwise: str = 'it does not say why') -> str:
-    """Put the errors that TensorRT logged into a line, the first of them the cause."""
+    """Return logged errors as one line; the first of them is the cause."""
     if not said:
         return otherwise
     everything = ' '.join(said)

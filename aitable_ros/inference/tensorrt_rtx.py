@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-TensorRT for RTX: an engine for the cards of a PC, finished for the card at hand when it is loaded.
+TensorRT for RTX: engines for the GPUs of a PC, whose kernels are compiled when an engine loads.
 
-It runs as a TensorRT engine does; what is added is the runtime cache, the kernels that were made
-for this card, which is kept beside the engine so that the next load need not make them again.
+An engine runs as a TensorRT engine does. Its compiled kernels (the runtime cache) stay in a file
+beside the engine, so that the next load is fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def runtime_cache_path(engine: Path) -> Path:
-    """Return where the kernels made for an engine are kept, whether they are there or not."""
+    """Return the path of an engine's compiled kernels, whether the file exists or not."""
     return engine.with_name(engine.name + '.cache')
 
 
@@ -31,8 +31,8 @@ class TensorRTRtxBackend(TensorRTBackend):
     """
     An engine of TensorRT for RTX; see :class:`TensorRTBackend`.
 
-    Kernels for a new batch size are made before its first run, not during later ones: a run that
-    became a CUDA graph keeps its kernels, and so answers do not change while a pipeline runs.
+    Kernels for a new batch size are compiled before its first run, not during later ones: a CUDA
+    graph keeps its kernels, so answers do not change while a pipeline runs.
     """
 
     name = 'tensorrt_rtx'
@@ -40,7 +40,7 @@ class TensorRTRtxBackend(TensorRTBackend):
     _config: Any = None
     _cache: Any = None
     _cached = b''
-    """The runtime cache as it is filed."""
+    """Content of the runtime cache's file."""
 
     def _new_context(self) -> Any:
         if self._config is None:
@@ -60,9 +60,9 @@ class TensorRTRtxBackend(TensorRTBackend):
         except OSError:
             self._cached = b''
         if self._cached:
-            with quoting() as said:  # another card, driver or version: a new one is made
+            with quoting() as said:  # of another GPU, driver or version: it is replaced
                 if not self._cache.deserialize(self._cached):
-                    _LOG.info('%s: its kernels are made anew: %s', self.model, ' '.join(said))
+                    _LOG.info('%s: its kernels are compiled again: %s', self.model, ' '.join(said))
                     self._cached = b''
         config.set_runtime_cache(self._cache)
         return config
@@ -74,13 +74,13 @@ class TensorRTRtxBackend(TensorRTBackend):
         return ready
 
     def warm_up(self) -> None:
-        """Run on zeros as :meth:`TensorRTBackend.warm_up` does, and keep the kernels made."""
+        """Run on zeros as :meth:`TensorRTBackend.warm_up` does, and keep the compiled kernels."""
         super().warm_up()
         with self._device.current():
             self._keep_kernels()
 
     def _keep_kernels(self) -> None:
-        """File the kernels if there are new ones: once a batch size, before it becomes a graph."""
+        """Write new kernels to the file: once for a batch size, before it becomes a graph."""
         from aitable_ros.models.store import write_atomically
 
         content = bytes(self._cache.serialize())
@@ -89,8 +89,8 @@ class TensorRTRtxBackend(TensorRTBackend):
         path = runtime_cache_path(self._path)
         try:
             write_atomically(path, content)
-        except InputError as error:  # the next load takes longer, and that is all
-            _LOG.info('%s: the kernels made for this GPU are not kept: %s', self.model, error)
+        except InputError as error:  # only the next load is slower
+            _LOG.info('%s: the kernels compiled for this GPU are not kept: %s', self.model, error)
         self._cached = content
 
     def _let_go(self) -> None:
