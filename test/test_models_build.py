@@ -594,8 +594,8 @@ def test_options_make_the_same_again():
     import argparse
 
     from aitable_ros.cli import main as _  # noqa: F401
+    from aitable_ros.engines.build_options import build_options
     from aitable_ros.engines.command.build import add_build
-    from aitable_ros.engines.command.build import options_from
 
     parser = argparse.ArgumentParser()
     add_build(parser.add_subparsers())
@@ -605,7 +605,7 @@ def test_options_make_the_same_again():
                          external_tactics=False, exclude_from_fp16=('Conv_1', 'Gemm*'),
                          dla_core=0, max_batch=1, builder_level=0, aux_streams=0, device_id=1)):
         args = parser.parse_args(['build', 'fer', *options.arguments()])
-        assert options_from(args, args.precision) == options
+        assert build_options(args, args.precision) == options
 
 
 def test_a_tflite_file_is_converted_first(tensorrt, home, tmp_path, models):

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from dataclasses import fields
 import json
 from pathlib import Path
 from typing import Any
 
 from aitable_ros.engines.build import build
+from aitable_ros.engines.build_options import add_build_options
+from aitable_ros.engines.build_options import build_options
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.build_options import PRECISIONS
 from aitable_ros.engines.progress import shown
@@ -47,7 +48,7 @@ def add_build(actions: Actions) -> argparse.ArgumentParser:
         help="where to write (default: NAME_PRECISION.engine in the models' folder, FILE.engine "
         'for a file; TensorRT for RTX: NAME_rtx.engine)')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16', help='(default: fp16)')
-    add_options(parser)
+    _add_options(parser)
     parser.set_defaults(act=run_build)
     return parser
 
@@ -64,84 +65,20 @@ def add_all(actions: Actions) -> argparse.ArgumentParser:
         '--precision', action='append', choices=PRECISIONS,
         help='may be given again (default: fp16)')
     parser.add_argument('--rebuild', action='store_true', help='also what is there and fits')
-    add_options(parser)
+    _add_options(parser)
     parser.set_defaults(act=run_all)
     return parser
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of a build; their defaults are :class:`BuildOptions`' own."""
-    shapes = parser.add_argument_group('batch')
-    shapes.add_argument('--min-batch', type=int, metavar='N', help='(default: 1)')
-    shapes.add_argument('--opt-batch', type=int, metavar='N', help='the one it is tuned for '
-                        '(default: 1)')
-    shapes.add_argument('--max-batch', type=int, metavar='N',
-                        help='faces of one frame that run together (default: 4)')
-    builder = parser.add_argument_group('builder')
-    builder.add_argument('--runtime', choices=('auto', *RUNTIMES), default='auto',
-                         help='TensorRT, or TensorRT for RTX (default: the first where it is '
-                         'installed; the second for --for)')
-    builder.add_argument('--for', dest='compute_capabilities', metavar='SM[,SM...]',
-                         help='compute capabilities that an engine of TensorRT for RTX is to run '
-                         'on, as sm86,sm89,sm120 (default: all from sm80 on)')
-    builder.add_argument('--workspace-mib', type=int, metavar='MIB',
-                         help='scratch memory a layer may take (default: all)')
-    builder.add_argument('--timing-cache', type=Path, metavar='FILE',
-                         help="what builds measured (default: one a GPU in the models' folder)")
-    builder.add_argument('--dla-core', type=int, metavar='N',
-                         help='deep learning accelerator; the GPU takes what it cannot')
-    builder.add_argument('--builder-level', type=int, metavar='0-5',
-                         help='how long it looks for fast kernels (default: 3; TensorRT 8.6 on)')
-    builder.add_argument('--aux-streams', type=int, metavar='N',
-                         help='further streams the engine may use (TensorRT 8.6 on)')
-    builder.add_argument('--sparse', action='store_true', default=None,
-                         help='use weights that are 2:4 sparse')
-    builder.add_argument('--tf32', action='store_true', default=None,
-                         help='let fp32 run in TF32: faster, 10 bits of mantissa')
-    builder.add_argument('--no-external-tactics', dest='external_tactics', action='store_false',
-                         default=None, help='no kernels out of cuBLAS and cuDNN (TensorRT 8.5 to '
-                         '9; left out anyway where they cannot be loaded)')
-    builder.add_argument('--device-id', type=int, metavar='N', help='GPU (default: 0)')
-    builder.add_argument('--trtexec', type=Path, metavar='PROGRAM',
-                         help='build through it (default: only where TensorRT has no Python '
-                         'package)')
-    precision = parser.add_argument_group('precision')
-    precision.add_argument('--exclude-from-fp16', nargs='+', metavar='NODE',
-                           help='ONNX nodes that stay fp32: names, operators or patterns')
-    precision.add_argument('--quantization', choices=('auto', 'entropy', 'qdq'),
-                           help="int8 by TensorRT's calibrator, or in the ONNX graph (default: "
-                           'the second; the first for --calibration-cache and, up to 10, '
-                           '--dla-core)')
-    precision.add_argument('--calibration-method', choices=('percentile', 'entropy', 'minmax'),
-                           help='for qdq: how the largest value that counts is found (default: '
-                           'percentile)')
-    precision.add_argument('--spare', type=int, metavar='N',
-                           help='for qdq: leave the N most sensitive layers out of int8 (default: '
-                           'none, or the tenth, fifth or two fifths that it takes to pass on the '
-                           'CPU)')
-    precision.add_argument('--calibration-dir', type=Path, metavar='DIR',
-                           help='images, videos or a bag like what it will see; int8 needs them')
-    precision.add_argument('--calibration-samples', type=int, metavar='N', help='(default: 256)')
-    precision.add_argument('--calibration-cache', type=Path, metavar='FILE',
-                           help='what the calibrator found; read if it is there, else written')
-    precision.add_argument('--verify', type=Path, metavar='DIR',
-                           help='compare with the fp32 ONNX on these after the build; without '
-                           'a pass, it does not get its name (int8: default --calibration-dir)')
-    precision.add_argument('--force', action='store_true', default=None,
-                           help='give it its name all the same')
-    parser.add_argument('--verbose', action='store_true', default=None, help="TensorRT's own log")
-
-
-def options_from(args: argparse.Namespace, precision: str) -> BuildOptions:
-    """:raises InputError: out of range or contradictory."""
-    given = {item.name: getattr(args, item.name, None) for item in fields(BuildOptions)}
-    given['precision'] = precision
-    if given['exclude_from_fp16'] is not None:
-        given['exclude_from_fp16'] = tuple(given['exclude_from_fp16'])
-    if given['compute_capabilities'] is not None:
-        given['compute_capabilities'] = tuple(
-            filter(None, given['compute_capabilities'].replace(',', ' ').split()))
-    return BuildOptions(**{name: value for name, value in given.items() if value is not None})
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_build_options(parser)
+    tools = parser.add_argument_group('tools')
+    tools.add_argument('--runtime', choices=('auto', *RUNTIMES), default='auto',
+                       help='TensorRT, or TensorRT for RTX (default: the first if it is '
+                       'installed; the second for --for)')
+    tools.add_argument('--trtexec', type=Path, metavar='PROGRAM',
+                       help='build with this program (default: only if TensorRT has no Python '
+                       'package here)')
 
 
 def _tools(args: argparse.Namespace, options: BuildOptions) -> Toolchain:
@@ -151,7 +88,7 @@ def _tools(args: argparse.Namespace, options: BuildOptions) -> Toolchain:
 
 def run_build(args: argparse.Namespace) -> int:
     """Build one engine."""
-    options = options_from(args, args.precision)
+    options = build_options(args, args.precision)
     tools = _tools(args, options)
     onnx, model = onnx_of(args.source)
     engine = args.output or engine_path(args.source, options.precision, tools.runtime)
@@ -169,7 +106,7 @@ def run_build(args: argparse.Namespace) -> int:
 def run_all(args: argparse.Namespace) -> int:
     """Build many."""
     precisions = args.precision or ['fp16']
-    options = options_from(args, precisions[0])
+    options = build_options(args, precisions[0])
     tools = _tools(args, options)
     recipes = (of_yaml(args.yaml, options, tools.runtime) if args.yaml else
                of_catalogue(options, precisions, tools.runtime))
