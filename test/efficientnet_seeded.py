@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
 
 STAGES = (  # expansion, kernel, stride of the first, channels, layers
     (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),

@@ -29,15 +29,15 @@ import yaml
 
 from aitable_ros.cli import main
 from aitable_ros.engines import build as build_module
-from aitable_ros.engines import recipes
+from aitable_ros.engines import sources
 from aitable_ros.engines.build import build
+from aitable_ros.engines.build_list import engine_path
+from aitable_ros.engines.build_list import of_catalogue
+from aitable_ros.engines.build_list import of_yaml
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import method
 from aitable_ros.engines.progress import Progress
-from aitable_ros.engines.recipes import engine_path
-from aitable_ros.engines.recipes import of_catalogue
-from aitable_ros.engines.recipes import of_yaml
-from aitable_ros.engines.recipes import onnx_of
+from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.face.yolov8_face import Yolov8Face
 from aitable_ros.inference import sidecar as sidecars
@@ -702,7 +702,7 @@ class TestYolo:
     def test_what_is_missing_is_named(
         self, tensorrt, home, checkpoint, ultralytics, monkeypatch, capsys, missing,
     ):
-        monkeypatch.setattr(recipes, 'find_spec', lambda name: None if name == missing else name)
+        monkeypatch.setattr(sources, 'find_spec', lambda name: None if name == missing else name)
         assert main(['models', 'build', str(checkpoint)]) == 2
         says = f'face.pt needs {missing} (ultralytics is AGPL-3.0, your decision): pip install'
         assert says in capsys.readouterr().err

@@ -13,14 +13,14 @@ from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card
 from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.convert import attention_mesh
 from aitable_ros.models.convert import convert_file
 from aitable_ros.models.convert import converter_version
 from aitable_ros.models.convert import ensure
-from aitable_ros.models.convert import mesh
-from aitable_ros.models.convert.flatbuffer import read_tflite
-from aitable_ros.models.convert.graph import OnnxGraph
-from aitable_ros.models.convert.hdf5 import read_hdf5
+from aitable_ros.models.convert.keras import read_hdf5
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
 from aitable_ros.models.convert.tflite import TfliteTranslation
+from aitable_ros.models.convert.tflite_file import read_tflite
 from aitable_ros.models.fetch import fetch
 from aitable_ros.models.fetch import is_fetched
 
@@ -175,7 +175,7 @@ def test_refined_landmarks_go_where_the_network_says(models):
     source = read_tflite(path.read_bytes(), path.name)
     subsets = [tuple(op.options['subset_idxs']) for op in source.operators
                if op.kind == 'Landmarks2TransformMatrix']
-    assert subsets == [mesh.LIPS, mesh.LEFT_EYE, mesh.RIGHT_EYE]
+    assert subsets == [attention_mesh.LIPS, attention_mesh.LEFT_EYE, attention_mesh.RIGHT_EYE]
 
 
 def test_fer_gives_what_keras_gives(models, portrait):
@@ -300,7 +300,7 @@ def test_an_unknown_file_keeps_its_own_names(name, models, portrait, tmp_path):
         assert result[source.tensors[index].name].shape == source.tensors[index].shape
     if name == 'facemesh':
         merged = run(onnx_path(name), images(name, portrait))['landmarks'][0]
-        for tensor, places in mesh.REFINED.items():
+        for tensor, places in attention_mesh.REFINED.items():
             np.testing.assert_allclose(
                 result[tensor].reshape(-1, 2), merged[list(places), :2], atol=1e-4)
 

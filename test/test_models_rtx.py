@@ -28,7 +28,7 @@ from aitable_ros.engines.tensorrt_rtx import RtxToolchain
 from aitable_ros.engines.toolchain import toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
-from aitable_ros.inference.tensorrt_layers import layers_told
+from aitable_ros.inference.tensorrt_layers import logged_layers
 from aitable_ros.inference.tensorrt_library import RTX
 
 pytestmark = pytest.mark.skipif(
@@ -85,7 +85,7 @@ def test_every_graph_parses_strongly_typed_and_builds(
                    tools=RtxToolchain(targets=['8.9']))
     assert record == sidecars.read(engine)
     assert (record.runtime, record.strongly_typed) == ('tensorrt_rtx', True)
-    layers = layers_told(told.texts)
+    layers = logged_layers(told.texts)
     assert Counter(layer.precision for layer in layers if layer.precision) == record.layers
     arithmetic = Counter(layer.precision for layer in layers if layer.kind in ARITHMETIC)
     assert arithmetic
@@ -114,7 +114,7 @@ def test_int8_in_the_graph_is_int8_in_the_engine(
             precision='int8', calibration_dir=noise(tmp_path, *shape), calibration_samples=8,
             spare=2, force=True),
         told, tools=RtxToolchain(targets=['8.6', '12.0']))
-    kinds = Counter(layer.precision for layer in layers_told(told.texts)
+    kinds = Counter(layer.precision for layer in logged_layers(told.texts)
                     if layer.kind in ARITHMETIC)
     assert kinds['int8'] >= 0.75 * kinds.total()
     assert kinds['fp16'] >= 2  # the layers that are spared

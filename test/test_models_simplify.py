@@ -17,8 +17,8 @@ from onnx import TensorProto
 import onnxruntime
 import pytest
 
-from aitable_ros.engines.graph.fuse_prelu import find_prelu
-from aitable_ros.engines.graph.merge_branches import merge_towers
+from aitable_ros.engines.graph.fuse_prelu import fuse_prelu
+from aitable_ros.engines.graph.merge_branches import merge_branches
 from aitable_ros.engines.graph.merge_convolutions import Composer
 from aitable_ros.engines.graph.simplify import for_tensorrt
 from aitable_ros.engines.graph.simplify import simplify
@@ -157,7 +157,7 @@ def test_a_mobile_block_without_stride_is_one_convolution() -> None:
 def test_prelu_is_found_as_a_maximum(slope: float) -> None:
     nodes = [helper.make_node('Mul', ['x', 's'], ['m']), helper.make_node('Max', ['m', 'x'], ['y'])]
     model = network(nodes, {'s': np.full((1, 3, 1, 1), slope, np.float32)}, [3, 4, 4])
-    rewritten = find_prelu(model)
+    rewritten = fuse_prelu(model)
     assert operators(rewritten) == {'PRelu': 1}
     assert_same(model, rewritten)
 
@@ -165,7 +165,7 @@ def test_prelu_is_found_as_a_maximum(slope: float) -> None:
 def test_a_maximum_that_is_no_prelu_stays() -> None:
     nodes = [helper.make_node('Mul', ['x', 's'], ['m']), helper.make_node('Max', ['m', 'x'], ['y'])]
     model = network(nodes, {'s': np.full((1, 3, 1, 1), 1.5, np.float32)}, [3, 4, 4])
-    assert operators(find_prelu(model)) == {'Mul': 1, 'Max': 1}
+    assert operators(fuse_prelu(model)) == {'Mul': 1, 'Max': 1}
 
 
 @pytest.mark.parametrize('sizes', [(5, 5, 5), (5, 2, 7)])
@@ -182,7 +182,7 @@ def test_towers_become_one(sizes: tuple[int, ...]) -> None:
             helper.make_node('Relu', [f'f{tower}'], [f'r{tower}'])]
     nodes.append(helper.make_node('Concat', [f'r{t}' for t in range(len(sizes))], ['y'], axis=1))
     model = network(nodes, weights, [3, 12, 4])
-    rewritten = merge_towers(model)
+    rewritten = merge_branches(model)
     assert operators(rewritten)['Conv'] == operators(rewritten)['Relu'] == 1
     assert_same(model, rewritten)
 

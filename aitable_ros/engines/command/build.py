@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from aitable_ros.engines.build import build
+from aitable_ros.engines.build_list import build_all
+from aitable_ros.engines.build_list import BuildOutcome
+from aitable_ros.engines.build_list import engine_path
+from aitable_ros.engines.build_list import of_catalogue
+from aitable_ros.engines.build_list import of_yaml
 from aitable_ros.engines.build_options import add_build_options
 from aitable_ros.engines.build_options import build_options
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.build_options import PRECISIONS
 from aitable_ros.engines.progress import shown
-from aitable_ros.engines.recipes import build_all
-from aitable_ros.engines.recipes import engine_path
-from aitable_ros.engines.recipes import of_catalogue
-from aitable_ros.engines.recipes import of_yaml
-from aitable_ros.engines.recipes import onnx_of
-from aitable_ros.engines.recipes import Outcome
+from aitable_ros.engines.sources import onnx_of
 from aitable_ros.engines.toolchain import RUNTIMES
 from aitable_ros.engines.toolchain import Toolchain
 from aitable_ros.engines.toolchain import toolchain
@@ -108,13 +108,13 @@ def run_all(args: argparse.Namespace) -> int:
     precisions = args.precision or ['fp16']
     options = build_options(args, precisions[0])
     tools = _tools(args, options)
-    recipes = (of_yaml(args.yaml, options, tools.runtime) if args.yaml else
+    jobs = (of_yaml(args.yaml, options, tools.runtime) if args.yaml else
                of_catalogue(options, precisions, tools.runtime))
-    outcomes: list[Outcome] = []
-    at = {recipe.engine: f'[{number}/{len(recipes)}] {recipe.engine.name}'
-          for number, recipe in enumerate(recipes, 1)}
+    outcomes: list[BuildOutcome] = []
+    at = {job.engine: f'[{number}/{len(jobs)}] {job.engine.name}'
+          for number, job in enumerate(jobs, 1)}
     for outcome in build_all(
-            recipes, tools, lambda recipe: shown(at[recipe.engine], options.verbose),
+            jobs, tools, lambda job: shown(at[job.engine], options.verbose),
             args.rebuild):
         outcomes.append(outcome)
         if not args.json:
@@ -146,16 +146,16 @@ def _accuracy(sidecar: Sidecar) -> str:
     return str(sidecar.accuracy.get('verdict', '')) if sidecar.accuracy else 'not verified'
 
 
-def _line(outcome: Outcome) -> str:
-    name = f'{outcome.state:8}{outcome.recipe.engine.name}'
+def _line(outcome: BuildOutcome) -> str:
+    name = f'{outcome.state:8}{outcome.job.engine.name}'
     if outcome.sidecar is not None:
         return f'{name}: {described(outcome.sidecar)}'
     return f'{name}: {outcome.detail}'
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: BuildOutcome) -> dict[str, Any]:
     return {
-        'model': outcome.recipe.source, 'precision': outcome.recipe.options.precision,
-        'engine': str(outcome.recipe.engine), 'state': outcome.state, 'detail': outcome.detail,
+        'model': outcome.job.source, 'precision': outcome.job.options.precision,
+        'engine': str(outcome.job.engine), 'state': outcome.state, 'detail': outcome.detail,
         'seconds': outcome.sidecar.seconds if outcome.sidecar else None,
         'bytes': outcome.sidecar.engine_bytes if outcome.sidecar else None}

@@ -15,7 +15,7 @@ from typing import Any
 
 from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.progress import shown
-from aitable_ros.engines.recipes import onnx_of
+from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.runtimes import BACKENDS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def find_prelu(model: Any) -> Any:
+def fuse_prelu(model: Any) -> Any:
     """
     Replace ``max(x, slope x)`` and ``relu(x) + slope (x - relu(x))`` by PRelu.
 

@@ -19,7 +19,7 @@ from aitable_ros.engines.graph.writer import Array
 from aitable_ros.engines.graph.writer import Writer
 
 
-def merge_towers(model: Any) -> Any:
+def merge_branches(model: Any) -> Any:
     """
     Merge what follows equal slices of one value.
 

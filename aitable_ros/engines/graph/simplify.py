@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aitable_ros.engines.graph.fuse_prelu import find_prelu
-from aitable_ros.engines.graph.merge_branches import merge_towers
+from aitable_ros.engines.graph.fuse_prelu import fuse_prelu
+from aitable_ros.engines.graph.merge_branches import merge_branches
 from aitable_ros.engines.graph.merge_convolutions import Composer
 
 _SKIPPED = ['graph_fusion', 'weight_tying']
@@ -42,7 +42,7 @@ def for_tensorrt(model: Any) -> Any:
     """
     result = simplify(model)
     if any(map(_is_depthwise, result.graph.node)) or _has_preactivation(result.graph):
-        rewritten = merge_towers(Composer(find_prelu(result)).run())
+        rewritten = merge_branches(Composer(fuse_prelu(result)).run())
         rewritten.metadata_props.extend(model.metadata_props)
         return rewritten
     return result

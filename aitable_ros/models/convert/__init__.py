@@ -23,13 +23,13 @@ from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.convert import attention_mesh
 from aitable_ros.models.convert import faceapi
-from aitable_ros.models.convert import hdf5
-from aitable_ros.models.convert import mesh
+from aitable_ros.models.convert import keras
 from aitable_ros.models.convert import tflite
-from aitable_ros.models.convert.flatbuffer import read_tflite
-from aitable_ros.models.convert.graph import OnnxGraph
-from aitable_ros.models.convert.graph import Shape
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
+from aitable_ros.models.convert.onnx_graph import Shape
+from aitable_ros.models.convert.tflite_file import read_tflite
 from aitable_ros.models.fetch import fetch
 from aitable_ros.models.fetch import is_fetched
 from aitable_ros.models.fetch import source_path
@@ -194,7 +194,7 @@ def _from_tflite(content: bytes, name: str, card: ModelCard | None, graph: OnnxG
 
 
 def _from_hdf5(content: bytes, name: str, card: ModelCard | None, graph: OnnxGraph) -> Outputs:
-    translation = hdf5.Translation(hdf5.read_hdf5(content, name), graph, 'image')
+    translation = keras.KerasTranslation(keras.read_hdf5(content, name), graph, 'image')
     if card is None:
         return {'output': (translation.output, ('N', 'classes'))}
     return {card.outputs[0].name: (translation.output, card.outputs[0].shape)}
@@ -216,11 +216,11 @@ def _blazeface(boxes: str, scores: str) -> Callable[[tflite.TfliteTranslation], 
 
 
 def _facemesh(at: tflite.TfliteTranslation) -> tuple[str, ...]:
-    return mesh.merged_landmarks(at), at.graph.reshape(at.by_name('conv_faceflag'), -1, 1)
+    return attention_mesh.merged_landmarks(at), at.graph.reshape(at.by_name('conv_faceflag'), -1, 1)
 
 
 def _facemesh_468(at: tflite.TfliteTranslation) -> tuple[str, ...]:
-    return (at.graph.reshape(at.by_name('conv2d_21'), -1, mesh.MESH_POINTS, 3),
+    return (at.graph.reshape(at.by_name('conv2d_21'), -1, attention_mesh.MESH_POINTS, 3),
             at.graph.reshape(at.by_name('conv2d_31'), -1, 1))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
 
 SIZE = 112
 CLASSES = 7

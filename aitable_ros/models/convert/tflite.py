@@ -8,21 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.convert.crops import Crops
-from aitable_ros.models.convert.flatbuffer import Operator
-from aitable_ros.models.convert.flatbuffer import TfliteModel
-from aitable_ros.models.convert.graph import OnnxGraph
-from aitable_ros.models.convert.translation import aligned
-from aitable_ros.models.convert.translation import TO_NCHW
-from aitable_ros.models.convert.translation import Translation
+from aitable_ros.models.convert.attention_crops import AttentionCrops
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
+from aitable_ros.models.convert.tflite_file import Operator
+from aitable_ros.models.convert.tflite_file import TfliteModel
+from aitable_ros.models.convert.tflite_tensors import aligned
+from aitable_ros.models.convert.tflite_tensors import TfliteTensors
+from aitable_ros.models.convert.tflite_tensors import TO_NCHW
 
 
-class TfliteTranslation(Translation):
+class TfliteTranslation(TfliteTensors):
     """A translation that knows every operator."""
 
     def __init__(self, source: TfliteModel, graph: OnnxGraph, inputs: tuple[str, ...]) -> None:
         super().__init__(source, graph, inputs)
-        self.crops = Crops(graph)
+        self.crops = AttentionCrops(graph)
         for operator in source.operators:
             try:
                 translate = _OPERATORS[operator.kind]
@@ -40,7 +40,7 @@ def _same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tup
     return total // 2, total - total // 2
 
 
-def _window(at: Translation, index: int, kernel: tuple[int, int], stride: tuple[int, int],
+def _window(at: TfliteTensors, index: int, kernel: tuple[int, int], stride: tuple[int, int],
             dilation: tuple[int, int], options: Any) -> list[int]:
     """ONNX pads ``[top, left, bottom, right]`` for a TFLite window."""
     if options.Padding() == 1:  # VALID
@@ -50,7 +50,7 @@ def _window(at: Translation, index: int, kernel: tuple[int, int], stride: tuple[
     return [top, left, bottom, right]
 
 
-def _constant(at: Translation, op: Operator) -> None:
+def _constant(at: TfliteTensors, op: Operator) -> None:
     """DEQUANTIZE (float16 to float32) and DENSIFY: both were done while reading."""
     try:
         at.constants[op.outputs[0]] = at.constants[op.inputs[0]]
@@ -58,7 +58,7 @@ def _constant(at: Translation, op: Operator) -> None:
         raise InputError(f'{op.kind} of something not constant cannot be converted') from None
 
 
-def _convolution(at: Translation, op: Operator) -> None:
+def _convolution(at: TfliteTensors, op: Operator) -> None:
     source, weight_index, *bias = op.inputs
     depthwise = op.kind == 'DEPTHWISE_CONV_2D'
     # HWC and a leading 1 resp. OHWI, to ONNX's OIHW
@@ -78,7 +78,7 @@ def _convolution(at: Translation, op: Operator) -> None:
         op.options)
 
 
-def _max_pool(at: Translation, op: Operator) -> None:
+def _max_pool(at: TfliteTensors, op: Operator) -> None:
     kernel = (op.options.FilterHeight(), op.options.FilterWidth())
     stride = (op.options.StrideH(), op.options.StrideW())
     at.values[op.outputs[0]] = at.activated(
@@ -88,7 +88,7 @@ def _max_pool(at: Translation, op: Operator) -> None:
         op.options)
 
 
-def _prelu(at: Translation, op: Operator) -> None:
+def _prelu(at: TfliteTensors, op: Operator) -> None:
     """
     Write PRelu with plain operators, which every runtime fuses into what is around them.
 
@@ -106,7 +106,7 @@ def _prelu(at: Translation, op: Operator) -> None:
     at.values[op.outputs[0]] = at.graph.add('Add', positive, negative)
 
 
-def _add(at: Translation, op: Operator) -> None:
+def _add(at: TfliteTensors, op: Operator) -> None:
     at.values[op.outputs[0]] = at.activated(at.graph.add('Add', *at.operands(op)), op.options)
 
 
@@ -116,15 +116,15 @@ def _mul(at: TfliteTranslation, op: Operator) -> None:
     at.values[op.outputs[0]] = at.activated(at.graph.add('Mul', *at.operands(op)), op.options)
 
 
-def _relu(at: Translation, op: Operator) -> None:
+def _relu(at: TfliteTensors, op: Operator) -> None:
     at.values[op.outputs[0]] = at.graph.add('Relu', at.value(op.inputs[0]))
 
 
-def _sigmoid(at: Translation, op: Operator) -> None:
+def _sigmoid(at: TfliteTensors, op: Operator) -> None:
     at.values[op.outputs[0]] = at.graph.add('Sigmoid', at.value(op.inputs[0]))
 
 
-def _pad(at: Translation, op: Operator) -> None:
+def _pad(at: TfliteTensors, op: Operator) -> None:
     pads = at.constants[op.inputs[1]]
     if not pads[[0, 3]].any():  # only height and width: a convolution that follows takes it over
         at.padded[op.outputs[0]] = (op.inputs[0], [int(n) for n in pads[1:3].T.ravel()])
@@ -133,7 +133,7 @@ def _pad(at: Translation, op: Operator) -> None:
         'Pad', at.value(op.inputs[0]), at.graph.ints(*begin, *end))
 
 
-def _reshape(at: Translation, op: Operator) -> None:
+def _reshape(at: TfliteTensors, op: Operator) -> None:
     shape = at.shape(op.outputs[0])
     value = at.flat(op.inputs[0]) if len(at.shape(op.inputs[0])) == 4 else at.value(op.inputs[0])
     reshaped = at.graph.reshape(value, -1, *shape[1:])
@@ -142,7 +142,7 @@ def _reshape(at: Translation, op: Operator) -> None:
     at.values[op.outputs[0]] = reshaped
 
 
-def _concatenation(at: Translation, op: Operator) -> None:
+def _concatenation(at: TfliteTensors, op: Operator) -> None:
     rank = len(at.shape(op.outputs[0]))
     axis = op.options.Axis() % rank
     at.values[op.outputs[0]] = at.activated(
@@ -151,7 +151,7 @@ def _concatenation(at: Translation, op: Operator) -> None:
         op.options)
 
 
-def _resize_bilinear(at: Translation, op: Operator) -> None:
+def _resize_bilinear(at: TfliteTensors, op: Operator) -> None:
     mode = ('align_corners' if op.options.AlignCorners() else
             'half_pixel' if op.options.HalfPixelCenters() else 'asymmetric')
     before, after = at.shape(op.inputs[0]), at.shape(op.outputs[0])
@@ -162,12 +162,12 @@ def _resize_bilinear(at: Translation, op: Operator) -> None:
         coordinate_transformation_mode=mode)
 
 
-def _depth_to_space(at: Translation, op: Operator) -> None:
+def _depth_to_space(at: TfliteTensors, op: Operator) -> None:
     at.values[op.outputs[0]] = at.graph.add(
         'DepthToSpace', at.value(op.inputs[0]), blocksize=op.options.BlockSize(), mode='DCR')
 
 
-def _strided_slice(at: Translation, op: Operator) -> None:
+def _strided_slice(at: TfliteTensors, op: Operator) -> None:
     """Only the slice that takes everything: the attention mesh has one, to name an output."""
     if at.shape(op.inputs[0]) != at.shape(op.outputs[0]) or (at.constants[op.inputs[3]] != 1).any():
         raise InputError('a STRIDED_SLICE that leaves something out cannot be converted')

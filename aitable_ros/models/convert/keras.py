@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
 
 Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class KerasLayer:
     """
     One layer of the file.
 
@@ -41,7 +41,7 @@ class Layer:
     weights: Weights
 
 
-def read_hdf5(content: bytes, name: str) -> list[Layer]:
+def read_hdf5(content: bytes, name: str) -> list[KerasLayer]:
     """
     Parse a file's content.
 
@@ -56,7 +56,7 @@ def read_hdf5(content: bytes, name: str) -> list[Layer]:
         with h5py.File(BytesIO(content), 'r') as file:
             config = json.loads(file.attrs['model_config'])
             return [
-                Layer(layer['class_name'], layer['name'],
+                KerasLayer(layer['class_name'], layer['name'],
                       tuple(source[0] for node in layer['inbound_nodes'] for source in node),
                       layer['config'], _weights(file['model_weights'][layer['name']]))
                 for layer in config['config']['layers']]
@@ -70,7 +70,7 @@ def _weights(group: Any) -> Weights:
     return {name.rpartition('/')[2].partition(':')[0]: np.asarray(group[name]) for name in names}
 
 
-class Translation:
+class KerasTranslation:
     """
     A Keras network being written as ONNX.
 
@@ -80,7 +80,7 @@ class Translation:
     :ivar output: the last layer's value, ``(N, classes)``
     """
 
-    def __init__(self, layers: list[Layer], graph: OnnxGraph, name: str) -> None:
+    def __init__(self, layers: list[KerasLayer], graph: OnnxGraph, name: str) -> None:
         self.graph = graph
         self.sizes: dict[str, int] = {}  # height and width, which are equal
         self._values: dict[str, str] = {}
@@ -109,16 +109,16 @@ class Translation:
             self._values[layer.name] = value
         self.output = value
 
-    def value(self, layer: Layer, source: int = 0) -> str:
+    def value(self, layer: KerasLayer, source: int = 0) -> str:
         """Return what a layer reads."""
         return self._values[layer.sources[source]]
 
-    def folds(self, norm: Layer) -> bool:
+    def folds(self, norm: KerasLayer) -> bool:
         """Tell whether the convolution ahead of a BatchNormalization has taken it in."""
         return self._norms.get(norm.sources[0]) is norm
 
     def normalised(
-        self, layer: Layer, kernel: NDArray[np.float32],
+        self, layer: KerasLayer, kernel: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return an OIHW kernel and its bias with the BatchNormalization behind it folded in."""
         bias = layer.weights.get('bias', np.zeros(len(kernel), np.float32))
@@ -130,7 +130,7 @@ class Translation:
         shift = norm.weights['beta'] - norm.weights['moving_mean'] * scale
         return kernel * scale[:, None, None, None], bias * scale + shift
 
-    def window(self, layer: Layer, kernel: int, stride: int) -> list[int]:
+    def window(self, layer: KerasLayer, kernel: int, stride: int) -> list[int]:
         """Return ONNX's pads for a square window, and note the size of what comes out."""
         size = self.sizes[layer.sources[0]]
         if layer.config['padding'] == 'valid':
@@ -142,7 +142,7 @@ class Translation:
         return [total // 2, total // 2, total - total // 2, total - total // 2]
 
 
-def _convolution(at: Translation, layer: Layer) -> str:
+def _convolution(at: KerasTranslation, layer: KerasLayer) -> str:
     if layer.config.get('activation', 'linear') != 'linear':
         raise InputError(f'{layer.name} has an activation of its own: it cannot be converted')
     x = at.value(layer)
@@ -163,14 +163,14 @@ def _convolution(at: Translation, layer: Layer) -> str:
         strides=[stride, stride], pads=pads)
 
 
-def _max_pool(at: Translation, layer: Layer) -> str:
+def _max_pool(at: KerasTranslation, layer: KerasLayer) -> str:
     size, stride = _square(layer.config['pool_size']), _square(layer.config['strides'])
     return at.graph.add(
         'MaxPool', at.value(layer), kernel_shape=[size, size], strides=[stride, stride],
         pads=at.window(layer, size, stride))
 
 
-def _activation(at: Translation, layer: Layer) -> str:
+def _activation(at: KerasTranslation, layer: KerasLayer) -> str:
     kind = layer.config['activation']
     if kind == 'relu':
         return at.graph.add('Relu', at.value(layer))
@@ -179,18 +179,18 @@ def _activation(at: Translation, layer: Layer) -> str:
     raise InputError(f'activation {kind} cannot be converted')
 
 
-def _add(at: Translation, layer: Layer) -> str:
+def _add(at: KerasTranslation, layer: KerasLayer) -> str:
     return at.graph.add('Add', at.value(layer, 0), at.value(layer, 1))
 
 
-def _folded(at: Translation, layer: Layer) -> str:
+def _folded(at: KerasTranslation, layer: KerasLayer) -> str:
     if not at.folds(layer):
         raise InputError(f'{layer.name} does not directly follow a convolution of its own: it '
                          'cannot be folded')
     return at.value(layer)
 
 
-def _global_average(at: Translation, layer: Layer) -> str:
+def _global_average(at: KerasTranslation, layer: KerasLayer) -> str:
     return at.graph.add(
         'Flatten', at.graph.add('GlobalAveragePool', at.value(layer)), axis=1)
 
@@ -201,7 +201,7 @@ def _square(sides: list[int]) -> int:
     return int(sides[0])
 
 
-_LAYERS: dict[str, Callable[[Translation, Layer], str]] = {
+_LAYERS: dict[str, Callable[[KerasTranslation, KerasLayer], str]] = {
     'Activation': _activation,
     'Add': _add,
     'BatchNormalization': _folded,

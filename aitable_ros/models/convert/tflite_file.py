@@ -28,7 +28,7 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TfliteTensor:
     """A tensor's name and shape; 4-D shapes are ``[batch, height, width, channel]``."""
 
     name: str
@@ -58,7 +58,7 @@ class TfliteModel:
     :param constants: tensors whose content is in the file; float16 comes as float32
     """
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TfliteTensor, ...]
     operators: tuple[Operator, ...]
     constants: Mapping[int, NDArray[Any]]
     inputs: tuple[int, ...]
@@ -94,7 +94,7 @@ def _read(content: bytes, name: str) -> TfliteModel:
              if isinstance(code, int)}
     tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
     return TfliteModel(
-        tensors=tuple(Tensor(tensor.Name().decode(), _shape(tensor)) for tensor in tensors),
+        tensors=tuple(TfliteTensor(tensor.Name().decode(), _shape(tensor)) for tensor in tensors),
         operators=tuple(_operator(model, graph.Operators(index), kinds)
                         for index in range(graph.OperatorsLength())),
         constants={index: values for index, tensor in enumerate(tensors)

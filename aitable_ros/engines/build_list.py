@@ -8,51 +8,34 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 from difflib import get_close_matches
-from hashlib import sha256
-from importlib.util import find_spec
-import os
 from pathlib import Path
-import shutil
-import sys
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from aitable_ros.engines.build import build
 from aitable_ros.engines.build import kept
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.sources import onnx_of
+from aitable_ros.engines.sources import YOLO
 from aitable_ros.engines.toolchain import Toolchain
-from aitable_ros.errors import first_line
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Sidecar
 from aitable_ros.inference.tensorrt_library import RTX
 from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.models.catalogue import card as card_of
 from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.convert import convert
-from aitable_ros.models.convert import convert_once
-from aitable_ros.models.convert import is_converted
-from aitable_ros.models.fetch import is_fetched
-from aitable_ros.models.store import write_atomically
-from aitable_ros.models.upstream import checkpoint_path
 
-YOLO = 'yolov8_face'
 _STEMS = {'emonet_8': 'emonet'}
 """Engines whose names in config/jetson.yaml are not their model's."""
-_YOLO_FILES = ('yolov8n-face.onnx', 'yolov8_face.onnx', 'yolov8n-face.pt', 'yolov8_face.pt')
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class BuildJob:
     """
     One engine to build.
 
@@ -68,7 +51,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BuildOutcome:
     """
     How it went.
 
@@ -76,7 +59,7 @@ class Outcome:
     :param detail: why, where it is one of the last two
     """
 
-    recipe: Recipe
+    job: BuildJob
     state: str
     detail: str = ''
     sidecar: Sidecar | None = None
@@ -98,114 +81,18 @@ def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Pa
     return model_home() / f"{stem}{kind}{'_rtx' if rtx else ''}.engine"
 
 
-def onnx_of(source: str) -> tuple[Path, str]:
-    """
-    Return the fp32 ONNX file of a model, made where that is needed, and its catalogue name.
-
-    :param source: catalogue name, ``.onnx``, ``.tflite``, ``.pth`` or ``.pt`` file
-    :raises InputError: it is not there and cannot be made; the message says what to do
-    """
-    path = Path(source).expanduser()
-    suffix = path.suffix.lower()
-    if not suffix and not path.is_file():
-        return _of_card(card_of(source)), source
-    if '/' not in source and not path.exists():
-        path = model_home() / path
-    if not path.is_file():
-        raise InputError(f'{source}: no such file, here or in {model_home()}')
-    makers: dict[str, Callable[[Path], Path]] = {
-        '.onnx': lambda path: path, '.tflite': convert_once, '.pth': _exported, '.pt': _of_yolo}
-    if suffix not in makers:
-        raise InputError(f'{source} cannot be built: give a catalogue name or a '
-                         f'{", ".join(makers)} file')
-    return makers[suffix](path), ''
-
-
-def _of_card(card: ModelCard) -> Path:
-    path = onnx_path(card.name)
-    if card.name == YOLO:
-        found = next((model_home() / name for name in _YOLO_FILES
-                      if (model_home() / name).is_file()), None)
-        if found is None:
-            raise InputError(f'{card.name} is not in {model_home()}: {card.remedy}, and give the '
-                             'file: aitable models build yolov8n-face.pt')
-        return onnx_of(str(found))[0]
-    if card.upstream:
-        if not path.is_file() and checkpoint_path(card).is_file():
-            from aitable_ros.engines.export import export
-
-            export(checkpoint_path(card), path)
-        if not path.is_file():
-            raise InputError(f'{card.name} is not in {model_home()}: {card.remedy}')
-        return path
-    if not is_converted(card) and (is_fetched(card) or not path.is_file()):
-        return convert(card.name)
-    return path  # also one that was copied from another machine
-
-
-def _made_of(path: Path) -> Path:
-    try:
-        digest = sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f'cannot read {path}: {error.strerror}') from None
-    return model_home() / 'converted' / f'{path.stem}-{digest}.onnx'
-
-
-def _exported(path: Path) -> Path:
-    output = _made_of(path)
-    if not output.is_file():
-        from aitable_ros.engines.export import export
-
-        export(path, output)
-    return output
-
-
-def _of_yolo(path: Path) -> Path:
-    """Let ultralytics export; it is AGPL-3.0 and the user's to install."""
-    output = _made_of(path)
-    if output.is_file():
-        return output
-    missing = [name for name in ('ultralytics', 'onnx') if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f'exporting {path} needs {" and ".join(missing)} (ultralytics is AGPL-3.0, your '
-            'decision): pip install ultralytics onnx onnxslim, or on another machine `yolo export '
-            f'model={path.name} format=onnx opset=17`, and give its .onnx')
-    # It would pip install what it misses while the robot waits, report its use to its makers, and
-    # name files that are gone.
-    for name, value in (('AUTOINSTALL', 'false'), ('OFFLINE', 'true'), ('VERBOSE', 'false')):
-        os.environ.setdefault(f'YOLO_{name}', value)
-    copy = path
-    try:
-        # It writes beside the checkpoint, where the user may have an .onnx of that name; and to
-        # the standard output, where a report may have to be.
-        with TemporaryDirectory(prefix='aitable-') as folder, redirect_stdout(sys.stderr):
-            from ultralytics import YOLO as Yolo  # noqa: N811
-
-            copy = Path(folder) / 'model.pt'  # to it, a name with ? or an upper-case .PT is none
-            shutil.copyfile(path, copy)
-            made = Yolo(str(copy)).export(format='onnx', opset=17, imgsz=640, dynamic=False)
-            content = Path(made).read_bytes()
-    except Exception as error:  # whatever a foreign checkpoint and library raise
-        why = first_line(error).replace(str(copy), path.name).removeprefix('ERROR ❌️ ').rstrip('.')
-        raise InputError(f'{path}: ultralytics cannot export it: {why}; update ultralytics, or '
-                         'export it where it was trained and give the .onnx') from None
-    write_atomically(output, content)
-    return output
-
-
 def of_catalogue(
     options: BuildOptions, precisions: Sequence[str], runtime: str = TENSORRT.name,
-) -> list[Recipe]:
+) -> list[BuildJob]:
     """Return an engine of each model and precision."""
     found = [
-        Recipe(name, engine_path(name, precision, runtime), replace(options, precision=precision),
+        BuildJob(name, engine_path(name, precision, runtime), replace(options, precision=precision),
                optional=True)
         for name in CATALOGUE for precision in precisions]
-    return list({recipe.engine: recipe for recipe in found}.values())
+    return list({job.engine: job for job in found}.values())
 
 
-def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> list[Recipe]:
+def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> list[BuildJob]:
     """
     Read a list of engines.
 
@@ -225,7 +112,7 @@ def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> 
     if not isinstance(content, dict) or not isinstance(content.get('models'), list):
         raise InputError(f'{path}: needs a list of "models:"')
     shared = _with(options, {key: value for key, value in content.items() if key != 'models'}, path)
-    recipes = []
+    jobs = []
     for entry in content['models']:
         values = {'model': entry} if isinstance(entry, str) else entry
         if not isinstance(values, dict) or not isinstance(values.get('model'), str):
@@ -238,8 +125,8 @@ def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> 
             raise InputError(f'{path}: output {output} must end in .engine')
         engine = (engine_path(source, own.precision, runtime) if output is None else
                   _placed(str(output)))
-        recipes.append(Recipe(source, engine, own))
-    return recipes
+        jobs.append(BuildJob(source, engine, own))
+    return jobs
 
 
 def _placed(output: str) -> Path:
@@ -280,33 +167,33 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def build_all(
-    recipes: Sequence[Recipe], tools: Toolchain,
-    watch: Callable[[Recipe], AbstractContextManager[Progress]], rebuild: bool = False,
-) -> Iterator[Outcome]:
+    jobs: Sequence[BuildJob], tools: Toolchain,
+    watch: Callable[[BuildJob], AbstractContextManager[Progress]], rebuild: bool = False,
+) -> Iterator[BuildOutcome]:
     """
     Build what is not there yet, one after another; one that fails does not stop the others.
 
     :param watch: shows a build
     :param rebuild: also what is there
     """
-    for recipe in recipes:
+    for job in jobs:
         try:
-            onnx, model = onnx_of(recipe.source)
+            onnx, model = onnx_of(job.source)
         except InputError as error:
-            yield Outcome(recipe, 'skipped' if recipe.optional else 'failed', str(error))
+            yield BuildOutcome(job, 'skipped' if job.optional else 'failed', str(error))
             continue
         try:
             sidecar = None if rebuild else kept(
-                onnx, recipe.engine, recipe.options, tools.machine)
+                onnx, job.engine, job.options, tools.machine)
             if sidecar is not None:
-                yield Outcome(recipe, 'kept', sidecar=sidecar)
+                yield BuildOutcome(job, 'kept', sidecar=sidecar)
                 continue
-            with watch(recipe) as progress:
-                sidecar = build(onnx, recipe.engine, recipe.options, progress, model=model,
+            with watch(job) as progress:
+                sidecar = build(onnx, job.engine, job.options, progress, model=model,
                                 tools=tools)
         except (InputError, BackendError) as error:
-            yield Outcome(recipe, 'failed', str(error))
+            yield BuildOutcome(job, 'failed', str(error))
         except Exception as error:  # the others are still to be built
-            yield Outcome(recipe, 'failed', f'{type(error).__name__}: {error}')
+            yield BuildOutcome(job, 'failed', f'{type(error).__name__}: {error}')
         else:
-            yield Outcome(recipe, 'built', sidecar=sidecar)
+            yield BuildOutcome(job, 'built', sidecar=sidecar)

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.convert.flatbuffer import Operator
-from aitable_ros.models.convert.graph import OnnxGraph
-from aitable_ros.models.convert.translation import Translation
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
+from aitable_ros.models.convert.tflite_file import Operator
+from aitable_ros.models.convert.tflite_tensors import TfliteTensors
 
 _OUTSIDE = 1000.0
 """How much farther out a sampling point beyond the map is sent; any distance over a pixel does."""
@@ -51,7 +51,7 @@ class _Matrix:
     shift: float = 1.0
 
 
-class Crops:
+class AttentionCrops:
     """What a translation knows of its crops."""
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -66,19 +66,19 @@ class Crops:
         self.refined = ''
         """``(N, points, 2)``: every refined landmark, in output pixels."""
 
-    def rows(self, at: Translation, tensor: int) -> NDArray[np.int64]:
+    def rows(self, at: TfliteTensors, tensor: int) -> NDArray[np.int64]:
         """Return where in :attr:`refined` the landmarks of a tensor, perhaps reshaped, are."""
         reshaped = {op.outputs[0]: op.inputs[0] for op in _siblings(at, 'RESHAPE')}
         while tensor not in self._rows:
             tensor = reshaped[tensor]
         return self._rows[tensor]
 
-    def transform_matrix(self, at: Translation, op: Operator) -> None:
+    def transform_matrix(self, at: TfliteTensors, op: Operator) -> None:
         """Landmarks2TransformMatrix: place all crops when the first one is asked for."""
         if not self._matrices:
             self._place(at, _siblings(at, op.kind))
 
-    def scale_matrix(self, at: Translation, op: Operator) -> bool:
+    def scale_matrix(self, at: TfliteTensors, op: Operator) -> bool:
         """MUL: tell whether it scales a crop's matrix, which then is only noted."""
         matrix = self._matrices.get(op.inputs[0])
         if matrix is None:
@@ -91,20 +91,20 @@ class Crops:
             matrix.crop, matrix.linear * float(linear[0, 0]), matrix.shift * float(shift[0]))
         return True
 
-    def transform_tensor(self, at: Translation, op: Operator) -> None:
+    def transform_tensor(self, at: TfliteTensors, op: Operator) -> None:
         """TransformTensorBilinear: sample all crops at once when the first is asked for."""
         if not self._tensors:
             self._sample(at, _siblings(at, op.kind))
         at.values[op.outputs[0]] = self._tensors[op.outputs[0]]
 
-    def transform_landmarks(self, at: Translation, op: Operator) -> None:
+    def transform_landmarks(self, at: TfliteTensors, op: Operator) -> None:
         """TransformLandmarks: carry all landmarks back when the first ones are asked for."""
         if not self.refined:
             self._carry_back(at, _siblings(at, op.kind))
         at.values[op.outputs[0]] = self._graph.add(
             'Gather', self.refined, self._graph.ints(*self._rows[op.outputs[0]]), axis=1)
 
-    def _place(self, at: Translation, ops: Sequence[Operator]) -> None:
+    def _place(self, at: TfliteTensors, ops: Sequence[Operator]) -> None:
         graph = self._graph
         meshes = {at.value(op.inputs[0]) for op in ops}
         sides = {op.options[key] for op in ops for key in ('output_width', 'output_height')}
@@ -146,7 +146,7 @@ class Crops:
         scaled = self._graph.add('Mul', places, self._extent)
         return self._graph.add('MatMul', self._graph.add('Add', scaled, self._low), self._back)
 
-    def _sample(self, at: Translation, ops: Sequence[Operator]) -> None:
+    def _sample(self, at: TfliteTensors, ops: Sequence[Operator]) -> None:
         graph, side = self._graph, self._side
         sources = {at.value(op.inputs[0]) for op in ops}
         if len(sources) != 1 or [self._matrices[op.inputs[1]] for op in ops] != [
@@ -167,7 +167,7 @@ class Crops:
             op.outputs[0]: graph.slice(sampled, 2, crop * side, (crop + 1) * side)
             for crop, op in enumerate(ops)}
 
-    def _carry_back(self, at: Translation, ops: Sequence[Operator]) -> None:
+    def _carry_back(self, at: TfliteTensors, ops: Sequence[Operator]) -> None:
         graph = self._graph
         matrices = [self._matrices[op.inputs[1]] for op in ops]
         counts = [at.shape(op.outputs[0])[1] for op in ops]
@@ -201,7 +201,7 @@ class Crops:
             'Add', graph.add('Mul', carried, graph.constant(half)), graph.constant(half))
 
 
-def _siblings(at: Translation, kind: str) -> list[Operator]:
+def _siblings(at: TfliteTensors, kind: str) -> list[Operator]:
     return [op for op in at.source.operators if op.kind == kind]
 
 

@@ -14,15 +14,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.convert.flatbuffer import Operator
-from aitable_ros.models.convert.flatbuffer import TfliteModel
-from aitable_ros.models.convert.graph import OnnxGraph
+from aitable_ros.models.convert.onnx_graph import OnnxGraph
+from aitable_ros.models.convert.tflite_file import Operator
+from aitable_ros.models.convert.tflite_file import TfliteModel
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
 
 
-class Translation:
+class TfliteTensors:
     """
     A TFLite graph being written as ONNX: what its tensors have become.
 
