@@ -27,7 +27,7 @@ from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.summary import write_json
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
-from aitable_ros.recordings.recorded_topics import Replay
+from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
@@ -53,7 +53,7 @@ class EvaluationResult:
 
 
 def evaluate(
-    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | Replay, *,
+    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | RecordedPipeline, *,
     progress: Callable[[int], None] = lambda frames: None, command: str = '',
     everybody: bool = False, thumbnails: bool = False,
     on_result: Callable[[Frame, FrameResult], None] | None = None,

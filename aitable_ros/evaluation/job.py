@@ -97,8 +97,8 @@ def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     from aitable_ros.pipeline import Pipeline
     from aitable_ros.pipeline import PipelineOptions
     from aitable_ros.recordings.bag_copy import BagCopy
+    from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
     from aitable_ros.recordings.recorded_topics import RecordedTopics
-    from aitable_ros.recordings.recorded_topics import Replay
 
     watch = watch or JobProgress()
     number_from_one()
@@ -115,7 +115,7 @@ def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     copy = BagCopy(source, item.write_bag) if item.write_bag else None
     watch.begin(source.frames, source.fps)
     try:
-        with Replay(options) if item.from_topics \
+        with RecordedPipeline(options) if item.from_topics \
                 else Pipeline(options.for_recordings) as pipeline:
             outcome = evaluate(
                 source, labels, item.output, pipeline, progress=watch.at, command=item.command,

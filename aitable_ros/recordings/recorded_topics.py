@@ -8,29 +8,20 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
-import math
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from aitable_ros.clock import header_stamp_ns
-from aitable_ros.clock import ImageTime
 from aitable_ros.clock import JUMP_BACK_NS
 from aitable_ros.clock import serialized_stamp_ns
-from aitable_ros.clock import Step
 from aitable_ros.errors import InputError
-from aitable_ros.fatigue.closures import ClosureTracker
-from aitable_ros.fatigue.eyes import open_eye
-from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.message_codec import face_of
 from aitable_ros.message_codec import faces_of
 from aitable_ros.message_codec import model_of
 from aitable_ros.message_codec import PACKAGE
 from aitable_ros.message_codec import TOPICS
-from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.bag import camera_topics
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import is_bag
@@ -39,7 +30,6 @@ from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
 from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import EyeReading
 from aitable_ros.types import FaceResult
 from aitable_ros.types import FatigueAssessment
 from aitable_ros.types import FatigueEvent
@@ -292,86 +282,3 @@ class _Assembler:
                     emotion=answers.emotions.get(face.track_id)) for face in faces),
             absent=tuple(state for track, state in answers.states.items() if track not in here),
             events=tuple(answers.events), models=dict(self._models), elapsed_ms={})
-
-
-class _Off:
-    """A stage of the pipeline that does not run."""
-
-    attempts = ()
-
-    def configure(self, options: object) -> None:
-        """Ignore the options."""
-
-
-class Replay:
-    """
-    Stands in for the pipeline: its answers are the recorded ones.
-
-    The messages do not carry the time that PERCLOS over the whole recording is made of; it is
-    counted here from the recorded eyes, by the fatigue stage's own rule.
-    """
-
-    def __init__(self, options: PipelineOptions) -> None:
-        self.options = options
-        self.faces, self.fatigue, self.emotion = _Off(), _Off(), _Off()
-        self._people: dict[int, _Clock] = {}
-        self._time = ImageTime()
-
-    def reset(self) -> None:
-        """Forget everybody."""
-        self._people.clear()
-        self._time.reset()
-
-    def process_frame(self, frame: Frame) -> FrameResult:
-        """Return what was recorded of a frame."""
-        assert isinstance(frame, AnsweredFrame)
-        if self._time.step(frame.stamp_ns) is Step.JUMP:
-            self._people.clear()
-        return replace(frame.result, faces=tuple(
-            face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
-            for face in frame.result.faces))
-
-    def _timed(self, state: FatigueAssessment) -> FatigueAssessment:
-        clock = self._people.get(state.track_id)
-        if clock is None:
-            clock = self._people[state.track_id] = _Clock(self.options.fatigue)
-        clock.add(state)
-        return replace(state, usable_s=clock.usable_ns * 1e-9, closed_s=clock.closed_ns * 1e-9)
-
-    def __enter__(self) -> Replay:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is open."""
-
-
-class _Clock:
-    """Usable and closed time of one person."""
-
-    def __init__(self, options: FatigueOptions) -> None:
-        self.usable_ns = self.closed_ns = 0
-        self._options = options
-        self._lids = ClosureTracker(options, self._credit)
-
-    def add(self, state: FatigueAssessment) -> None:
-        if not math.isfinite(state.openness):
-            self._lids.expire(state.stamp_ns)
-            return
-        fixed, shut, base = (
-            self._options.ear_closed, self._options.ear_shut, state.baseline_ear)
-        ear = (state.openness * (1 - shut) + shut) * base
-        reading = EyeReading(
-            state.stamp_ns, Validity.VALID, state.ear_left, state.ear_right, ear,
-            head_yaw=state.head_yaw)
-        lids = float(ear >= fixed) if fixed else (open_eye(reading) / base - shut) / (1 - shut)
-        self._lids.add(
-            state.stamp_ns, lids, state.head_pitch, state.calibrated or bool(fixed))
-
-    def _credit(self, start_ns: int, end_ns: int, closed: bool) -> None:
-        self.usable_ns += end_ns - start_ns
-        if closed:
-            self.closed_ns += end_ns - start_ns

@@ -34,7 +34,7 @@ from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
-from aitable_ros.recordings.recorded_topics import Replay
+from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression
 from aitable_ros.types import FatigueEventType
@@ -48,7 +48,8 @@ SHOWN = ('time_s', 'present', 'primary', 'track_id', 'ear_left', 'ear_right', 'o
 
 def present(
     source: Source, measured: Measurements, labels: Labels | None, summary: Summary, table: Path,
-    pipeline: Pipeline | Replay, command: str = '', pictures: Mapping[int, bytes] | None = None,
+    pipeline: Pipeline | RecordedPipeline, command: str = '',
+    pictures: Mapping[int, bytes] | None = None,
 ) -> Report:
     """
     Make the report of one recording from what was written of it.
@@ -170,7 +171,7 @@ def _read_otherwise(source: Source, measured: Measurements, labels: Labels | Non
     return shortened('Images read otherwise', ('', 'labelled', 'read'), rows, 200, wide=False)
 
 
-def _stages(summary: Summary, pipeline: Pipeline | Replay) -> list[StageProvenance]:
+def _stages(summary: Summary, pipeline: Pipeline | RecordedPipeline) -> list[StageProvenance]:
     attempts = {'face': pipeline.faces.attempts, 'mesh': pipeline.fatigue.attempts,
                 'emotion': pipeline.emotion.attempts}
     return [

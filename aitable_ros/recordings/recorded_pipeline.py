@@ -1,0 +1,98 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for the pipeline that answers with what a robot's nodes recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+
+from aitable_ros.clock import ImageTime
+from aitable_ros.clock import Step
+from aitable_ros.closing import Closing
+from aitable_ros.fatigue.closures import ClosureTracker
+from aitable_ros.fatigue.eyes import open_eye
+from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.recordings.recorded_topics import AnsweredFrame
+from aitable_ros.types import EyeReading
+from aitable_ros.types import FatigueAssessment
+from aitable_ros.types import Frame
+from aitable_ros.types import FrameResult
+from aitable_ros.types import Validity
+
+
+class _NoStage:
+    """A stage of the pipeline that does not run."""
+
+    attempts = ()
+
+    def configure(self, options: object) -> None:
+        """Ignore the options."""
+
+
+class RecordedPipeline(Closing):
+    """
+    Answers each :class:`AnsweredFrame` with its recorded result.
+
+    Messages do not carry the usable and closed time of a person. Both are counted from the recorded
+    openness, by the rule of the fatigue stage.
+    """
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self.options = options
+        self.faces = self.fatigue = self.emotion = _NoStage()
+        self._people: dict[int, _EyeTime] = {}
+        self._time = ImageTime()
+
+    def reset(self) -> None:
+        """Forget everybody."""
+        self._people.clear()
+        self._time.reset()
+
+    def close(self) -> None:
+        """Free nothing: no model is loaded."""
+
+    def process_frame(self, frame: Frame) -> FrameResult:
+        """Return the recorded result of a frame, with usable and closed time."""
+        assert isinstance(frame, AnsweredFrame)
+        if self._time.step(frame.stamp_ns) is Step.JUMP:
+            self._people.clear()
+        return replace(frame.result, faces=tuple(
+            face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
+            for face in frame.result.faces))
+
+    def _timed(self, state: FatigueAssessment) -> FatigueAssessment:
+        person = self._people.get(state.track_id)
+        if person is None:
+            person = self._people[state.track_id] = _EyeTime(self.options.fatigue)
+        person.add(state)
+        return replace(state, usable_s=person.usable_ns * 1e-9, closed_s=person.closed_ns * 1e-9)
+
+
+class _EyeTime:
+    """Usable and closed time of one person's eyes."""
+
+    def __init__(self, options: FatigueOptions) -> None:
+        self.usable_ns = self.closed_ns = 0
+        self._options = options
+        self._lids = ClosureTracker(options, self._credit)
+
+    def add(self, state: FatigueAssessment) -> None:
+        if not math.isfinite(state.openness):
+            self._lids.expire(state.stamp_ns)
+            return
+        fixed, shut, base = (
+            self._options.ear_closed, self._options.ear_shut, state.baseline_ear)
+        ear = (state.openness * (1 - shut) + shut) * base
+        reading = EyeReading(
+            state.stamp_ns, Validity.VALID, state.ear_left, state.ear_right, ear,
+            head_yaw=state.head_yaw)
+        lids = float(ear >= fixed) if fixed else (open_eye(reading) / base - shut) / (1 - shut)
+        self._lids.add(
+            state.stamp_ns, lids, state.head_pitch, state.calibrated or bool(fixed))
+
+    def _credit(self, start_ns: int, end_ns: int, closed: bool) -> None:
+        self.usable_ns += end_ns - start_ns
+        if closed:
+            self.closed_ns += end_ns - start_ns
