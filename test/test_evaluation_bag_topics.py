@@ -311,7 +311,7 @@ OLD_VALUES = {
 """Field -> its values in aitable_msgs 0.1, from ``data/aitable_msgs_0_1``."""
 
 
-def record_0_1(path, results, roles):
+def record_0_1(path, results, roles, images=()):
     """Write what nodes of aitable_ros 0.1 would have said."""
     store = get_typestore(Stores.ROS2_HUMBLE)
     for file in sorted((Path(__file__).parent / 'data' / 'aitable_msgs_0_1').glob('*.msg')):
@@ -329,6 +329,11 @@ def record_0_1(path, results, roles):
                     else getattr(new, name) for name, _ in store.fielddefs[TOPICS[role]][1]})
                 writer.write(connections[role], result.stamp_ns, store.serialize_cdr(
                     old, TOPICS[role]))
+        if images:
+            camera = writer.add_connection('/image', Image.__msgtype__, typestore=STORE)
+            for index in images:
+                writer.write(camera, START_NS + index * PERIOD_NS, STORE.serialize_cdr(
+                    raw(index), Image.__msgtype__))
     return path
 
 
@@ -352,6 +357,19 @@ def test_a_bag_of_aitable_msgs_0_1_means_what_it_meant_then(tmp_path, roles):
         assert run(tmp_path / 'bag', '--from-topics', '--output', tmp_path / 'out') == 0
         assert summary_of(tmp_path / 'out')['level_max'] == 'SEVERE'
         assert summary_of(tmp_path / 'out')['events']['MICROSLEEP'] == 1
+
+
+def test_a_written_bag_has_no_second_version_of_a_type(models, tmp_path):
+    roles = ('faces', 'fatigue')
+    old = record_0_1(tmp_path / 'old', [answer(i) for i in range(5)], roles, images=range(5))
+    assert run(old, '--output', tmp_path / 'out', '--write-bag', tmp_path / 'new') == 0
+    assert any('/fatigue is left out of the written bag' in note
+               for note in summary_of(tmp_path / 'out')['notes'])
+    topics = {topic for topic, _, _ in contents(tmp_path / 'new')}
+    assert {'/image', '/aitable/fatigue', '/aitable/faces'} <= topics
+    assert '/fatigue' not in topics
+    found, _ = read(tmp_path / 'new', 'aitable')
+    assert {state.validity for result in found for state in result.absent} == {Validity.NO_FACE}
 
 
 def test_images_without_an_answer_are_counted_and_number_the_frames(tmp_path):

@@ -192,6 +192,9 @@ class BagCopy:
             if topic.serialization == 'ros1':
                 self._source.note(f'{topic.name} is left out of the written bag: ROS 2 has no '
                                   f'{topic.kind} with the same fields')
+            elif topic.kind in TOPICS.values() and not self._messages.defines(topic):
+                self._source.note(f'{topic.name} is left out of the written bag: it was recorded '
+                                  f'with another version of {topic.kind}, and a bag has one')
             elif (topic.name, topic.kind) not in self._connections:
                 self._connect(topic.name, topic.kind, topic)
 

@@ -94,6 +94,15 @@ class BagMessages:
             raise InputError(f'a {kind} of {len(data)} bytes does not fit its definition{hint}') \
                 from None
 
+    def defines(self, topic: Topic) -> bool:
+        """Return whether a topic was recorded with the definition that messages are made with."""
+        from rosbags.typesys import get_types_from_msg
+
+        if not _is_msg(topic.definition):
+            return True  # none, or IDL
+        return get_types_from_msg(topic.definition, topic.kind)[topic.kind] == \
+            self.store.fielddefs[topic.kind]
+
     def definition(self, kind: str) -> tuple[str, str]:
         """Return the definition of a type with all that it is made of, and its hash."""
         text, _ = self.store.generate_msgdef(kind, ros_version=2)
