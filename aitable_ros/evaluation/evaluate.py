@@ -74,7 +74,7 @@ def evaluate(
 
 
 def measure(
-    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | Replay, *,
+    source: Source, labels: Labels | None, output: Path, pipeline: Pipeline | RecordedPipeline, *,
     progress: Callable[[int], None] = lambda frames: None, everybody: bool = False,
     on_result: Callable[[Frame, FrameResult], None] | None = None,
 ) -> tuple[Measurements, Summary, str]:

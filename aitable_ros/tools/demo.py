@@ -223,8 +223,8 @@ def _evaluate(
     from aitable_ros.evaluation.labels import read_labels
     from aitable_ros.evaluation.summary import write_json
     from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
     from aitable_ros.recordings.recorded_topics import RecordedTopics
-    from aitable_ros.recordings.recorded_topics import Replay
     from aitable_ros.tools.demo_report import Evaluation
     from aitable_ros.tools.live_graph import NAMESPACE
 
@@ -236,7 +236,7 @@ def _evaluate(
     options = PipelineOptions.from_file(args.params_file, source.note) if args.params_file \
         else PipelineOptions()
     results: list[FrameResult] = []
-    with Replay(options) as replay:
+    with RecordedPipeline(options) as replay:
         measured, summary, _ = measure(
             source, labels, args.output, replay,
             on_result=lambda frame, result: results.append(result))

@@ -23,8 +23,8 @@ from aitable_ros.evaluation.report.elements import Truth
 from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.summary import Summary
+from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.recorded_topics import RecordedTopics
-from aitable_ros.recordings.recorded_topics import Replay
 from aitable_ros.tools import demo_pictures
 from aitable_ros.tools.camera import LiveCamera
 from aitable_ros.tools.clip import ClipTruth
@@ -55,7 +55,7 @@ class Evaluation:
     """
 
     source: RecordedTopics
-    replay: Replay
+    replay: RecordedPipeline
     labels: Labels | None
     measured: Measurements
     summary: Summary
