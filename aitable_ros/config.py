@@ -13,6 +13,7 @@ from typing import Any
 from typing import TypeVar
 
 from aitable_ros.errors import InputError
+from aitable_ros.options import names_of
 from aitable_ros.options import option
 from aitable_ros.options import Options
 from aitable_ros.rcl_yaml import contradiction
@@ -87,7 +88,8 @@ def read_options(
         if reason:
             raise InputError(f'{path}: {reason}')
         source = f'{path}: {node}'
-        known = [item.name for each in (kind, CameraOptions) for item in fields(each)]
+        known = [name for each in (kind, CameraOptions) for item in fields(each)
+                 for name in names_of(item)]
         own = {name for one in sections if one.node == node for name in one.values}
         for name in [name for name in values[node] if name not in known]:
             if name in OF_ROS or name.startswith(QOS) or (warn is None and name in own):
@@ -110,7 +112,8 @@ def options_for(
     :return: one instance for each of ``kinds``
     :raises InputError: a name that none of them has, or a value that one of them refuses
     """
-    names = {kind: {item.name for item in fields(kind)} for kind in kinds}
+    names = {
+        kind: {name for item in fields(kind) for name in names_of(item)} for kind in kinds}
     known = set().union(*names.values())
     foreign = [name for name in values
                if name not in known and name not in OF_ROS and not name.startswith(QOS)]

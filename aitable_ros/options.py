@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import Field
 from dataclasses import field
 from dataclasses import fields
 import math
@@ -30,6 +31,7 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
     dynamic: bool = True,
+    alias: str = '',
 ) -> Any:
     """
     Declare a field of an :class:`Options`.
@@ -40,10 +42,11 @@ def option(
     :param high: greatest allowed value, inclusive
     :param choices: the strings allowed
     :param dynamic: may change while the node runs; False makes the ROS parameter read-only
+    :param alias: second name of the parameter, in files and on the command line
     """
     return field(default=default, metadata={
         'description': description, 'low': low, 'high': high, 'choices': choices,
-        'dynamic': dynamic})
+        'dynamic': dynamic, 'alias': alias})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +69,45 @@ class Options:
         :param source: the file that they come from, named in errors
         :raises InputError: unknown name, wrong type, out of range, or values that contradict
         """
-        known = {item.name for item in fields(cls)}
+        known = {name for item in fields(cls) for name in names_of(item)}
         prefix = f'{source}: ' if source else ''
         for name in values:
             if name not in known:
                 raise InputError(
                     f"{prefix}unknown parameter '{name}'; known are {', '.join(sorted(known))}")
         try:
-            return cls(**values)
+            return cls(**without_aliases(cls, values))
         except InputError as error:
             raise InputError(f'{prefix}{error}') from None
+
+
+def names_of(item: Field[Any]) -> tuple[str, ...]:
+    """Return the names of a parameter: the field's, then its alias if it has one."""
+    alias: str = item.metadata.get('alias', '')
+    return (item.name, alias) if alias else (item.name,)
+
+
+def without_aliases(kind: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return values with each alias replaced by the name of its field; a default gives way.
+
+    :raises InputError: a parameter and its alias have different values
+    """
+    named = dict(values)
+    for item in fields(kind):
+        alias = item.metadata.get('alias')
+        if alias not in named:
+            continue
+        value = named.pop(alias)
+        own = named.get(item.name, item.default)
+        if value == item.default or value == own:
+            continue
+        if own != item.default:
+            raise InputError(
+                f"parameters '{item.name}' ({own!r}) and '{alias}' ({value!r}) are two names of "
+                'one parameter and differ: give one of them')
+        named[item.name] = value
+    return named
 
 
 def _checked(item: Any, value: Any) -> Any:

@@ -91,7 +91,7 @@ def _load(model: str, backend: str, precision: str, threads: int) -> tuple[Any, 
         entry = f'{model.removesuffix("_8")}_{precision}.engine'  # as `aitable models all` names it
     try:
         resolution = resolve(ModelOptions(
-            engine_path=entry, backend=backend, precision=precision, threads=threads,
+            model=entry, backend=backend, precision=precision, threads=threads,
             required=False))
     except InputError as error:
         return None, str(error)

@@ -180,7 +180,7 @@ class TestBackends:
     ) -> None:
         image = np.random.default_rng(7).uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)
         resolution = resolve(EmotionOptions(
-            engine_path='/nowhere/emonet.engine', fallbacks=(str(checkpoint),), threads=2))
+            model='/nowhere/emonet.engine', fallbacks=(str(checkpoint),), threads=2))
         assert resolution.backend is not None
         with resolution.backend as backend:
             assert (backend.name, backend.precision) == ('torch', 'fp32')
@@ -195,7 +195,7 @@ class TestBackends:
     def test_faces_go_through_the_reader(
         self, exported: Path, portrait: NDArray[np.uint8],
     ) -> None:
-        options = EmotionOptions(engine_path=str(exported), threads=2)
+        options = EmotionOptions(model=str(exported), threads=2)
         faces = [TrackedFace(i, Detection(np.array([172, 74, 273, 175], 'f4'), 0.9))
                  for i in (1, 2)]
         with EmotionReader.open(options) as reader:
@@ -240,7 +240,7 @@ class TestPictures:
         faces = [
             TrackedFace(i, Detection(np.array([100 * i + 25, 25, 100 * i + 75, 75], 'f4'), 1.0))
             for i in range(3)]
-        options = EmotionOptions(engine_path=str(path), min_sharpness=0.0)
+        options = EmotionOptions(model=str(path), min_sharpness=0.0)
         with EmotionReader.open(options) as reader:
             estimates = reader.update(Frame(image, 0), faces)
         assert [estimates[i].expression for i in range(3)] == [

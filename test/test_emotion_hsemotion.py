@@ -137,7 +137,7 @@ def test_a_chain_runs_it_by_its_name_a_batch_at_a_time(
     home: Path, portrait: NDArray[np.uint8],
 ) -> None:
     name = next(home.glob('*.onnx')).stem
-    with EmotionReader.open(EmotionOptions(engine_path=name)) as reader:
+    with EmotionReader.open(EmotionOptions(model=name)) as reader:
         assert reader.model.model == name
         faces = [TrackedFace(number, Detection(BOX + 5 * number, 1.0)) for number in (1, 2, 3)]
         together = reader.update(Frame(portrait, 0), faces)
@@ -172,7 +172,7 @@ def test_an_engine_is_built_verified_and_read(
     assert status in (0, 1)  # 17 pictures may be too few to tell, and random weights are no face's
     face = TrackedFace(1, Detection(BOX, 1.0, POINTS))
     wanted, got = (
-        EmotionReader.open(EmotionOptions(engine_path=entry)).update(Frame(portrait, 0), [face])[1]
+        EmotionReader.open(EmotionOptions(model=entry)).update(Frame(portrait, 0), [face])[1]
         for entry in ('hsemotion_mbf', engine.name))
     np.testing.assert_allclose(got.probabilities, wanted.probabilities, atol=2e-2)
     assert got.valence == pytest.approx(wanted.valence, abs=2e-2)

@@ -142,7 +142,7 @@ def judged(results):
 @pytest.mark.parametrize('name', ['talking_woman.mp4', 'face_then_noface.mov', 'three_people.gif'])
 def test_what_is_judged_again_is_what_the_pipeline_says(models, shared_data, name):
     source = Beginning(open_source(shared_data / 'video' / name))
-    base = PipelineOptions(emotion=EmotionOptions(engine_path='off', fallbacks=()))
+    base = PipelineOptions(emotion=EmotionOptions(model='off', fallbacks=()))
     other = replace(base, fatigue=replace(
         base.fatigue, blink_min_drop=0.06, closed_enter=0.4, forget_s=1.0, max_yaw=0.3,
         perclos_min_usable_s=2.0, min_eye_px=4.0))

@@ -40,7 +40,7 @@ def opened(models: Path) -> Opened:
     backends = []
 
     def open_model(entry: str | Path, backend: str = 'onnxruntime') -> Backend:
-        resolution = resolve(ModelOptions(engine_path=str(entry), backend=backend))
+        resolution = resolve(ModelOptions(model=str(entry), backend=backend))
         backends.append(resolution.backend)
         return resolution.backend
 

@@ -93,7 +93,7 @@ def test_the_mesh_keeps_the_detector_idle(
     last: dict[int, FaceLandmarks] = {}
     boxes: dict[int, list] = {}
     frames = list(clip(shared_data / 'video' / 'three_people.gif'))
-    with resolve(ModelOptions(engine_path='facemesh')).backend as backend:
+    with resolve(ModelOptions(model='facemesh')).backend as backend:
         mesh = FaceMesh(backend)
         for frame in frames:
             faces = finder.update(frame)
@@ -390,7 +390,7 @@ def mesh(request: pytest.FixtureRequest, models: Path) -> Iterator[FaceMesh | No
     if not request.param:
         yield None
         return
-    with resolve(ModelOptions(engine_path='facemesh')).backend as backend:
+    with resolve(ModelOptions(model='facemesh')).backend as backend:
         yield FaceMesh(backend)
 
 

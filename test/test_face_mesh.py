@@ -40,7 +40,7 @@ def ear(landmarks: FaceLandmarks) -> float:
 
 
 def load(name: str, backend: str = 'onnxruntime') -> Backend:
-    return resolve(ModelOptions(engine_path=name, backend=backend)).backend
+    return resolve(ModelOptions(model=name, backend=backend)).backend
 
 
 @pytest.fixture(scope='module')

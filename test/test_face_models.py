@@ -56,7 +56,7 @@ def write_model(path, rows=5, answers=84, dtype=np.float32, fails=False):
 
 
 def finder(path, **options):
-    return FaceFinder.open(FaceOptions(engine_path=str(path), **options))
+    return FaceFinder.open(FaceOptions(model=str(path), **options))
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

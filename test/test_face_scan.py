@@ -52,7 +52,7 @@ def test_odd_images_have_tiles_too(shape: tuple[int, int]) -> None:
 
 @pytest.fixture(scope='module')
 def scanner(models: Path) -> Scanner:
-    with resolve(ModelOptions(engine_path='blazeface_full')).backend as backend:
+    with resolve(ModelOptions(model='blazeface_full')).backend as backend:
         yield Scanner(detector_for(backend))
 
 

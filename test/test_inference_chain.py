@@ -19,7 +19,7 @@ from aitable_ros.inference.chain import resolve
 def walk(*entries: str, **options: object) -> Resolution:
     """Resolve a chain that may end with nothing."""
     values = {'required': False, **options}
-    resolution = resolve(ModelOptions(engine_path=entries[0], fallbacks=entries[1:], **values))
+    resolution = resolve(ModelOptions(model=entries[0], fallbacks=entries[1:], **values))
     if resolution.backend is not None:
         resolution.backend.close()
     return resolution
@@ -183,7 +183,7 @@ def test_a_chain_that_began_with_an_engine_says_why_onnx_is_not_on_cuda(
 ) -> None:
     """For config/desktop.yaml and jetson.yaml; who asks for no engine asks for no GPU."""
     def steps(*entries: str) -> list[tuple[str, str]]:
-        resolution = resolve(ModelOptions(engine_path=entries[0], fallbacks=entries[1:]))
+        resolution = resolve(ModelOptions(model=entries[0], fallbacks=entries[1:]))
         assert resolution.backend is not None
         resolution.backend.close()
         return [(step.entry, step.reason) for step in resolution.attempts]

@@ -32,7 +32,7 @@ def test_the_faster_one_runs_and_the_slower_one_is_closed(
 
     monkeypatch.setattr(KINDS[slow], '_run', slowly)
     monkeypatch.setattr(KINDS[slow], '_free', lambda self: freed.append(self.name))
-    found = resolve(ModelOptions(engine_path='fer', backend='fastest'))
+    found = resolve(ModelOptions(model='fer', backend='fastest'))
     assert found.backend is not None
     with found.backend as backend:
         assert backend.name == wins
@@ -52,7 +52,7 @@ def test_one_that_does_not_load_is_no_rival(
         raise BackendError('no')
 
     monkeypatch.setattr(OpenVINOBackend, '__init__', fails)
-    found = resolve(ModelOptions(engine_path='fer', backend='fastest'))
+    found = resolve(ModelOptions(model='fer', backend='fastest'))
     assert found.backend is not None
     with found.backend as backend:
         assert backend.name == 'onnxruntime'

@@ -33,7 +33,7 @@ def no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def through(entry: str, image: NDArray[np.uint8], rois: NDArray[np.float32]) -> list[object]:
-    resolution = resolve(ModelOptions(engine_path='facemesh.engine', fallbacks=(entry,)))
+    resolution = resolve(ModelOptions(model='facemesh.engine', fallbacks=(entry,)))
     assert resolution.backend is not None
     with resolution.backend as backend:
         assert (backend.name, backend.precision, backend.device) == ('mediapipe', 'fp32', 'cpu')
@@ -103,10 +103,10 @@ def test_what_is_no_bundle_is_passed_over_with_a_reason(
     path = tmp_path / 'broken.task'
     path.write_bytes(content)
     resolution = resolve(ModelOptions(
-        engine_path=str(path), fallbacks=('mediapipe',), precision='fp16', required=False))
+        model=str(path), fallbacks=('mediapipe',), precision='fp16', required=False))
     assert resolution.backend is None
     assert 'fp32, not fp16' in resolution.attempts[-1].reason
-    resolution = resolve(ModelOptions(engine_path=str(path), required=False))
+    resolution = resolve(ModelOptions(model=str(path), required=False))
     assert resolution.backend is None
     assert str(path) in resolution.attempts[0].reason
     assert '\n' not in resolution.attempts[0].reason
@@ -114,7 +114,7 @@ def test_what_is_no_bundle_is_passed_over_with_a_reason(
 
 def test_another_backend_cannot_run_it() -> None:
     resolution = resolve(ModelOptions(
-        engine_path='mediapipe', backend='openvino', required=False))
+        model='mediapipe', backend='openvino', required=False))
     assert resolution.attempts[0].reason == (
         "backend 'openvino' does not run the mesh inside MediaPipe")
 

@@ -193,7 +193,7 @@ def test_a_real_model_gives_the_same_answers_shared(models) -> None:
 def test_one_engine_serves_cameras_on_threads_of_their_own(tensorrt, tmp_path) -> None:
     """On the real GPU too: made on this thread, run on two others, closed on a fourth."""
     onnx = convolution(tmp_path / 'small.onnx')
-    options = ModelOptions(engine_path=str(tensorrt.engine(onnx, tmp_path)), fallbacks=())
+    options = ModelOptions(model=str(tensorrt.engine(onnx, tmp_path)), fallbacks=())
     sharing, wrong = SharedModels(), []
     cameras = [resolve(options, sharing.load).backend for _ in range(2)]
     assert len(sharing.keys) == 1

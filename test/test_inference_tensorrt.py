@@ -473,7 +473,7 @@ class TestChain:
 
     def walk(self, *entries: str) -> list[tuple[str, str, str]]:
         resolution = resolve(ModelOptions(
-            engine_path=entries[0], fallbacks=entries[1:], required=False))
+            model=entries[0], fallbacks=entries[1:], required=False))
         if resolution.backend is not None:
             resolution.backend.close()
         return [(step.entry, step.backend, step.reason) for step in resolution.attempts]
@@ -497,7 +497,7 @@ class TestChain:
 
     def test_an_engine_without_sidecar_is_explained(self, engine: Path) -> None:
         sidecars.sidecar_path(engine).unlink()
-        resolution = resolve(ModelOptions(engine_path=str(engine)))
+        resolution = resolve(ModelOptions(model=str(engine)))
         assert resolution.backend is not None
         resolution.backend.close()
         assert '(no small_fp32.engine.json beside it' in resolution.explain()

@@ -142,21 +142,21 @@ def test_the_sidecar_says_what_runs_an_engine_and_else_its_name(
     engine: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
-    assert walk(engine_path=str(engine)) == [('tensorrt_rtx', '')]
+    assert walk(model=str(engine)) == [('tensorrt_rtx', '')]
     other = engine.with_name('other.engine')
     for path in (engine, sidecars.sidecar_path(engine)):
         path.rename(path.with_name(path.name.replace(engine.name, other.name)))
-    assert walk(engine_path=str(other)) == [('tensorrt_rtx', '')]
+    assert walk(model=str(other)) == [('tensorrt_rtx', '')]
     sidecars.sidecar_path(other).unlink()
-    assert walk(engine_path=str(other)) == [('tensorrt', 'TensorRT is not installed')]
+    assert walk(model=str(other)) == [('tensorrt', 'TensorRT is not installed')]
     other.rename(engine)
-    assert walk(engine_path=str(engine)) == [('tensorrt_rtx', '')]
+    assert walk(model=str(engine)) == [('tensorrt_rtx', '')]
 
 
 def test_another_backend_that_is_asked_for_is_refused_by_name(engine: Path) -> None:
-    ((_, reason),) = walk(engine_path=str(engine), backend='tensorrt')
+    ((_, reason),) = walk(model=str(engine), backend='tensorrt')
     assert reason == "backend 'tensorrt' does not run engines of TensorRT for RTX"
-    assert walk(engine_path=str(engine), backend='tensorrt_rtx') == [('tensorrt_rtx', '')]
+    assert walk(model=str(engine), backend='tensorrt_rtx') == [('tensorrt_rtx', '')]
 
 
 def test_layers_are_timed_and_inspected(engine: Path) -> None:

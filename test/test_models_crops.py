@@ -70,7 +70,7 @@ def test_they_are_what_the_pipeline_feeds_the_model_in_its_second_frame(
         recorded.append(RecordingBackend(make()))
         return recorded[-1]
 
-    options = FatigueOptions() if stage == 'fatigue' else EmotionOptions(engine_path=model)
+    options = FatigueOptions() if stage == 'fatigue' else EmotionOptions(model=model)
     kind = FatigueMonitor if stage == 'fatigue' else EmotionReader
     image = pictures(portrait, COUNT)[7]
     with FaceFinder.open() as finder, FatigueMonitor.open() as monitor, kind.open(

@@ -58,7 +58,7 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
     from aitable_ros.emotion.emonet import crop
 
     network = checkpoint(torch, home / 'emonet_5.pth', 5)
-    with EmotionReader.open(EmotionOptions(engine_path='emonet_5', fallbacks=('off',))) as reader:
+    with EmotionReader.open(EmotionOptions(model='emonet_5', fallbacks=('off',))) as reader:
         assert 'aitable models export emonet_5' in reader.attempts[0].reason
     out = home / 'emonet_5.onnx'
     assert main(['models', 'export', 'emonet_5', '--heatmaps', '--json']) == 0
@@ -76,7 +76,7 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
 
     image = np.ascontiguousarray(portrait)
     face = TrackedFace(1, Detection(np.array([172, 74, 273, 175], 'f4'), 0.9))
-    with EmotionReader.open(EmotionOptions(engine_path='emonet_5', threads=2)) as reader:
+    with EmotionReader.open(EmotionOptions(model='emonet_5', threads=2)) as reader:
         assert reader.model.model == 'emonet_5'
         estimate = reader.update(Frame(image, 0), [face])[1]
     assert estimate.probabilities[:5].sum() == pytest.approx(1, abs=1e-5)

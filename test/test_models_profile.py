@@ -160,7 +160,7 @@ def test_what_looks_deeper_can_be_pasted(models, tmp_path):
     from aitable_ros.inference.chain import ModelOptions
     from aitable_ros.inference.chain import resolve
 
-    with resolve(ModelOptions(engine_path='fer')).backend as backend:
+    with resolve(ModelOptions(model='fer')).backend as backend:
         onnx_hints = hints(tmp_path / 'my model.onnx', backend, 4)
         engine_hints = hints(tmp_path / 'm.engine', backend, 2)
     assert "'image:[4,1,64,64]'" in onnx_hints[0]

@@ -235,7 +235,7 @@ def test_a_machine_without_a_driver_refuses_its_engines_in_a_line(home: Path) ->
     if RtxToolchain().runs:
         pytest.skip('there is an RTX card here')
     assert main(['models', 'build', 'fer', '--runtime', 'rtx']) == 0
-    found = resolve(ModelOptions(engine_path='fer_rtx.engine', fallbacks=('fer',)))
+    found = resolve(ModelOptions(model='fer_rtx.engine', fallbacks=('fer',)))
     assert found.backend is not None
     found.backend.close()
     first, *_, last = found.attempts

@@ -15,6 +15,7 @@ from ros_graph import parameter
 import yaml
 
 from aitable_ros.config import options_for
+from aitable_ros.config import read_options
 from aitable_ros.config import read_parameter_file
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.monitor import FatigueMonitor
@@ -39,6 +40,41 @@ def test_pipeline_yaml_holds_every_parameter_with_its_default(node):
 def test_pipeline_yaml_is_what_the_code_writes():
     assert (CONFIG / 'pipeline.yaml').read_text() == '\n'.join(lines()) + '\n', (
         'run: python -m aitable_ros.nodes.parameter_file > config/pipeline.yaml')
+
+
+@pytest.mark.parametrize(('chosen', 'runs'), [
+    ({'engine_path': 'facemesh_468'}, 'facemesh_468'),
+    ({'model': 'facemesh_468'}, 'facemesh_468'),
+    ({'model': 'facemesh_468', 'engine_path': 'facemesh_468'}, 'facemesh_468'),
+    ({'model': 'facemesh_468', 'engine_path': ''}, 'facemesh_468'),
+    ({'model': '', 'engine_path': 'facemesh_468'}, 'facemesh_468'),
+])
+def test_engine_path_is_another_name_of_model(models, tmp_path, chosen, runs):
+    path = tmp_path / 'own.yaml'
+    path.write_text(yaml.safe_dump({'/**/fatigue': {'ros__parameters': chosen}}))
+    assert read_options(path, {'fatigue': FatigueOptions})['fatigue'].model == runs
+    graph = Graph()
+    try:
+        node = graph.load('FatigueNode', backend='onnxruntime', **chosen)
+        assert node.keeper.model.model == runs
+    finally:
+        graph.close()
+
+
+def test_model_and_engine_path_that_differ_are_refused(models, tmp_path):
+    path = tmp_path / 'own.yaml'
+    chosen = {'model': 'facemesh', 'engine_path': 'facemesh_468'}
+    path.write_text(yaml.safe_dump({'/**/fatigue': {'ros__parameters': chosen}}))
+    words = "'model' .'facemesh'. and 'engine_path' .'facemesh_468'. are two names of one parameter"
+    with pytest.raises(InputError, match=words) as error:
+        read_options(path, {'fatigue': FatigueOptions})
+    assert str(path) in str(error.value)
+    graph = Graph()
+    try:
+        with pytest.raises(InputError, match=f'/fatigue: .*{words}'):
+            graph.load('FatigueNode', **chosen)
+    finally:
+        graph.close()
 
 
 @pytest.mark.parametrize('preset', [
@@ -95,6 +131,7 @@ def test_describes_type_range_and_whether_it_is_fixed(graph):
     ('closed_enter', 1, "'closed_enter' takes a number with a decimal point"),
     ('backend', 'openvino', "'backend' is read-only, fixed while the node runs: start the node"),
     ('threads', 2, 'read-only'),
+    ('model', 'facemesh_468', 'call /fatigue/reload_model with another model'),
     ('engine_path', 'facemesh_468', 'call /fatigue/reload_model with another model'),
     ('no_such_thing', 1, 'declared'),
 ])

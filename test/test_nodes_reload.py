@@ -117,7 +117,7 @@ def test_the_old_model_answers_while_the_new_one_loads(graph, portrait, monkeypa
 def test_a_model_file_deleted_and_restored(graph, portrait, tmp_path):
     path = tmp_path / 'mesh.onnx'
     shutil.copy(onnx_path('facemesh'), path)
-    _load(graph, engine_path=str(path), fallbacks=['off'])
+    _load(graph, model=str(path), fallbacks=['off'])
     assert _see(graph, portrait).model == 'mesh.onnx'
     path.unlink()
     gone = _reload(graph, '')

@@ -103,7 +103,9 @@ def test_which_models_may_be_named_over_the_graph(entry, allowed, tmp_path, monk
 
 @pytest.mark.parametrize(('parameters', 'words'), [
     ({'engine_path': 'facemesh', 'fallbacks': ['fer'], 'near': 'off'}, ''),
+    ({'model': '/tmp/evil.engine'}, "'model'"),
     ({'engine_path': '/tmp/evil.engine'}, "'engine_path'"),
+    ({'proof': '/tmp/evil.engine'}, "'proof'"),
     ({'fallbacks': ['facemesh', '/tmp/evil.engine']}, "'fallbacks'"),
     ({'near': '/tmp/evil.engine'}, "'near'"),
     ({'model_folder_only': False}, "'model_folder_only'"),

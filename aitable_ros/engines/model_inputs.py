@@ -175,7 +175,7 @@ def collect_inputs(
     entry = model.name if isinstance(model, ModelCard) else str(model)
     if isinstance(model, Path) and '/' not in entry:
         entry = f'./{entry}'
-    with resolve(ModelOptions(engine_path=entry)).backend or _nothing() as backend:
+    with resolve(ModelOptions(model=entry)).backend or _nothing() as backend:
         if source.suffix.lower() == ARRAYS:
             found = _from_arrays(backend, source, samples)
         else:

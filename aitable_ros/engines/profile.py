@@ -201,7 +201,7 @@ def _open(
     path: Path, backend: str, precision: str, threads: int, device_id: int,
 ) -> Backend:
     found = resolve(ModelOptions(
-        engine_path=str(path.absolute()), backend=backend, precision=precision, threads=threads,
+        model=str(path.absolute()), backend=backend, precision=precision, threads=threads,
         device_id=device_id)).backend
     assert found is not None
     return found

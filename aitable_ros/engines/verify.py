@@ -145,7 +145,7 @@ def verify(
 
 def _open(path: Path, backend: str, device_id: int = 0) -> Backend:
     found = resolve(ModelOptions(
-        engine_path=str(path.absolute()), backend=backend, device_id=device_id, threads=0)).backend
+        model=str(path.absolute()), backend=backend, device_id=device_id, threads=0)).backend
     assert found is not None
     return found
 

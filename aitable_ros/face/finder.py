@@ -110,7 +110,7 @@ class FaceOptions(ModelOptions):
     def near_model(self) -> FaceOptions:
         """The chain of the second detector: where its engine cannot run, the same as ONNX."""
         others = (NEAR,) if self.near.endswith(('.engine', '.plan')) else ()
-        return replace(self, engine_path=self.near, fallbacks=others, required=False)
+        return replace(self, model=self.near, fallbacks=others, required=False)
 
     @property
     def primary_weights(self) -> tuple[float, float, float]:

@@ -180,7 +180,7 @@ class FatigueOptions(ModelOptions):
     def proof_model(self) -> FatigueOptions:
         """The chain of the detector that bears out meshes; an engine falls back to the ONNX."""
         others = (PROOF,) if self.proof.endswith(('.engine', '.plan')) else ()
-        return replace(self, engine_path=self.proof, fallbacks=others, required=False)
+        return replace(self, model=self.proof, fallbacks=others, required=False)
 
     def check(self) -> None:
         """Refuse thresholds that contradict each other."""

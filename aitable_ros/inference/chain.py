@@ -37,9 +37,9 @@ Stage = TypeVar('Stage')
 class ModelOptions(Options):
     """Where a stage's model comes from; every stage's options begin with these."""
 
-    engine_path: str = option(
+    model: str = option(
         '', 'first choice: a .engine, .onnx, .pth or .tflite file or a catalogue name; empty goes '
-        'straight to the fallbacks', dynamic=False)
+        'straight to the fallbacks', dynamic=False, alias='engine_path')
     fallbacks: tuple[str, ...] = option(
         (), 'further models, tried in order until one loads; "off" ends the chain without a model',
         dynamic=False)
@@ -158,7 +158,7 @@ def resolve(
     :param fit: called with a loaded model; after any exception the chain goes on
     :raises InputError: nothing loaded and the model is required; the message names every attempt
     """
-    entries = [entry for entry in (options.engine_path, *options.fallbacks) if entry]
+    entries = [entry for entry in (options.model, *options.fallbacks) if entry]
     attempts: list[Attempt] = []
     for entry in entries:
         if entry == OFF:
@@ -172,7 +172,7 @@ def resolve(
     if options.required:
         steps = '; '.join(_line(attempt) for attempt in attempts)
         raise InputError(
-            f"no model could be loaded: {steps or 'none is named'}; set 'engine_path' or "
+            f"no model could be loaded: {steps or 'none is named'}; set 'model' or "
             "'fallbacks' to one that can be, or 'required' to false")
     return Resolution(None, tuple(attempts))
 

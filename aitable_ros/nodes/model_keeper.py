@@ -99,13 +99,13 @@ class ModelKeeper:
         """
         options = self._options()
         if path:
-            named = (options.engine_path, *options.fallbacks)  # at the start, by the operator
+            named = (options.model, *options.fallbacks)  # at the start, by the operator
             reason = outside(path) if options.model_folder_only and path not in named else ''
             if reason:
                 raise InputError(reason)
             values = {name: getattr(options, name) for name in options.__dataclass_fields__}
             options = type(options)(
-                **{**values, 'engine_path': path, 'fallbacks': (), 'required': True})
+                **{**values, 'model': path, 'fallbacks': (), 'required': True})
         before = self.model
         self._exchange(options, {})
         self._avoid = {}

@@ -19,7 +19,7 @@ from typing import Any
 
 from aitable_ros.models.catalogue import model_home
 
-MODEL_PARAMETERS = ('engine_path', 'fallbacks', 'near')
+MODEL_PARAMETERS = ('model', 'engine_path', 'fallbacks', 'near', 'proof')
 """Parameters whose values name models."""
 SWITCH = 'model_folder_only'
 """The parameter that decides; read-only, so that nobody in the graph can change it."""

@@ -64,6 +64,8 @@ def _comment(item: Field[Any]) -> str:
         notes.append(f'at least {low:g}' if high is None else f'{low:g} ... {high:g}')
     if not metadata['dynamic']:
         notes.append('fixed')
+    if metadata.get('alias'):
+        notes.append(f'also called {metadata["alias"]}')
     return f'{metadata["description"]} ({"; ".join(notes)})' if notes else metadata['description']
 
 

@@ -25,6 +25,7 @@ from rclpy.parameter import Parameter
 from aitable_ros.config import OF_ROS
 from aitable_ros.config import QOS
 from aitable_ros.errors import InputError
+from aitable_ros.options import names_of
 from aitable_ros.options import Options
 from aitable_ros.rcl_yaml import near
 
@@ -78,10 +79,12 @@ class NodeParameters:
         self._node = node
         self._changed = changed
         self._declared = {item.name: item for kind in kinds for item in fields(kind)}
-        values = {name: self._declare(item) for name, item in self._declared.items()}
+        self._names = {name: item for item in self._declared.values() for name in names_of(item)}
+        values = {name: self._declare(name, item) for name, item in self._names.items()}
         try:
             self._options = {
-                kind: kind.from_mapping({item.name: values[item.name] for item in fields(kind)})
+                kind: kind.from_mapping({
+                    name: values[name] for item in fields(kind) for name in names_of(item)})
                 for kind in kinds}
         except InputError as error:
             raise InputError(f'{node.get_fully_qualified_name()}: {error}') from None
@@ -97,13 +100,13 @@ class NodeParameters:
     def refusal(self, parameters: Sequence[Parameter]) -> str:
         """Return why a request cannot be met, and how its wish can be; empty where ROS decides."""
         for parameter in parameters:
-            item = self._declared.get(parameter.name)
+            item = self._names.get(parameter.name)
             if item is None:
                 continue
             name, kind = item.name, type(item.default)
             if not item.metadata['dynamic']:
                 how = 'start the node with another value'
-                if name in ('engine_path', 'fallbacks'):
+                if name in ('model', 'fallbacks'):
                     service = f'{self._node.get_fully_qualified_name()}/reload_model'
                     how = f'call {service} with another model, or {how}'
                 return f"parameter '{name}' is read-only, fixed while the node runs: {how}"
@@ -113,14 +116,14 @@ class NodeParameters:
                     'parameter type)')
         return ''
 
-    def _declare(self, item: Field[Any]) -> Any:
-        name, default = item.name, item.default
+    def _declare(self, name: str, item: Field[Any]) -> Any:
+        default = item.default
         value = list(default) if isinstance(default, tuple) else default
         if value == []:  # rclpy would take it for a list of bytes: declared by type alone
             value = Parameter.Type.STRING_ARRAY
         node_name = self._node.get_fully_qualified_name()
         try:
-            self._node.declare_parameter(name, value, _descriptor(item))
+            self._node.declare_parameter(name, value, _descriptor(name, item))
         except InvalidParameterTypeException:
             raise InputError(
                 f"{node_name}: parameter '{name}' takes {_SPOKEN[type(default)]}") from None
@@ -159,16 +162,17 @@ class NodeParameters:
             if self._node.has_parameter(name) or name in OF_ROS or name.startswith(QOS):
                 continue
             self._node.get_logger().warning(
-                f"unknown parameter '{name}' is ignored{near(name, list(self._declared))}")
+                f"unknown parameter '{name}' is ignored{near(name, list(self._names))}")
 
 
-def _descriptor(item: Field[Any]) -> ParameterDescriptor:
-    """Describe a field the way ``ros2 param describe`` and rqt show it."""
+def _descriptor(name: str, item: Field[Any]) -> ParameterDescriptor:
+    """Describe a field, under its name or its alias, as ``ros2 param describe`` shows it."""
     metadata = item.metadata
     choices = metadata.get('choices')
     descriptor = ParameterDescriptor(
-        name=item.name,
-        description=metadata['description'],
+        name=name,
+        description=metadata['description'] if name == item.name else
+        f"another name of '{item.name}'",
         additional_constraints=f'one of: {", ".join(choices)}' if choices else '',
         read_only=not metadata['dynamic'])
     low, high = metadata.get('low'), metadata.get('high')

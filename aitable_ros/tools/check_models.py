@@ -148,7 +148,7 @@ def check_engines(options: PipelineOptions) -> Iterator[Check]:
     from aitable_ros.models.catalogue import model_home
 
     named = [entry for stage in _stages(options).values()
-             for entry in (stage.engine_path, *stage.fallbacks) if entry.endswith('.engine')]
+             for entry in (stage.model, *stage.fallbacks) if entry.endswith('.engine')]
     home = model_home()
     paths = {home / entry if '/' not in entry else Path(entry).expanduser() for entry in named}
     paths |= set(home.glob('*.engine'))
