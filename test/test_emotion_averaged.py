@@ -129,7 +129,7 @@ class TestJoined:
         say(pair[1], {SAD: 0.9})
         with JoinedModels(pair) as joined:
             assert joined.model == 'fer+faceexpress'
-            assert (joined.name, joined.precision, joined.device) == ('canned', 'fp32', 'none')
+            assert (joined.name, joined.precision, joined.device) == ('replay', 'fp32', 'none')
             inputs = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32)
                       for spec in joined.inputs}
             assert set(inputs) == {'fer/image', 'faceexpress/image'}

@@ -203,7 +203,7 @@ def test_an_engine_is_not_lost_over_a_cache_that_cannot_be_written(tensorrt, hom
         assert main(['models', 'build', 'fer', '--precision', precision, '--force',
                      '--quantization', way, '--calibration-dir', str(home / 'faces.npz')]) == 0
         told = capsys.readouterr().err
-        assert f'fer_{precision}.engine: note: what was measured is not kept: cannot' in told or (
+        assert f'fer_{precision}.engine: note: the measurements are not kept: cannot' in told or (
             tensorrt.real and UNREADABLE in told)
         assert ('note: the scales are not kept: cannot' in told) == (
             precision == 'int8' and way == 'entropy')

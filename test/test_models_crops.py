@@ -171,7 +171,7 @@ def test_arrays_of_ones_own_serve_any_model(models, tmp_path):
     assert found.task == ''
     assert found.inputs['x'].shape == (20, 3)
     assert found.inputs['x'].dtype == np.float32
-    with pytest.raises(InputError, match='no stage of ours runs it'):
+    with pytest.raises(InputError, match='no stage of the pipeline runs it'):
         collect_inputs(tmp_path / 'any.onnx', tmp_path, 20)
 
 

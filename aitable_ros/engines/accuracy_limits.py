@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How far a made model may be from the fp32 model, by precision, in the units of its task."""
+"""Largest allowed difference from the fp32 model, by precision, in the units of each task."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
-    What the stage can bear.
+    Limits of the figures in ``stage_metrics``.
 
-    - ``expression_agreement``: share of faces with the same expression, or one that the reference
-      holds to be as likely to 0.05. The model itself is right three times in four; int8 may cost
-      one face in twenty.
-    - ``probability_p95``: largest change of any class. Smoothing over 0.5 s passes it on whole.
+    - ``expression_agreement``: share of faces with the same expression, or with one whose
+      probability in the reference is within 0.05. The models are right three times in four; int8
+      may cost one face in twenty.
+    - ``probability_p95``: largest change of a class. Smoothing over 0.5 s does not reduce it.
     - ``affect_mean``, ``affect_p95``: valence and arousal, -1 ... 1. Neutral and happy are 0.96
       apart on the circumplex: int8 may move a face by a twelfth of that.
-    - ``landmark_*``, ``eye_p95_px``: pixels of the mesh's 192. Steady faces jitter by 0.1 to 0.2
-      from frame to frame, and issue 5 wants fp16 within 0.1.
-    - ``ear_*``: EAR, open eyes 0.28. The shallowest blink that counts is 0.12 of that, 0.034:
-      int8's worst may be two fifths of it, fp16's an eleventh and its p95 a seventeenth.
-      (TensorRT's fp16 kernels may add up in fp16, too: p95 0.0016 on an H200, where
-      ``fp16.sensitive`` tells 0.0004 for sums in fp32.)
-    - ``presence_*``: whether there is a face, and how surely. It ends the tracking of a face.
-    - ``same_faces``: share of images with neither a face lost nor one invented, those next to the
-      threshold left out. ``box_iou_*``: a box off by 5 % of its side still has IoU 0.9.
-      ``score_p95``: an eighth of what separates a face (0.5) from one that is followed (0.3).
-    - ``relative_p95``: of a model that we have no stage for: largest error of an output over that
+    - ``landmark_*``, ``eye_p95_px``: pixels of the mesh's 192. Landmarks of a steady face jitter by
+      0.1 to 0.2 from frame to frame; fp16 must stay within 0.1.
+    - ``ear_*``: EAR, 0.28 for open eyes. The shallowest blink that counts is 0.12 of that, 0.034:
+      the largest error of int8 may be two fifths of it, of fp16 an eleventh, with a p95 of a
+      seventeenth. (TensorRT's fp16 kernels may also sum in fp16: p95 0.0016 on an H200, against
+      the 0.0004 of ``fp16.sensitive`` for sums in fp32.)
+    - ``presence_*``: whether there is a face, and its probability, which ends the tracking of one.
+    - ``same_faces``: share of images in which no face is lost or added, except near the threshold.
+      ``box_iou_*``: a box off by 5 % of its side has IoU 0.9. ``score_p95``: an eighth of the gap
+      between the thresholds of a new face (0.5) and of a tracked one (0.3).
+    - ``relative_p95``: for a model without a stage: largest error of an output, divided by the
       output's largest value.
 
-    fp32 is not exact on a GPU: TensorRT may take TF32, whose mantissa has fp16's 10 bits.
+    fp32 is not exact on a GPU: TensorRT may use TF32, whose mantissa has 10 bits like fp16's.
     """
 
     expression_agreement: float
@@ -71,4 +71,4 @@ _INT8 = Limits(
     same_faces=0.98, box_iou_p05=0.9, box_iou_mean=0.95, score_p95=0.05, relative_p95=0.05)
 
 LIMITS: dict[str, Limits] = {'fp32': _FP32, 'fp16': _FP16, 'bf16': _INT8, 'int8': _INT8}
-"""By what the model claims to be. bf16 has 7 bits, int8's neighbour and not fp16's."""
+"""By the model's precision. bf16 has a mantissa of 7 bits, so it gets the limits of int8."""

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-From an ONNX file to a TensorRT engine that has proved itself, and the record beside it.
+Builds a TensorRT engine from an ONNX file, checks it, and writes it with its sidecar.
 
-The engine and its sidecar are made in a hidden folder next to their place and get their names at
-the end, so that an interrupted or failed build leaves what was there.
+Engine and sidecar are made in a hidden folder beside their place and get their names at the end, so
+that an interrupted or failed build keeps the old files.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def build(
     model: str = '', tools: Toolchain | None = None,
 ) -> Sidecar:
     """
-    Build an engine, prove it, and give it its name.
+    Build an engine, check it, and write it.
 
     :param onnx: fp32 ONNX file
     :param model: its catalogue name, or empty
-    :param tools: what builds; default: TensorRT's Python package, else trtexec
-    :return: what is also written beside the engine
-    :raises InputError: an operator or option that this TensorRT does not have, too little memory,
-        or an int8 engine that fell short of its thresholds; what was there stays
+    :param tools: the builder; default: TensorRT's Python package, else trtexec
+    :return: the sidecar, which is also written beside the engine
+    :raises InputError: an operator or option that this TensorRT lacks, too little memory, or an
+        int8 engine that is not accurate enough; old files are kept
     """
     progress = progress or Progress()
     tools = tools or toolchain(options.device_id)
@@ -92,9 +92,9 @@ def kept(
     onnx: Path, engine: Path, options: BuildOptions, machine: Machine,
 ) -> Sidecar | None:
     """
-    Return an engine's sidecar where it is what a build would make again, else None.
+    Return the sidecar of an engine that a build would make again, else None.
 
-    That is: the same ONNX file, options, TensorRT and GPU, and the file is whole.
+    ONNX file, options, TensorRT and GPU must be the same, and the engine undamaged.
     """
     try:
         sidecar = sidecars.read(engine)
@@ -127,14 +127,14 @@ def _proved(
     """
     Compare the engine with the fp32 ONNX and add the report.
 
-    :raises InputError: int8 falls short, or there is nothing to show that it does not
+    :raises InputError: the engine is not accurate enough
     """
     gate = options.precision == 'int8'
     source = options.compared_on
     report: dict[str, Any] | None = None
     if tools.runs:
         progress.phase('verifying', 0, 0)
-        # int8 is refused without a report, and this run is for the report
+        # int8 does not load without a report, which this run makes
         sidecars.write(part, replace(sidecar, forced=True))
         if source:
             report = _verify(part, onnx, model, source, options)
@@ -165,9 +165,9 @@ def _verify(
 
 def _must_be_finite(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
     """
-    Run the engine on noise, as proof that it runs at all.
+    Run the engine on noise.
 
-    :raises InputError: it does not, or its outputs are no numbers: fp16 ends at 65504
+    :raises InputError: the run fails, or an output is not finite: fp16 ends at 65504
     """
     noise = np.random.default_rng(0)
     try:
@@ -195,9 +195,9 @@ def _backend(tools: Toolchain) -> type[TensorRTBackend]:
 
 
 def _must_be_provable(engine: Path, options: BuildOptions, tools: Toolchain) -> None:
-    """:raises InputError: nothing could show, once it is built, that int8 still does its task."""
+    """:raises InputError: an int8 engine could not be compared with the fp32 model here."""
     if not tools.runs or not options.compared_on:
         remedy = ('--calibration-dir or --verify FOLDER of pictures does' if tools.runs else
                   f'{tools.name} alone cannot run it here')
-        raise InputError(f'{engine.name} is not built: nothing would show that int8 still does '
-                         f'its task ({remedy}); force it with --force')
+        raise InputError(f'{engine.name} is not built: nothing would show that int8 is still '
+                         f'accurate enough ({remedy}); force it with --force')

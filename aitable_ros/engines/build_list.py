@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Which engines to build of what: one model, the whole catalogue, or a YAML file's list."""
+"""Lists of engines to build: of the whole catalogue or of a YAML file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from aitable_ros.models.catalogue import CATALOGUE
 from aitable_ros.models.catalogue import model_home
 
 _STEMS = {'emonet_8': 'emonet'}
-"""Engines whose names in config/jetson.yaml are not their model's."""
+"""Engines whose names in config/jetson.yaml differ from their model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class BuildJob:
     One engine to build.
 
     :param source: catalogue name or file
-    :param optional: nobody asked for it by name: where its file is the user's to provide and is not
-        there, that is no failure
+    :param optional: the user did not name it: if its file is missing, it is skipped
     """
 
     source: str
@@ -53,10 +52,10 @@ class BuildJob:
 @dataclass(frozen=True, slots=True)
 class BuildOutcome:
     """
-    How it went.
+    Result of a build.
 
     :param state: ``built``, ``kept``, ``skipped`` or ``failed``
-    :param detail: why, where it is one of the last two
+    :param detail: reason, for the last two
     """
 
     job: BuildJob
@@ -67,10 +66,10 @@ class BuildOutcome:
 
 def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Path:
     """
-    Return where an engine goes if nobody says otherwise: ``NAME_PRECISION.engine`` in the models'
-    folder, for ``emonet_8`` ``emonet_PRECISION.engine``; a file of the user's keeps its name.
+    Return the default path of an engine: ``NAME_PRECISION.engine`` in the models' folder.
 
-    TensorRT for RTX: ``NAME_rtx.engine`` in fp16, ``NAME_PRECISION_rtx.engine`` in another.
+    ``emonet_8`` becomes ``emonet_PRECISION.engine``, and a user's file keeps its name. TensorRT for
+    RTX: ``NAME_rtx.engine`` for fp16, else ``NAME_PRECISION_rtx.engine``.
     """
     rtx = runtime == RTX.name
     own = source not in CATALOGUE or source == YOLO
@@ -84,7 +83,7 @@ def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Pa
 def of_catalogue(
     options: BuildOptions, precisions: Sequence[str], runtime: str = TENSORRT.name,
 ) -> list[BuildJob]:
-    """Return an engine of each model and precision."""
+    """Return a job for each model and precision."""
     found = [
         BuildJob(name, engine_path(name, precision, runtime), replace(options, precision=precision),
                optional=True)
@@ -96,10 +95,10 @@ def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> 
     """
     Read a list of engines.
 
-    ``models:`` has names, files, or mappings with ``model``, ``output`` and any option of a build;
-    options beside ``models:`` hold for all.
+    ``models:`` holds names, files, or mappings with ``model``, ``output`` and any build option;
+    options beside ``models:`` apply to all.
 
-    :raises InputError: unreadable, or with something in it that is not known
+    :raises InputError: unreadable, or an unknown option or value
     """
     import yaml
 
@@ -130,7 +129,7 @@ def of_yaml(path: Path, options: BuildOptions, runtime: str = TENSORRT.name) -> 
 
 
 def _placed(output: str) -> Path:
-    """Return the place of a file; a bare name is in the models' folder, as in a chain."""
+    """Return the path of a file; a bare name is in the models' folder, as in a chain."""
     path = Path(output).expanduser()
     return path if '/' in output else model_home() / path
 
@@ -171,10 +170,10 @@ def build_all(
     watch: Callable[[BuildJob], AbstractContextManager[Progress]], rebuild: bool = False,
 ) -> Iterator[BuildOutcome]:
     """
-    Build what is not there yet, one after another; one that fails does not stop the others.
+    Build missing engines one after another; a failure does not stop the others.
 
-    :param watch: shows a build
-    :param rebuild: also what is there
+    :param watch: shows the progress of a build
+    :param rebuild: also build engines that fit
     """
     for job in jobs:
         try:
@@ -193,7 +192,7 @@ def build_all(
                                 tools=tools)
         except (InputError, BackendError) as error:
             yield BuildOutcome(job, 'failed', str(error))
-        except Exception as error:  # the others are still to be built
+        except Exception as error:  # the others must still be built
             yield BuildOutcome(job, 'failed', f'{type(error).__name__}: {error}')
         else:
             yield BuildOutcome(job, 'built', sidecar=sidecar)

@@ -1,11 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What TensorRT's entropy calibrator (up to TensorRT 10) asks for: batches, and a cache of its answer.
+Batches and a result cache for TensorRT's entropy calibrator (up to TensorRT 10).
 
-Knows nothing of TensorRT; the builder wraps it. TensorRT's cache names tensors and scales and
-nothing else, so a JSON file beside it tells which model and which inputs it is of: one that is of
-others is not used.
+This module does not need TensorRT; the builder wraps it. TensorRT's cache holds only tensors and
+scales, so a JSON file beside it names the model and the inputs. A cache of others is not used.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from aitable_ros.errors import InputError
 from aitable_ros.models.store import write_atomically
 
 METHOD = 'entropy'
-"""``IInt8EntropyCalibrator2``: the one that runs on GPU and DLA."""
+"""``IInt8EntropyCalibrator2``, which works on GPU and DLA."""
 
 
 class CalibrationBatches:
     """
     Batches of real inputs, and the cache.
 
-    :param crops: what to calibrate with; None where the cache is to do
-    :param batch_size: rows in each batch; all are full, the last one with rows from the beginning
+    :param crops: inputs for the calibration; None to use the cache
+    :param batch_size: rows in each batch; the last batch is filled with the first rows
     :param model_sha256: of the ONNX file that is being built
-    :param cache: where the cache lies or will; None keeps none
-    :raises InputError: neither inputs nor a cache that is of this model
+    :param cache: path of the cache; None for no cache
+    :raises InputError: neither inputs nor a cache of this model
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class CalibrationBatches:
     ) -> None:
         self.batch_size = batch_size
         self.note = ''
-        """Why a cache that is there is not used; empty otherwise."""
+        """Why an existing cache is not used; empty otherwise."""
         self.reused = False
         """Whether the cache was read."""
         self._crops = crops
@@ -65,15 +64,15 @@ class CalibrationBatches:
         return next(self._feed, None)
 
     def read_cache(self) -> bytes | None:
-        """Return what TensorRT wrote for this model and these inputs; None where there is none."""
+        """Return the cache of this model and these inputs; None if there is none."""
         self.reused = self._content is not None
         return self._content
 
     def write_cache(self, content: bytes) -> None:
         """
-        Keep what TensorRT found.
+        Write the cache.
 
-        :raises InputError: it cannot be written
+        :raises InputError: the file cannot be written
         """
         self._content = bytes(content)
         if self.cache:
@@ -84,7 +83,7 @@ class CalibrationBatches:
                 indent=1).encode())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the sidecar says of it."""
+        """Return the calibration as a sidecar holds it."""
         return {
             'method': METHOD, **self._frames, 'cache': str(self.cache or ''),
             'cache_sha256': sha256(self._content).hexdigest() if self._content else '',

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Export a PyTorch checkpoint to ONNX, and let it have its name only where it says the same."""
+"""Exports a PyTorch checkpoint to ONNX; the file is written only if its outputs are the same."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from aitable_ros.models.store import write_atomically
 
 TOLERANCE = 1e-4
 """
-Largest difference from PyTorch's outputs: logits, valence and arousal of the order of one. Heat
-maps, of the order of ten thousandths to tens, are held to this share of their largest value.
+Largest difference from PyTorch's outputs (logits, valence and arousal are of the order of one). For
+heat maps, which range from 1e-4 to tens, it is a share of their largest value.
 """
 _BACKENDS = (OnnxRuntimeBackend, OpenVINOBackend)
 
 
 def export(source: Path, output: Path, heatmaps: bool = False) -> dict[str, Any]:
     """
-    Export EmoNet and compare with PyTorch on all of ONNX Runtime and OpenVINO that is installed.
+    Export EmoNet, and compare it with PyTorch on ONNX Runtime and OpenVINO if installed.
 
     :param source: the ``.pth`` checkpoint, 8 or 5 classes
-    :param output: the ``.onnx`` file; an old one stays where the new one is not as it should be
-    :param heatmaps: give the landmark heat maps as a fourth output
+    :param output: the ``.onnx`` file; an old one is kept if the new one differs from PyTorch
+    :param heatmaps: add the landmark heat maps as a fourth output
     :return: ``source``, ``output`` and ``difference``: the largest by backend
-    :raises InputError: PyTorch is missing, it is no EmoNet checkpoint, or the outputs differ
+    :raises InputError: PyTorch is missing, the file is no EmoNet checkpoint, or the outputs differ
     """
     for package, spoken in (('torch', 'PyTorch'), ('onnx', 'onnx')):
         if find_spec(package) is None:
@@ -69,7 +69,7 @@ def export(source: Path, output: Path, heatmaps: bool = False) -> dict[str, Any]
 
 
 def _described(model: bytes, source: Path) -> bytes:
-    """Add what the file was made from, as the converters do."""
+    """Add the source, its hash and its licence, as the converters do."""
     import onnx
 
     blob = git_blob(source.read_bytes())
@@ -87,7 +87,7 @@ def _described(model: bytes, source: Path) -> bytes:
 
 
 def _difference(kind: Any, model: bytes, network: Any, heatmaps: bool) -> float:
-    """Run both on pictures of noise, one and then three at a time; NaN where one is."""
+    """Return the largest difference on noise, with batches of one and three; NaN if any is NaN."""
     noise = np.random.default_rng(0)
     largest = 0.0
     with tempfile.TemporaryDirectory(prefix='aitable-') as folder:
@@ -95,7 +95,7 @@ def _difference(kind: Any, model: bytes, network: Any, heatmaps: bool) -> float:
         path.write_bytes(model)
         with kind(path, threads=0) as backend:
             for count in (1, 3):
-                # blurred: noise alone is gray by the time that it reaches the small maps
+                # coarse noise, too: fine noise averages to gray in the small feature maps
                 coarse = noise.uniform(0, 1, (count, 3, 8, 8)).astype(np.float32)
                 images = coarse.repeat(32, axis=2).repeat(32, axis=3)
                 images = 0.8 * images + 0.2 * noise.uniform(0, 1, images.shape).astype(np.float32)

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The time of each layer, as the runtime's own profiler has it, and what kind of layer it is."""
+"""Time, kind and precision of each layer, from the profiler of its runtime."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _KINDS = (
     ('pointwise', r'pointwise|pwn|elementwise|eltwise|relu|sigmoid|add|sub|mul|div|max|min|clip|'
                   r'activation|scale|exp|sqrt|power|unary|tanh|subgraph|where|input|result|output'),
 )
-"""First match wins, on the runtime's own word for the layer, or its name where it has none."""
+"""First match wins, on the runtime's name for the kind of layer, else on the layer's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTime:
     """
-    One layer, as the runtime fused it.
+    A layer, as the runtime fused it.
 
     :param kind: ``convolution``, ``matrix``, ``pooling``, ``pointwise``, ``reduction``,
-        ``resample``, ``layout``, ``reformat``, ``fused`` (many at once, by TensorRT's Myelin) or
+        ``resample``, ``layout``, ``reformat``, ``fused`` (several layers, by TensorRT's Myelin) or
         ``other``
-    :param precision: what it computes in; empty where the runtime does not say
-    :param ms: of one run, on average
+    :param precision: of its arithmetic; empty if the runtime does not report it
+    :param ms: mean time of one run
     """
 
     name: str
@@ -51,7 +51,7 @@ class LayerTime:
 
 
 def kind_of(word: str) -> str:
-    """Sort a layer by the runtime's word for it: ``Convolution``, ``PWN(...)``, ``Reorder``."""
+    """Return the kind of a layer from the runtime's name: ``Convolution``, ``PWN(...)``."""
     text = word.lower()
     return next((kind for kind, pattern in _KINDS if re.search(pattern, text)), 'other')
 
@@ -60,13 +60,13 @@ def layers_of(
     backend: Backend, path: Path, inputs: Tensors, threads: int, runs: int,
 ) -> tuple[list[LayerTime], str]:
     """
-    Return the layers of a model, and where the figures come from or why there are none.
+    Return the layers of a model, and the source of the figures or the reason for their absence.
 
-    :param backend: what runs it; ONNX Runtime and OpenVINO load it once more, with profiling on
+    :param backend: runs the model; ONNX Runtime and OpenVINO load it again with profiling on
     """
     reader = _READERS.get(backend.name)
     if reader is None:
-        return [], f'{backend.name} tells nothing of its layers'
+        return [], f'{backend.name} does not report its layers'
     return reader(backend, path, inputs, threads, runs)
 
 
@@ -74,12 +74,12 @@ _Read = tuple[list[LayerTime], str]
 
 
 def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
-    """Ask ``IProfiler`` for the times, the engine inspector for types; each through our backend."""
+    """Read times from ``IProfiler`` and types from the engine inspector."""
     sums: dict[str, float] = {}
     for _ in range(runs):
         for name, ms in backend.profile_layers(inputs):
             sums[name] = sums.get(name, 0.0) + float(ms)
-    backend.infer(inputs)  # with an open batch the inspector may know more of what has run
+    backend.infer(inputs)  # with an open batch, the inspector knows more after a run
     about = inspected(backend.inspect())
     layers = [
         LayerTime(name, *about.get(name, (kind_of(name), '')), spent / runs)
@@ -92,9 +92,9 @@ def _tensorrt(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
 
 def inspected(text: str) -> dict[str, tuple[str, str]]:
     """
-    Sort what the engine inspector tells.
+    Read the engine inspector's text.
 
-    :return: kind and precision by layer; of an engine built without detail, nothing
+    :return: kind and precision by layer; empty for an engine built without detailed verbosity
     """
     found = {}
     for layer in layers_in(text):

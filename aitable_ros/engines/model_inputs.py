@@ -1,12 +1,12 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Real inputs for a model, made by the very stage that will feed it, from pictures and recordings.
+Real inputs for a model, made from pictures and recordings by the pipeline stage that feeds it.
 
-What calibrates a model and what judges it must look like what it will see. So the pipeline's own
-stages run here over a sample of the frames, the model tapped, and what reaches it is kept: a mesh
-gets the crop of a face that is being followed, an expression model the crop that the mesh placed, a
-second detector its close looks.
+Inputs for calibration and comparison must resemble those of the running pipeline. So its stages run
+here on a sample of the frames, and a recording backend collects the model's inputs: a mesh gets the
+crop of a tracked face, an expression model the crop that the mesh placed, a second detector its
+close-up views.
 """
 
 from __future__ import annotations
@@ -52,31 +52,31 @@ from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 
 MINIMUM = 16
-"""Fewer say nothing about a model; what is asked for may be less."""
+"""Fewer inputs are an error, unless fewer were asked for."""
 CALIBRATING, JUDGING = 0.25, 0.75
-"""Phases: what a model was calibrated with says less of how good it is."""
+"""Phases: a model is compared on other frames than those that calibrated it."""
 SPARE = 1.5
-"""Frames looked at for each input wanted: some show nobody, or nobody that can be read."""
+"""Frames read for each input wanted: some show no usable face."""
 STEP_NS = 33_000_000
 """
-The same frame once more, a camera's frame later: by then a face is followed, not found, and its
-crop is the one that the mesh placed, as in nearly all frames of a running pipeline.
+The same frame is given again one camera interval later: the face is then tracked, and the mesh
+places its crop, as in nearly all frames of a running pipeline.
 """
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
 ARRAYS = '.npz'
 Progress = Callable[[str, int, int], None]
-"""Called with the file, the frames of it that were looked at, and how many will be."""
+"""Called with the file, the number of its frames read, and the number to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """
-    Where an input comes from.
+    Origin of an input.
 
-    :param file: below the folder that was given
-    :param frame: its number in the file, from 0; 0 for a picture
-    :param stamp_ns: of the frame, as the file has it
-    :param face: number of the input within the frame: a face, or a look of the detector
+    :param file: relative to the given folder
+    :param frame: number in the file, from 0; 0 for a picture
+    :param stamp_ns: of the frame, from the file
+    :param face: number of the input within the frame: a face, or a view of the detector
     """
 
     file: str
@@ -91,11 +91,11 @@ class ModelInputs:
     Real inputs of a model.
 
     :param model: catalogue name or file name
-    :param task: ``face``, ``mesh``, ``emotion`` or empty, as the catalogue has it
+    :param task: ``face``, ``mesh``, ``emotion`` or empty, as in the catalogue
     :param inputs: by input name, first axis ``len(samples) * rows``
-    :param samples: where each comes from
-    :param rows: rows that make one sample; ``fer`` reads two views of a face
-    :param source: what was given
+    :param samples: origin of each
+    :param rows: rows of one sample; ``fer`` reads two views of a face
+    :param source: path that was given
     """
 
     model: str
@@ -110,13 +110,13 @@ class ModelInputs:
         return len(self.samples)
 
     def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
-        """Yield the inputs in batches of ``size`` rows, the last one perhaps smaller."""
+        """Yield the inputs in batches of ``size`` rows; the last one may be smaller."""
         total = len(self.samples) * self.rows
         for start in range(0, total, size):
             yield {name: array[start:start + size] for name, array in self.inputs.items()}
 
     def some(self, count: int) -> ModelInputs:
-        """Return ``count`` of the samples, or all where there are fewer, evenly chosen."""
+        """Return ``count`` evenly chosen samples, or all if there are fewer."""
         chosen = _evenly(len(self), min(count, len(self)))
         rows = (chosen[:, None] * self.rows + np.arange(self.rows)).reshape(-1)
         return replace(
@@ -125,7 +125,7 @@ class ModelInputs:
 
     @property
     def sha256(self) -> str:
-        """Of all the inputs: the same frames cut by another version of the code differ."""
+        """Digest of all inputs: other code may crop the same frames differently."""
         digest = sha256()
         for name in sorted(self.inputs):
             array = np.ascontiguousarray(self.inputs[name])
@@ -134,7 +134,7 @@ class ModelInputs:
         return digest.hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return which frames were used; for the sidecar."""
+        """Return source and frames, for the sidecar."""
         return {
             'source': self.source, 'n': len(self), 'sha256': self.sha256,
             'frames': [asdict(sample) for sample in self.samples]}
@@ -142,7 +142,7 @@ class ModelInputs:
 
 @dataclass(slots=True, eq=False)
 class _Found:
-    """What one file gave."""
+    """Inputs from one file."""
 
     samples: list[Sample] = field(default_factory=list)
     rows: list[list[dict[str, NDArray[Any]]]] = field(default_factory=list)
@@ -156,19 +156,19 @@ def collect_inputs(
     """
     Make real inputs for a model, spread evenly over pictures and recordings.
 
-    :param model: a catalogue name, its card, or a fp32 ``.onnx`` of which a stage of ours knows the
-        inputs and outputs; it is run, on the CPU
+    :param model: a catalogue name, its card, or an fp32 ``.onnx`` that a stage accepts; it runs on
+        the CPU
     :param source: a picture, a video, a rosbag2, a folder of these, or a ``.npz`` with an array of
-        rows for each input, as they go into the model (which then may be any)
-    :param samples: how many are wanted at most
-    :param per_file: most of them from one file; without it, too, a file gives more than its share
-        only where others have not enough
+        rows for each input (then any model will do)
+    :param samples: most inputs to return
+    :param per_file: most inputs from one file; a file gives more than its share only if others
+        have too few
     :param topic: camera topic of a bag
-    :param phase: where in each part of a recording a frame is taken, 0 ... 1; with
-        :data:`CALIBRATING` and :data:`JUDGING` the same recordings serve both with other frames
-    :param minimum: least number, or ``samples`` where that is less
-    :raises InputError: nothing there, unreadable, too few faces (says how many), the model cannot
-        be loaded, or no stage of ours runs it
+    :param phase: position of the frame taken within each part of a recording, 0 ... 1;
+        :data:`CALIBRATING` and :data:`JUDGING` take different frames of the same recording
+    :param minimum: least number, or ``samples`` if that is less
+    :raises InputError: nothing readable, too few faces (the message gives their number), or a model
+        that cannot be loaded or that no stage runs
     """
     if samples < 1:
         raise InputError(f'{samples} inputs of a model asked for; at least 1 must be')
@@ -224,8 +224,8 @@ def _from_pictures(
     task = task_of(backend)
     if task == OTHER:
         raise InputError(
-            f'{backend.model}: no stage of ours runs it, so nobody knows what goes in; give a .npz '
-            'file with an array for each input')
+            f'{backend.model}: no stage of the pipeline runs it, so its inputs cannot be made from '
+            'pictures; give a .npz file with an array for each input')
     files = _files(source, topic)
     spread = _spread([_length(file) for file in files], math.ceil(samples * SPARE))
     found: list[_Found] = []
@@ -246,7 +246,7 @@ def _from_file(
     stages: _Stages, file: Source, share: int, source: Path, phase: float,
     progress: Progress | None,
 ) -> list[_Found]:
-    """Look at ``share`` frames of a recording, or pictures of a folder, each of them a file."""
+    """Read ``share`` frames of a recording, or pictures of a folder, each of which is a file."""
     name = file.path.relative_to(source).as_posix() if file.path != source else ''
     folder = f'{name}/' if name and file.names else ''
     wanted = set(_evenly(_length(file), share, phase).tolist())
@@ -276,9 +276,9 @@ def _thinned(part: _Found, wanted: int) -> _Found:
 
 class _Stages:
     """
-    The pipeline's stages, the one in question with a tap on its model.
+    The pipeline's stages, with a recording backend in the stage of the model.
 
-    :param backend: stays the caller's to close
+    :param backend: closed by the caller
     """
 
     def __init__(self, task: str, backend: Backend) -> None:
@@ -300,7 +300,7 @@ class _Stages:
         self._opened.close()
 
     def _open_finder(self) -> FaceFinder:
-        """Put the tap where inference has that detector: beside a far one, or first."""
+        """Put the detector where the pipeline has it: beside one for far faces, or first."""
         options = FaceOptions()
         if self._task != FACE:
             return FaceFinder.open(options)
@@ -317,7 +317,7 @@ class _Stages:
         return FaceFinder(options, self._tap, near=near)
 
     def look(self, frame: Frame) -> list[list[dict[str, NDArray[Any]]]]:
-        """Return what the model is given for one frame: the rows of each face or look."""
+        """Return the model's inputs for one frame: the rows of each face or view."""
         for stage in (self._finder, self._monitor, self._reader):
             stage.reset()
         self._tap.take()
@@ -343,7 +343,7 @@ class _Stages:
 
 
 def _files(source: Path, topic: str | None) -> list[Source]:
-    """Open what a path is, or all that lies below it: the pictures of a folder count as one."""
+    """Open a file, or all files below a folder; the pictures of a folder are one source."""
     if not source.is_dir() or is_bag(source):
         return [open_source(source, topic)]
     files = list(_below(source, topic))
@@ -366,12 +366,12 @@ def _below(folder: Path, topic: str | None) -> Iterator[Source]:
 
 
 def _length(file: Source) -> int:
-    """Return how many frames there are; counted, where the file does not say."""
+    """Return the number of frames; they are counted if the file does not give it."""
     return file.frames or sum(1 for _ in file)
 
 
 def _spread(lengths: Sequence[int], wanted: int) -> list[int]:
-    """Share out a number: the same for all, as far as they have so many."""
+    """Divide a number evenly, where no share exceeds its length."""
     shares = [0] * len(lengths)
     left = min(wanted, sum(lengths))
     while left > 0:

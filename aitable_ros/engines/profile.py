@@ -35,22 +35,22 @@ from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.tensorrt_library import RTX
 
 WARM_UP = 20
-"""Runs before the first that counts: clocks rise, caches fill, graphs are captured."""
+"""Runs before the measurement: clocks rise, caches fill, CUDA graphs are captured."""
 LEAST = 20
-"""Runs that count, however long they take: below, a p95 is the maximum."""
+"""Fewest measured runs, however long they take: of fewer, a p95 is the maximum."""
 LAYER_RUNS = 10
-"""Runs that the time of a layer is averaged over."""
+"""Runs over which the time of a layer is averaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
     """
-    Whole runs of one batch size.
+    Run times of one batch size.
 
-    :param n: runs that counted
-    :param seconds: that they took together
-    :param per_second: rows a second
-    :param refused: why the model does not run this batch; empty where it does
+    :param n: measured runs
+    :param seconds: sum of their times
+    :param per_second: rows per second
+    :param refused: why the model does not run this batch; empty if it does
     """
 
     batch: int
@@ -66,15 +66,15 @@ class Timing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """
-    What a model costs.
+    Latency, throughput, memory and layers of a model.
 
     :param timings: by batch
-    :param layers: slowest first; of batch 1, one run on average
-    :param layers_note: where they come from, or why there are none
-    :param host_bytes: by how much the process grew when it was loaded and run
-    :param device_bytes: on the GPU, where the backend tells; else None
+    :param layers: slowest first; mean run of batch 1
+    :param layers_note: source of the figures, or why there are none
+    :param host_bytes: growth of the process by loading and running the model
+    :param device_bytes: GPU memory; None if the backend does not report it
     :param inputs: ``real`` or ``noise``
-    :param hints: commands that look deeper
+    :param hints: commands for a closer look
     """
 
     model: str
@@ -101,7 +101,7 @@ class Profile:
         return dict(sorted(sums.items(), key=lambda item: -item[1][1]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON; what was not measured is None."""
+        """Return all figures, ready for JSON; a figure that was not measured is None."""
         return {
             **asdict(self),
             'timings': [{key: None if value != value else value
@@ -111,9 +111,9 @@ class Profile:
 
     def table(self, layers: int = 15) -> str:
         """
-        Return it for people.
+        Return a text.
 
-        :param layers: how many of the slowest are listed
+        :param layers: number of slowest layers to list
         """
         lines = [
             f'{self.model} on {self.backend}, {self.precision}, {self.device}, {self.machine}, '

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How a build tells how far it is, and how it is stopped."""
+"""Progress of a build: phases and steps on the terminal or in a log, and a way to stop it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from typing import TypeVar
 
 _T = TypeVar('_T')
 STOP_S = 15.0
-"""How long a build that can be stopped may take to do so: it ends after the step it is at."""
+"""Longest wait for a build to stop: it finishes the current step first."""
 LINE_S = 10.0
-"""Least time between a line of a log and one for a phase that comes again: int8 builds twice."""
+"""Least time between two lines of a log if the second repeats a phase: int8 builds twice."""
 
 
 class Progress:
     """
-    Takes note of phases, steps and what TensorRT says; shows nothing.
+    Records phases, steps and TensorRT's messages; shows nothing. Any thread may call it.
 
-    Called from any thread.
-
-    :param verbose: TensorRT's own words go to the standard error stream
+    :param verbose: print TensorRT's messages on the standard error stream
     """
 
     def __init__(self, verbose: bool = False) -> None:
@@ -38,17 +36,17 @@ class Progress:
 
     def phase(self, name: str, done: int, total: int) -> bool:
         """
-        Take note of a step.
+        Record a step.
 
-        :param total: steps of this phase; 0: nobody knows
-        :return: False: stop
+        :param total: steps of this phase; 0 if unknown
+        :return: False to stop the build
         """
         with self._lock:
             self.show(name, done, total)
         return not self.stop.is_set()
 
     def log(self, level: str, message: str) -> None:
-        """Take note of what TensorRT says; ``level`` is error, warning, info or verbose."""
+        """Record a message of TensorRT; ``level`` is error, warning, info or verbose."""
         with self._lock:
             if level == 'error':
                 self.errors.append(' '.join(message.split()))
@@ -56,14 +54,14 @@ class Progress:
                 print(f'[{level}] {message}', file=sys.stderr)  # noqa: T201
 
     def show(self, name: str, done: int, total: int) -> None:
-        """Show a step; for a subclass that has where to."""
+        """Show a step; subclasses do."""
 
     def remark(self, text: str) -> None:
-        """Say what its user should know although the build goes on; as :meth:`show`."""
+        """Tell the user something that does not end the build; subclasses do."""
 
 
 class _Shown(Progress):
-    """What has a name and a beginning, and where to print."""
+    """Progress with the name of the engine and the time since the start."""
 
     def __init__(self, what: str, verbose: bool) -> None:
         super().__init__(verbose)
@@ -74,7 +72,7 @@ class _Shown(Progress):
 
 
 class Line(_Shown):
-    """One line on a terminal: the model, the phase, the steps, the time so far."""
+    """One line on a terminal: engine, phase, steps, time so far."""
 
     def __init__(self, what: str, status: Callable[[str], None], verbose: bool = False) -> None:
         super().__init__(what, verbose)
@@ -83,7 +81,7 @@ class Line(_Shown):
         self._ended = Event()
 
     def show(self, name: str, done: int, total: int) -> None:
-        """Keep the step; the line is drawn twice a second, so that the time goes on."""
+        """Record the step; the line is drawn twice a second, so that its time advances."""
         self._now = (name, done, total)
 
     def draw(self) -> None:
@@ -105,12 +103,12 @@ class Line(_Shown):
 
 @contextmanager
 def shown(what: str, verbose: bool = False) -> Iterator[Progress]:
-    """Show a build on the terminal; without one, each phase gets a line when it begins."""
+    """Show a build on the terminal; without a terminal, print a line when a phase begins."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(what, verbose)
+        yield _LogLines(what, verbose)
         return
     with console.status(what) as status:
         line = Line(what, status.update, verbose)
@@ -123,8 +121,8 @@ def shown(what: str, verbose: bool = False) -> Iterator[Progress]:
             thread.join()
 
 
-class _Lines(_Shown):
-    """A line a phase, for logs; one that comes again only if the last line is a while ago."""
+class _LogLines(_Shown):
+    """A log line for each phase; a repeated phase gets one after :data:`LINE_S` at the earliest."""
 
     def __init__(self, what: str, verbose: bool) -> None:
         super().__init__(what, verbose)
@@ -144,10 +142,10 @@ _unfinished: list[Event] = []
 
 def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -> _T:
     """
-    Do long work in native code so that Ctrl-C is heard.
+    Run long native work on a thread, so that Ctrl-C works.
 
-    :param stoppable: the work ends when ``progress.phase`` says so; else it is left behind, and
-        the process must end without it: see :func:`left_behind`
+    :param stoppable: the work ends after ``progress.phase`` returns False; else an interruption
+        leaves it running: see :func:`left_behind`
     """
     results: list[_T] = []
     errors: list[BaseException] = []
@@ -177,8 +175,8 @@ def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -
 
 def left_behind() -> bool:
     """
-    Tell whether native code still builds after an interruption: then only ``os._exit`` ends.
+    Tell whether native code still builds after an interruption; only ``os._exit`` stops it.
 
-    (Not by the thread: up to Python 3.12 one whose ``join`` was interrupted counts as ended.)
+    (The thread cannot tell: up to Python 3.12, one whose ``join`` was interrupted counts as ended.)
     """
     return not all(done.is_set() for done in _unfinished)

@@ -33,10 +33,10 @@ _YOLO_FILES = ('yolov8n-face.onnx', 'yolov8_face.onnx', 'yolov8n-face.pt', 'yolo
 
 def onnx_of(source: str) -> tuple[Path, str]:
     """
-    Return the fp32 ONNX file of a model, made where that is needed, and its catalogue name.
+    Return the fp32 ONNX file of a model and its catalogue name; convert or export if needed.
 
     :param source: catalogue name, ``.onnx``, ``.tflite``, ``.pth`` or ``.pt`` file
-    :raises InputError: it is not there and cannot be made; the message says what to do
+    :raises InputError: the file is missing and cannot be made; the message gives the remedy
     """
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
@@ -73,7 +73,7 @@ def _of_card(card: ModelCard) -> Path:
         return path
     if not is_converted(card) and (is_fetched(card) or not path.is_file()):
         return convert(card.name)
-    return path  # also one that was copied from another machine
+    return path  # a file copied from another machine counts, too
 
 
 def _made_of(path: Path) -> Path:
@@ -94,7 +94,7 @@ def _exported(path: Path) -> Path:
 
 
 def _of_yolo(path: Path) -> Path:
-    """Let ultralytics export; it is AGPL-3.0 and the user's to install."""
+    """Export with ultralytics, which is AGPL-3.0 and installed by the user."""
     output = _made_of(path)
     if output.is_file():
         return output
@@ -104,18 +104,18 @@ def _of_yolo(path: Path) -> Path:
             f'exporting {path} needs {" and ".join(missing)} (ultralytics is AGPL-3.0, your '
             'decision): pip install ultralytics onnx onnxslim, or on another machine `yolo export '
             f'model={path.name} format=onnx opset=17`, and give its .onnx')
-    # It would pip install what it misses while the robot waits, report its use to its makers, and
-    # name files that are gone.
+    # By default it installs packages while the robot waits, reports its use to its makers, and
+    # prints paths of temporary files.
     for name, value in (('AUTOINSTALL', 'false'), ('OFFLINE', 'true'), ('VERBOSE', 'false')):
         os.environ.setdefault(f'YOLO_{name}', value)
     copy = path
     try:
-        # It writes beside the checkpoint, where the user may have an .onnx of that name; and to
-        # the standard output, where a report may have to be.
+        # It writes beside the checkpoint, where the user may have an .onnx of that name, and to
+        # the standard output, which may carry a JSON report.
         with TemporaryDirectory(prefix='aitable-') as folder, redirect_stdout(sys.stderr):
             from ultralytics import YOLO as Yolo  # noqa: N811
 
-            copy = Path(folder) / 'model.pt'  # to it, a name with ? or an upper-case .PT is none
+            copy = Path(folder) / 'model.pt'  # it rejects names with ? and upper-case .PT
             shutil.copyfile(path, copy)
             made = Yolo(str(copy)).export(format='onnx', opset=17, imgsz=640, dynamic=False)
             content = Path(made).read_bytes()

@@ -24,11 +24,11 @@ from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
 
 FACE, MESH, EMOTION, OTHER = 'face', 'mesh', 'emotion', ''
-"""The catalogue's tasks, and that of a model that no stage of ours runs."""
+"""The catalogue's tasks; OTHER is that of a model that no stage of the pipeline runs."""
 
 
 def task_of(backend: Backend) -> str:
-    """Tell by its inputs and outputs which stage runs a model; empty where none does."""
+    """Return the stage that accepts a model's inputs and outputs; empty if none does."""
     for task, stage in ((FACE, detector_for), (MESH, FaceMesh), (EMOTION, model_for)):
         try:
             stage(backend)
@@ -40,11 +40,10 @@ def task_of(backend: Backend) -> str:
 
 class RecordingBackend(Closing):
     """
-    A backend that passes everything on to another one and keeps what goes in.
+    A backend that records its inputs and forwards them to another one.
 
-    :param backend: closed with this
-    :param dry: give zeros instead of running it, where nothing that goes in depends on what came
-        out
+    :param backend: closed with this one
+    :param dry: return zeros instead of running it, for stages whose inputs do not depend on outputs
     """
 
     def __init__(self, backend: Backend, dry: bool = False) -> None:
@@ -54,7 +53,7 @@ class RecordingBackend(Closing):
         self._seen: list[dict[str, NDArray[Any]]] = []
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Run, and keep a copy of the inputs: stages use their buffers again."""
+        """Run, and record a copy of the inputs: stages reuse their buffers."""
         self._seen.append({name: array.copy() for name, array in inputs.items()})
         if not self._dry:
             return self._backend.infer(inputs)
@@ -63,11 +62,11 @@ class RecordingBackend(Closing):
                 for spec in self.outputs}
 
     def warm_up(self) -> None:
-        """Run once on zeros, which are not kept."""
+        """Run once on zeros, which are not recorded."""
         self._backend.warm_up()
 
     def take(self) -> list[dict[str, NDArray[Any]]]:
-        """Return the rows since the last call, each with a leading axis of 1, and forget them."""
+        """Return and forget the recorded rows, each with a leading axis of 1."""
         seen, self._seen = self._seen, []
         return [
             {name: array[row:row + 1] for name, array in inputs.items()}
@@ -80,13 +79,13 @@ class RecordingBackend(Closing):
 
 class ReplayBackend(Closing):
     """
-    A backend with an answer ready, whatever it is asked.
+    A backend that replays given outputs, whatever its inputs.
 
-    :param inputs: of the model that gave the answer; any batch goes
-    :param outputs: of that model
+    :param inputs: specs of the model that made the outputs; any batch is accepted
+    :param outputs: specs of that model
     """
 
-    name, precision, device = 'canned', 'fp32', 'none'
+    name, precision, device = 'replay', 'fp32', 'none'
 
     def __init__(
         self, model: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...],
@@ -96,10 +95,10 @@ class ReplayBackend(Closing):
             tuple(TensorSpec(spec.name, (None, *spec.shape[1:]), spec.dtype) for spec in specs)
             for specs in (inputs, outputs))
         self.answer: dict[str, NDArray[Any]] = {}
-        """By output name; the rows that the next question gets."""
+        """Outputs of the next run, by name."""
 
     def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        """Return the answer, as fp32, the type that every stage works in."""
+        """Return the given outputs as fp32, the type of every stage."""
         return {name: np.asarray(value, np.float32) for name, value in self.answer.items()}
 
     def warm_up(self) -> None:

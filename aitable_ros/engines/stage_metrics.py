@@ -38,26 +38,26 @@ from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import TrackedFace
 
 PRESENT = 0.5
-"""``FatigueOptions.min_presence``: from here on a mesh counts as a face."""
+"""``FatigueOptions.min_presence``: least presence of a face."""
 CONFIDENCE, NMS_IOU = 0.5, 0.45
-"""``FaceOptions``: what a detection needs, and what makes two of them one."""
+"""``FaceOptions``: least confidence of a detection; IoU from which two detections are one."""
 ON_THE_EDGE = 0.05
 """
-A face that scores so near the threshold may be on either side of it; of two expressions so near
-each other either is right.
+A face whose score is this near the threshold may be on either side of it; of two expressions with
+probabilities this near each other, either counts as right.
 """
 SAME_FACE = 0.5
-"""IoU from which a box of the one is the box of the other."""
+"""IoU from which two boxes of the two models belong to the same face."""
 Outputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
     """
-    One figure and what it must be.
+    A figure and its limit.
 
-    :param limit: greatest value; the least where ``at_least``; NaN for a figure that is only told
-    :param unit: of both; empty for a share or a number
+    :param limit: greatest value, or least with ``at_least``; NaN for a figure without a limit
+    :param unit: of value and limit; empty for a share or a number
     """
 
     name: str
@@ -68,11 +68,11 @@ class Criterion:
 
     @property
     def passed(self) -> bool:
-        """Whether it holds; NaN never does."""
+        """Whether the value is within the limit; NaN never is."""
         return bool(self.value >= self.limit if self.at_least else self.value <= self.limit)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it with its verdict; a NaN, which JSON lacks, as None."""
+        """Return the fields and ``passed``; a NaN, which JSON lacks, as None."""
         value = self.value if np.isfinite(self.value) else None
         return {**asdict(self), 'value': value, 'passed': self.passed}
 
@@ -88,7 +88,7 @@ def _high(values: Any, percent: float = 95) -> float:
 def _canned(
     backend: Backend, outputs: Outputs, crops: ModelInputs,
 ) -> tuple[ReplayBackend, list[Outputs]]:
-    """Return a backend for the stage, and its answers for the samples."""
+    """Return a backend that replays, and the outputs of each sample."""
     parts = [{name: value[at:at + crops.rows] for name, value in outputs.items()}
              for at in range(0, len(crops) * crops.rows, crops.rows)]
     return ReplayBackend(backend.model, backend.inputs, backend.outputs), parts
@@ -165,7 +165,7 @@ def _judge_mesh(
 
 
 def _meshes(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[FaceLandmarks]:
-    """Return the landmarks in pixels of the crop."""
+    """Return the landmarks of each sample, in pixels of the crop."""
     canned, parts = _canned(backend, outputs, crops)
     mesh = FaceMesh(canned)
     side = int(backend.inputs[0].shape[1] or 0)
@@ -206,7 +206,7 @@ def _judge_face(
 
 
 def _faces(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[list[Detection]]:
-    """Return what is found in each, in pixels of the input; also a little below the threshold."""
+    """Return the detections of each sample, pixels of the input, also just below the threshold."""
     canned, parts = _canned(backend, outputs, crops)
     detector = detector_for(canned)
     blank = np.zeros((detector.side, detector.side, 3), np.uint8)
@@ -224,7 +224,7 @@ def _boxes(found: Sequence[Detection]) -> NDArray[np.float32]:
 def _judge_outputs(
     backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
-    """Of a model that no stage of ours runs: how far its outputs are off, of their own size."""
+    """Return the relative error of each output, for a model that no stage runs."""
     metrics = []
     for name, value in wanted.items():
         size = float(np.abs(value).max()) or 1.0

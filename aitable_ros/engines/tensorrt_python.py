@@ -38,7 +38,7 @@ _LOGGED = (
      'optimising the graph'),
     (re.compile(r'Engine generation completed|Total (?:Host|Activation) '), 'writing the engine'),
 )
-"""What 8.5 to 9 say in their logs, as phases: they have no progress monitor."""
+"""Log messages of 8.5 to 9 and their phases: these versions have no progress monitor."""
 
 
 class PythonToolchain:
@@ -64,7 +64,7 @@ class PythonToolchain:
     def build(
         self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
-        """:raises InputError: it cannot be built; the reason is TensorRT's own."""
+        """:raises InputError: the build failed; the reason is TensorRT's own."""
         import tensorrt
 
         from aitable_ros.inference.cuda import primary_context
@@ -105,10 +105,10 @@ class PythonToolchain:
 
 def parsed(trt: Any, builder: Any, prepared: BuilderInput, engine: Path) -> Any:
     """
-    Return the network of an ONNX file, with whose parser it stays bound.
+    Return the network of an ONNX file.
 
     :param trt: TensorRT's Python module
-    :raises InputError: what the parser does not understand, node by node
+    :raises InputError: nodes that the parser does not understand
     """
     network = builder.create_network(versions.network_flags(prepared.typed, trt))
     parser = trt.OnnxParser(network, logger(trt))
@@ -123,7 +123,7 @@ def _configure(
     builder: Any, network: Any, config: Any, prepared: BuilderInput, options: BuildOptions,
     tactics: dict[str, bool], feed: Feed | None,
 ) -> Any:
-    """Tell the builder all that was asked; return the calibrator, which must outlive the build."""
+    """Set all options of the builder; return the calibrator, which must outlive the build."""
     versions.set_precision(
         config, options.precision, typed=prepared.typed, tf32=options.tf32)
     versions.set_workspace(config, options.workspace_mib)
@@ -148,7 +148,7 @@ def _configure(
 
 
 class Feed:
-    """Brings batches for calibration onto the GPU; what ``tensorrt_callbacks.Batches`` asks for."""
+    """Copies calibration batches to the GPU; implements ``tensorrt_callbacks.Batches``."""
 
     def __init__(
         self, calibration: CalibrationBatches, device: Device, progress: Progress,
@@ -162,7 +162,7 @@ class Feed:
     def next_batch(self, names: list[str]) -> list[int] | None:
         """Return the addresses of the next batch, in the order of the names."""
         batch = self._calibration.next()
-        if batch is None:  # for each tensor TensorRT now compares histograms, on one core
+        if batch is None:  # TensorRT now compares histograms of each tensor, on one core
             self._progress.phase('calibrating: scales', 0, 0)
             return None
         self._given += 1
@@ -179,18 +179,18 @@ class Feed:
         return [self._held[name][0].address for name in names]
 
     def read_cache(self) -> bytes | None:
-        """Return what an earlier calibration of this model with these inputs found."""
+        """Return the result of an earlier calibration of this model with these inputs."""
         return self._calibration.read_cache()
 
     def write_cache(self, content: bytes) -> None:
-        """Keep what this one found, if that can be."""
+        """Keep the result of this calibration; a failure is only a remark."""
         try:
             self._calibration.write_cache(content)
         except InputError as error:
             self._progress.remark(f'the scales are not kept: {error}')
 
     def close(self) -> None:
-        """Give the memory back; called once, with the GPU current."""
+        """Free the memory; called once, with the GPU current."""
         for memory, pinned in self._held.values():
             self._device.free(memory)
             self._device.free(pinned)
@@ -198,7 +198,7 @@ class Feed:
 
 
 def profile_of(builder: Any, prepared: BuilderInput, batches: tuple[int, int, int]) -> Any:
-    """Return the optimisation profile of an open batch: its least, best and most."""
+    """Return the optimisation profile of an open batch: smallest, best and largest."""
     profile = builder.create_optimization_profile()
     least, best, most = (prepared.shapes(batch) for batch in batches)
     for name in prepared.inputs:
@@ -207,8 +207,8 @@ def profile_of(builder: Any, prepared: BuilderInput, batches: tuple[int, int, in
 
 
 def _cache_path(machine: Machine, model: str) -> Path:
-    # One a model: TensorRT 8.6 cannot read back what it writes of some (EmoNet), and that would
-    # cost all others theirs.
+    # A file for each model: TensorRT 8.6 cannot read its own cache of some models (EmoNet), which
+    # would spoil a common one.
     name = re.sub(r'[^\w.]+', '_', f'{model}_{machine.gpu}_{machine.tensorrt}')
     return model_home() / 'timing' / f'{name}.cache'
 
@@ -225,18 +225,18 @@ def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
 
 
 def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progress) -> None:
-    """Write what was measured, unless TensorRT itself cannot read it."""
+    """Write the measurements, unless TensorRT cannot read them back."""
     if not _takes(builder.create_builder_config(), content, progress):
         progress.remark(f'{path} is not written: TensorRT cannot read its own cache of this model')
         return
     try:
         write_atomically(path, content)
     except InputError as error:  # the engine is worth more
-        progress.remark(f'what was measured is not kept: {error}')
+        progress.remark(f'the measurements are not kept: {error}')
 
 
 def _takes(config: Any, content: bytes, progress: Progress) -> bool:
-    """Give a builder what was measured; what TensorRT has against it is no error of the build."""
+    """Give a builder earlier measurements; TensorRT's complaints about them are not errors."""
     told = len(progress.errors)
     taken = versions.set_timing_cache(config, content) and len(progress.errors) == told
     del progress.errors[told:]

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Build engines with TensorRT for RTX: in seconds, for several cards at once, and without a GPU."""
+"""Build engines with TensorRT for RTX: in seconds, for several GPUs at once, without a GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from aitable_ros.inference.tensorrt_log import logger
 from aitable_ros.inference.tensorrt_log import why
 
 _UNASKED = 80
-"""Turing, 7.5, is built for only by name."""
+"""Least default target: Turing, 7.5, must be named."""
 _FOREIGN = (
     ('dla_core', '--dla-core: TensorRT for RTX runs on cards, which have no DLA'),
     ('calibration_cache', '--calibration-cache: TensorRT for RTX has no calibrator'),
@@ -37,10 +37,10 @@ _FOREIGN = (
 
 class RtxToolchain:
     """
-    The builder of TensorRT for RTX, in this process.
+    TensorRT for RTX's builder in this process.
 
     :param targets: compute capabilities to build for, ``8.6`` or ``sm86``; empty: all from 8.0 on
-    :raises InputError: it is not installed or cannot be loaded, or knows no such target
+    :raises InputError: the library is missing or cannot be loaded, or does not know a target
     """
 
     name = 'tensorrt-rtx-python'
@@ -65,7 +65,7 @@ class RtxToolchain:
         """
         Write the engine; see :class:`aitable_ros.engines.toolchain.Toolchain`.
 
-        :raises InputError: it cannot be built; the reason is the builder's own
+        :raises InputError: the build failed; the reason is the builder's own
         """
         for name, says in _FOREIGN:
             if getattr(options, name) is not None:
@@ -118,7 +118,7 @@ def dotted(target: str) -> str:
 
 
 def capabilities(trt: Any) -> list[str]:
-    """Return every compute capability that the library knows, ``7.5`` first."""
+    """Return all compute capabilities of the library, ``7.5`` first."""
     return [dotted(name) for name in _known(trt)]
 
 
@@ -130,7 +130,7 @@ def _targets(trt: Any, asked: Sequence[str]) -> tuple[str, ...]:
     """
     Return the library's names of compute capabilities.
 
-    :raises InputError: it has no such one
+    :raises InputError: the library does not know one
     """
     known = _known(trt)
     if not asked:
@@ -148,7 +148,7 @@ def _targets(trt: Any, asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def _capability(device_id: int) -> str:
-    """Return the compute capability of the GPU here; empty where there is none."""
+    """Return the compute capability of the GPU; empty if there is none."""
     from aitable_ros.inference.cuda import gpu
 
     try:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What turns ONNX into an engine here: TensorRT's Python package, trtexec, or TensorRT for RTX."""
+"""The builders of engines: TensorRT's Python package, trtexec, TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from aitable_ros.inference.tensorrt_library import TENSORRT
 from aitable_ros.inference.tensorrt_version import Version
 
 RUNTIMES = {'tensorrt': TENSORRT, 'rtx': RTX}
-"""What ``--runtime`` calls them."""
+"""Choices of ``--runtime``."""
 
 if TYPE_CHECKING:
     from aitable_ros.engines.graph.builder_input import BuilderInput
 
 
 class Toolchain(Protocol):
-    """One way to build."""
+    """A builder of engines."""
 
     name: str
     """``tensorrt-python``, ``tensorrt-rtx-python`` or ``trtexec``."""
     runtime: str
-    """:attr:`Library.name` of what runs its engines."""
+    """:attr:`Library.name` of the library that runs its engines."""
     compute_capabilities: tuple[str, ...]
-    """``8.6`` ...: what its engines run on; empty: only on the GPU that they are built on."""
+    """GPUs that its engines run on, such as ``8.6``; empty: only the GPU that built them."""
     version: Version
     machine: Machine
     runs: bool
-    """Whether the engine can be run here, to compare it with its ONNX."""
+    """Whether this machine can run the engine and compare it with its ONNX."""
 
     def build(
         self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
@@ -44,8 +44,8 @@ class Toolchain(Protocol):
         """
         Write the engine.
 
-        :return: how many of its layers read which type; empty where the builder does not tell
-        :raises InputError: it cannot be built; the reason is the builder's own
+        :return: number of layers by the type they read; empty if the builder does not report it
+        :raises InputError: the build failed; the reason is the builder's own
         """
 
 
@@ -54,14 +54,14 @@ def toolchain(
     targets: Sequence[str] = (),
 ) -> Toolchain:
     """
-    Return what builds here.
+    Return the builder to use.
 
-    :param trtexec: use this program, whatever else there is
-    :param runtime: a key of ``RUNTIMES``, or ``auto``: TensorRT where it is installed, else
+    :param trtexec: use this program, whatever is installed
+    :param runtime: a key of ``RUNTIMES``, or ``auto``: TensorRT if it is installed, else
         TensorRT for RTX
-    :param targets: compute capabilities to build for, which only TensorRT for RTX can; ``auto``
-        then means that
-    :raises InputError: there is none, it is too old, or what is asked contradicts itself
+    :param targets: compute capabilities to build for; only TensorRT for RTX can, so ``auto`` then
+        means that
+    :raises InputError: none is installed, it is too old, or the parameters contradict each other
     """
     from aitable_ros.engines.tensorrt_python import PythonToolchain
     from aitable_ros.engines.tensorrt_rtx import RtxToolchain

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Build engines through trtexec, where TensorRT has no Python package (JetPack's C++ packages)."""
+"""Build engines with trtexec, for machines without TensorRT's Python package (some JetPacks)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_library import TENSORRT
 
 PLACES = (Path('/usr/src/tensorrt/bin/trtexec'),)
-"""Where NVIDIA's Debian packages put it, outside of PATH."""
+"""Path in NVIDIA's Debian packages, outside of PATH."""
 
 
 def find_trtexec(given: Path | None = None) -> Path | None:
     """
-    Return the program; None where there is none.
+    Return the program; None if there is none.
 
-    :raises InputError: the one given is not there
+    :raises InputError: the given program does not exist
     """
     if given is not None:
         if not os.access(given, os.X_OK):
@@ -40,9 +40,9 @@ def find_trtexec(given: Path | None = None) -> Path | None:
 
 class TrtexecToolchain:
     """
-    TensorRT's own program.
+    Builder that runs trtexec.
 
-    :raises InputError: it does not run, or is too old
+    :raises InputError: trtexec does not run, or is too old
     """
 
     name = 'trtexec'
@@ -59,7 +59,7 @@ class TrtexecToolchain:
     def build(
         self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
     ) -> dict[str, int]:
-        """:raises InputError: it cannot be built; the reason is trtexec's own."""
+        """:raises InputError: the build failed; the reason is trtexec's own."""
         onnx = engine.with_suffix('.onnx')
         onnx.write_bytes(prepared.content)
         if prepared.calibrator:
@@ -92,7 +92,7 @@ def arguments(
     """
     Return trtexec's arguments for the options of a build.
 
-    :raises InputError: this version has no such option
+    :raises InputError: this version lacks an option
     """
     words = [f'--onnx={onnx}', f'--saveEngine={engine}', '--profilingVerbosity=detailed']
     if prepared.dynamic:
@@ -136,7 +136,7 @@ def _version(program: Path) -> versions.Version:
 
 
 def _machine(version: versions.Version, device_id: int) -> Machine:
-    """Return what is known without TensorRT's package; the rest is not compared later."""
+    """Return what is known without TensorRT's package; unknown parts are never compared."""
     from aitable_ros.inference import cuda
 
     tensorrt = f'{version[0]}.{version[1]}'

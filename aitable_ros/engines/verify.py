@@ -1,10 +1,9 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Whether a made model still does its task: against the fp32 ONNX file, on the same real inputs.
+Compares a model with the fp32 ONNX file that it was made from, on the same real inputs.
 
-Judged by what the stage makes of the outputs, in the task's own units, as an error of the outputs
-says nothing of a blink. A NaN fails, and so does what cannot be told for want of inputs.
+The figures are in the units of the task (``stage_metrics``). A NaN fails, and too few inputs fail.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import Backend
 
 MINIMUM = 32
-"""Fewer samples cannot tell: one odd face in a dozen would decide."""
+"""Fewer samples give no verdict: one odd face in a dozen would decide."""
 PASSED, FAILED, UNKNOWN = 'passed', 'failed', 'cannot tell'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
     """
-    How a candidate did.
+    Result of a comparison.
 
     :param verdict: ``passed``, ``failed`` or ``cannot tell``
-    :param reasons: why it did not pass, a line each
-    :param notes: what a reader of a pass must know
+    :param reasons: for a verdict other than passed, a line each
+    :param notes: for the reader of a pass
     :param precision: whose limits were used
-    :param n: samples compared
-    :param candidate: what ran it: model, backend, precision, device
+    :param n: number of samples
+    :param candidate: its model, backend, precision and device
     :param reference: the same of the reference
-    :param crops: which frames: :meth:`aitable_ros.engines.model_inputs.ModelInputs.to_dict`
+    :param crops: the frames: :meth:`aitable_ros.engines.model_inputs.ModelInputs.to_dict`
     """
 
     task: str
@@ -66,11 +65,11 @@ class VerifyReport:
 
     @property
     def passed(self) -> bool:
-        """Whether it may be used."""
+        """Whether the candidate may be used."""
         return self.verdict == PASSED
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the sidecar keeps."""
+        """Return the report as an engine's sidecar holds it."""
         return {
             'passed': self.passed, 'verdict': self.verdict, 'task': self.task,
             'precision': self.precision, 'n': self.n, 'reasons': list(self.reasons),
@@ -79,7 +78,7 @@ class VerifyReport:
             'seconds': round(self.seconds, 3), 'crops': self.crops}
 
     def table(self) -> str:
-        """Return it for people: a line a figure, then the verdict."""
+        """Return a text: a line for each figure, then the verdict."""
         who, other = (' '.join(value for value in side.values() if value)
                       for side in (self.candidate, self.reference))
         lines = [f'{who} against {other}, {self.n} samples, limits for {self.precision}']
@@ -102,15 +101,15 @@ def verify(
     """
     Compare a candidate with the fp32 model that it was made from.
 
-    :param candidate: a ``.engine`` or ``.onnx`` file, run by whatever backend runs such files
-    :param reference: the fp32 ``.onnx``, run by ONNX Runtime where it is installed
+    :param candidate: a ``.engine`` or ``.onnx`` file
+    :param reference: the fp32 ``.onnx``, run by ONNX Runtime if that is installed
     :param crops: real inputs, see :func:`aitable_ros.engines.model_inputs.collect_inputs`
     :param limits: default: those of the precision
-    :param precision: what the candidate claims to be; default: as its weights or its backend say
-    :param backend: of the candidate, as the parameter of that name
+    :param precision: of the candidate; default: that of its weights or of its backend
+    :param backend: of the candidate, one of ``runtimes.BACKENDS``
     :param batch: samples in one run of the candidate
-    :param minimum: fewer samples cannot tell
-    :raises InputError: one of the two cannot be loaded, or their inputs and outputs differ
+    :param minimum: fewer samples give no verdict
+    :raises InputError: a model cannot be loaded, or the inputs or outputs of the two differ
     """
     start = perf_counter()
     with ExitStack() as opened:
@@ -173,7 +172,7 @@ def _who(backend: Backend) -> dict[str, str]:
 
 
 def _run(backend: Backend, crops: ModelInputs, batch: int) -> Outputs:
-    """Run all rows, ``batch`` samples at a time, in the model's own batch where that is fixed."""
+    """Run all rows, ``batch`` samples at a time, or in the model's batch if that is fixed."""
     size = backend.inputs[0].shape[0] or batch * crops.rows
     parts: list[Outputs] = []
     kinds = {spec.name: spec.dtype for spec in backend.inputs}

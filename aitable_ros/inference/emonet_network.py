@@ -4,8 +4,8 @@
 EmoNet: the network, its checkpoint and its export.
 
 Toisoul et al., "Estimation of continuous valence and arousal levels from faces in naturalistic
-conditions", Nature Machine Intelligence 2021; written from shared/DESIGN.md section 5. Attribute
-names are the official checkpoint's keys. Needs PyTorch; what runs the exported file does not.
+conditions", Nature Machine Intelligence 2021. Attribute names are the official checkpoint's keys.
+This module needs PyTorch; the exported file does not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INPUT = 'image'
 OUTPUTS = ('expression', 'valence', 'arousal')
 """Logits ``(n, 8)`` or ``(n, 5)``, then ``(n,)`` each, not yet clamped."""
 HEAT_MAP_OUTPUT = 'heatmaps'
-"""``(n, 68, 64, 64)``, where an export was asked for them: the face's landmarks."""
+"""``(n, 68, 64, 64)``: heat maps of the face's landmarks, an option of the export."""
 SIZE = 256
 EXPRESSIONS = (8, 5)
 """Checkpoints exist for eight classes, and for the first five of them."""
@@ -63,8 +63,8 @@ def load_checkpoint(path: Path) -> Any:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise BackendError(f'{path}: no such file') from None
-    except Exception as error:  # of damage whatever comes, IndexError and struct.error, too
-        # of what it will not unpickle, PyTorch's own words tell how to run code of that file
+    except Exception as error:  # damage may raise anything, also IndexError and struct.error
+        # PyTorch's own message about pickled objects explains how to run code of the file
         why = (first_line(error).split('. ')[0] if isinstance(error, (OSError, RuntimeError))
                else 'something else is in it')
         raise BackendError(f'{path}: not a PyTorch checkpoint of plain weights: {why}; download it '
@@ -92,7 +92,7 @@ def to_onnx(network: Any, heat_maps: bool = False) -> bytes:
     Return the network as an ONNX file, opset 17, batch dimension open.
 
     :param network: from :func:`build` or :func:`load_checkpoint`
-    :param heat_maps: give :data:`HEAT_MAP_OUTPUT`, too
+    :param heat_maps: add :data:`HEAT_MAP_OUTPUT`
     """
     import torch
 
@@ -101,8 +101,8 @@ def to_onnx(network: Any, heat_maps: bool = False) -> bytes:
     network.heat_maps = heat_maps
     try:
         with catch_warnings():
-            # that this exporter is the old one; the new one needs packages of its own and
-            # opset 18, which TensorRT 8.6 does not read
+            # the warning that this exporter is old: the new one needs further packages and opset
+            # 18, which TensorRT 8.6 does not read
             simplefilter('ignore', DeprecationWarning)
             torch.onnx.export(
                 network, (torch.zeros(1, 3, SIZE, SIZE),), file, input_names=[INPUT],
@@ -114,12 +114,12 @@ def to_onnx(network: Any, heat_maps: bool = False) -> bytes:
 
 
 def _difference(wanted: dict[str, Any], got: dict[str, Any]) -> str:
-    """Say in a line how a state dict differs from the one wanted; empty where it does not."""
+    """Return the differences of a state dict from the expected one in a line; empty if none."""
     shapes = [
         f'{key} is {list(got[key].shape)}, not {list(value.shape)}'
         for key, value in wanted.items() if key in got and got[key].shape != value.shape]
     return '; '.join(text for text in (
-        # PyTorch, too, starts this count of training steps anew: nothing here reads it
+        # this count of training steps may be missing: nothing reads it
         _some('lacks', [key for key in wanted
                         if key not in got and not key.endswith('.num_batches_tracked')]),
         _some('has unknown', [key for key in got if key not in wanted]),

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What is known of a TensorRT engine: the JSON beside it, and whether this machine can run it.
+The sidecar of a TensorRT engine: a JSON file that tells whether this machine can run the engine.
 
-An engine is bound to the GPU and the TensorRT it was built with, and says so only after it was
-read into the GPU, in words that help nobody. The sidecar says it before.
+An engine is bound to its GPU and TensorRT version. TensorRT finds a mismatch only after loading the
+engine, and its messages do not help; the sidecar finds it before.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _BLOCK = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Machine:
     """
-    What an engine is bound to, or the part of it that is known; empty text is not compared.
+    The machine that an engine is bound to; unknown parts are empty and never compared.
 
     :param tensorrt: version, ``8.6.0``; of TensorRT for RTX, ``1.7.1.116``
     :param cuda: newest CUDA that the driver knows, ``12.4``
-    :param driver: its own version, ``550.54.15``; empty where it does not say (Jetson)
+    :param driver: its version, ``550.54.15``; empty if unknown (Jetson)
     :param gpu: its name, ``NVIDIA H200``
     :param compute_capability: ``9.0``
     """
@@ -50,9 +50,9 @@ class Machine:
     @classmethod
     def here(cls, device_id: int = 0, library: Library = TENSORRT) -> Machine:
         """
-        Ask this machine. Makes no context and takes no memory on the GPU.
+        Return this machine, without a context or memory on the GPU.
 
-        :param library: whose version counts
+        :param library: whose version is returned
         :raises CudaError: no driver, no such GPU, or no Python package that reaches it
         :raises ImportError: the library is not installed
         """
@@ -68,28 +68,26 @@ class Machine:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
     """
-    What an engine is made of, for which machine, and how well it does.
+    Source, machine, options and accuracy of an engine.
 
-    :param engine_sha256: of the engine file; with ``engine_bytes`` it tells a damaged one
+    :param engine_sha256: of the engine file; with ``engine_bytes`` it detects damage
     :param model: catalogue name, or the name of the file it was built from
     :param model_sha256: of the ONNX that the builder read
     :param source_sha256: of the ONNX file before it was prepared for TensorRT
     :param tensorrt: as the next four, see :class:`Machine`
     :param precision: ``fp32``, ``fp16`` or ``int8``
     :param runtime: the library that built and runs it, see :class:`Library`
-    :param compute_capabilities: of TensorRT for RTX: every one that it runs on, ``8.9``; it is not
-        bound to the GPU it was built on, and ``gpu``, ``compute_capability``, ``cuda`` and
-        ``driver`` are empty
-    :param layers: how many of its layers read which type, as the builder told; empty where it does
-        not tell
+    :param compute_capabilities: of TensorRT for RTX: those that the engine runs on, ``8.9``; it is
+        not bound to one GPU: ``gpu``, ``compute_capability``, ``cuda`` and ``driver`` are empty
+    :param layers: number of layers by the type they read; empty if the builder does not report it
     :param strongly_typed: the ONNX says the precision of each layer, not the builder's flags
-    :param options: what the user asked of the builder
+    :param options: of the build
     :param calibration: for int8: ``method``, ``frames``, ``cache_sha256``; None otherwise
     :param accuracy: the report of ``aitable models verify``, with ``passed``; None before it ran
-    :param forced: int8 without a passing report was asked for all the same
+    :param forced: the user accepted int8 without a passing report
     :param built_with: ``tensorrt-python``, ``tensorrt-rtx-python`` or ``trtexec``
-    :param seconds: what the build took
-    :param rebuild: the command that builds it again
+    :param seconds: duration of the build
+    :param rebuild: the command that builds the engine again
     """
 
     engine_sha256: str
@@ -121,36 +119,36 @@ class Sidecar:
 
     @property
     def library(self) -> Library:
-        """What runs it."""
+        """The library that runs the engine."""
         return LIBRARIES.get(self.runtime, TENSORRT)
 
     @property
     def fits(self) -> str:
-        """What it was built for, in words: the compute capabilities, or the GPU if it is known."""
+        """Target of the engine in words: compute capabilities, or the GPU if known."""
         able = ', '.join(self.compute_capabilities)
         return f'compute capability {able}' if able else self.gpu
 
     @property
     def machine(self) -> Machine:
-        """What the engine is bound to."""
+        """The machine that the engine is bound to."""
         return Machine(self.tensorrt, self.cuda, self.driver, self.gpu, self.compute_capability)
 
     @property
     def remedy(self) -> str:
-        """What to do about an engine that does not fit, as the end of a sentence."""
+        """Remedy for an engine that does not fit, as the end of a sentence."""
         return f'rebuild it: {self.rebuild}' if self.rebuild else 'rebuild it here'
 
 
 def sidecar_path(engine: Path) -> Path:
-    """Return where an engine's sidecar lies, whether it is there or not."""
+    """Return the path of an engine's sidecar, whether the file exists or not."""
     return engine.with_name(engine.name + '.json')
 
 
 def read(engine: Path) -> Sidecar | None:
     """
-    Return what is known of an engine; None where it has no sidecar.
+    Return an engine's sidecar; None if there is none.
 
-    :raises InputError: there is one that cannot be read
+    :raises InputError: the sidecar cannot be read
     """
     path = sidecar_path(engine)
     try:
@@ -180,7 +178,7 @@ def read(engine: Path) -> Sidecar | None:
 
 
 def library_of(engine: Path) -> Library:
-    """Return what runs an engine: what its sidecar says, else what its name does (``..._rtx``)."""
+    """Return the library of an engine, by its sidecar, else by its name (``..._rtx``)."""
     try:
         known = read(engine)
     except InputError:
@@ -192,7 +190,7 @@ def library_of(engine: Path) -> Library:
 
 def write(engine: Path, sidecar: Sidecar) -> None:
     """
-    Put the sidecar beside its engine, whole or not at all.
+    Write the sidecar atomically beside its engine.
 
     :raises InputError: it cannot be written
     """
@@ -218,9 +216,9 @@ def fingerprint(path: Path) -> tuple[str, int]:
 
 def damage(sidecar: Sidecar, content: bytes) -> str:
     """
-    Tell whether an engine file is the one that the sidecar describes.
+    Check whether an engine file is the one that the sidecar describes.
 
-    :return: empty, or what differs and what to do, in a line
+    :return: empty, or the difference and the remedy in a line
     """
     if len(content) != sidecar.engine_bytes:
         return (f'the engine is damaged: {len(content)} bytes of {sidecar.engine_bytes}; '
@@ -232,9 +230,9 @@ def damage(sidecar: Sidecar, content: bytes) -> str:
 
 def mismatch(sidecar: Sidecar, machine: Machine) -> str:
     """
-    Tell whether a machine can run the engine.
+    Check whether a machine can run the engine.
 
-    :return: empty, or everything that differs and the command that rebuilds it, in a line
+    :return: empty, or all differences and the command that rebuilds the engine, in a line
     """
     built, parts = sidecar.machine, []
     if not _same_version(built.tensorrt, machine.tensorrt):
@@ -253,7 +251,7 @@ def mismatch(sidecar: Sidecar, machine: Machine) -> str:
 
 
 def remarks(sidecar: Sidecar, machine: Machine) -> str:
-    """Tell what differs and is worth a warning, not a refusal; empty where nothing does."""
+    """Return differences that deserve a warning, not a refusal; empty if there are none."""
     built, parts = sidecar.machine, []
     if _differ(built.driver, machine.driver):
         parts.append(f'driver {built.driver}, here is {machine.driver}')
@@ -264,9 +262,9 @@ def remarks(sidecar: Sidecar, machine: Machine) -> str:
 
 def unproven(sidecar: Sidecar) -> str:
     """
-    Tell why an int8 engine must not run: nothing shows that it still does its task.
+    Check whether an int8 engine has a passing accuracy report.
 
-    :return: empty where it may, or the reason and the remedy in a line
+    :return: empty if it may run, or the reason and the remedy in a line
     """
     if sidecar.precision != 'int8' or sidecar.forced:
         return ''
@@ -280,7 +278,7 @@ def unproven(sidecar: Sidecar) -> str:
 
 
 def driver_version() -> str:
-    """Return the version of the NVIDIA driver; empty where it does not say."""
+    """Return the version of the NVIDIA driver; empty if unknown."""
     for path in ('/sys/module/nvidia/version', '/proc/driver/nvidia/version'):
         try:
             text = Path(path).read_text(encoding='utf-8')
@@ -313,7 +311,7 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _same_version(one: str, other: str) -> bool:
-    """8.6.1 and 8.6.1.6 are one: some packages leave out the build number."""
+    """Compare versions; 8.6.1 equals 8.6.1.6, since some packages leave out the build number."""
     pairs = zip(one.split('.')[:4], other.split('.')[:4])
     return not one or not other or all(
         first == second for first, second in pairs if first.isdigit() and second.isdigit())

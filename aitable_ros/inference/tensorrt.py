@@ -46,11 +46,11 @@ from aitable_ros.inference.tensorrt_log import why
 
 _LOG = logging.getLogger(__name__)
 _SHAPES_KEPT = 4
-"""Batch sizes that stay prepared, with a CUDA graph each: as many as there are faces."""
+"""Batch sizes that stay prepared, each with a CUDA graph: as many as the default ``max_faces``."""
 _SHORT_S = 0.003
 """
-A run shorter than this is waited for on a busy core. To be woken took 0.03 to 0.36 ms on an H200
-host (benchmarks/results/models_gpu.json), a third of a short run; busy waiting takes a tenth of a
+Shorter runs are waited for on a busy core. Waking a thread took 0.03 to 0.36 ms on an H200 host
+(benchmarks/results/models_gpu.json), up to a third of a short run; busy waiting takes a tenth of a
 core at 30 images a second.
 """
 
@@ -59,13 +59,12 @@ class TensorRTBackend(BackendBase):
     """
     A TensorRT engine.
 
-    What goes in and comes out is what ONNX Runtime would take and give, fp32 where the engine has
-    fp16, whatever the engine's layout. A batch beyond what the engine was built for is run in
-    parts. Its sidecar is read first, and says why it cannot run here; one without a sidecar is
-    tried.
+    Inputs and outputs are those of ONNX Runtime: fp32 for an engine in fp16, in the ONNX layout. A
+    batch larger than the engine's runs in parts. The sidecar is checked before the engine loads; an
+    engine without one is tried.
 
-    From the second run of a batch size on, upload, inference and download are one CUDA graph, where
-    cuda-python is installed.
+    With cuda-python, upload, inference and download become one CUDA graph from the second run of a
+    batch size on.
 
     :param path: the ``.engine`` or ``.plan`` file
     :param model: name to report
@@ -73,9 +72,9 @@ class TensorRTBackend(BackendBase):
     :param threads: not used
     :param device_id: GPU number
     :param graphs: False runs without CUDA graphs
-    :param spin: wait for the GPU on a busy CPU core, not asleep; None spins where :meth:`warm_up`
-        found a run to be short
-    :raises BackendError: cannot load, not as asked, or an int8 engine that nothing vouches for
+    :param spin: wait for the GPU on a busy CPU core instead of sleeping; None: if :meth:`warm_up`
+        measures a short run
+    :raises BackendError: cannot load, another precision, or int8 without an accuracy report
     """
 
     name = 'tensorrt'
@@ -98,7 +97,7 @@ class TensorRTBackend(BackendBase):
         except OSError as error:
             raise BackendError(f'{path}: cannot be read: {error.strerror}') from None
         self._engine_bytes = len(content)
-        # The driver first: without one TensorRT crashes the process.
+        # The driver comes first: without one TensorRT crashes the process.
         self._device: Device = device(device_id)
         self._trt = self.library.load()
         self.note = ''
@@ -111,7 +110,7 @@ class TensorRTBackend(BackendBase):
                     layers_in(self.inspect()))
                 self._prepare()
         except BaseException as error:
-            # its frames hold execution contexts, which must go while the GPU is current
+            # its frames hold execution contexts, which must be freed while the GPU is current
             with suppress(CudaError), self._device.current():
                 clear_frames(error.__traceback__)
             self.close()
@@ -123,7 +122,7 @@ class TensorRTBackend(BackendBase):
         self._graphs = graphs and self._device.captures
 
     def _checked(self, content: bytes, device_id: int) -> Sidecar | None:
-        """Hold the sidecar against the file and the machine, before TensorRT sees either."""
+        """Compare the sidecar with the file and the machine before TensorRT loads the engine."""
         try:
             versions.trt_version(self._trt)
             sidecar = read(self._path)
@@ -150,7 +149,7 @@ class TensorRTBackend(BackendBase):
                     f'{self._path}: {self.library.spoken} cannot load it: {why(said)}')
 
     def _prepare(self) -> None:
-        """Find out what goes in and out, and take all memory that the largest batch needs."""
+        """Read inputs and outputs, and allocate the memory of the largest batch."""
         with quoting() as said:
             self._ports = ports_of(self._engine, self.model, self._trt)
             context = self._new_context()
@@ -179,7 +178,7 @@ class TensorRTBackend(BackendBase):
         return item
 
     def warm_up(self) -> None:
-        """Run on zeros until the CUDA graph is there, and see whether a run is worth sleeping."""
+        """Run on zeros until the CUDA graph exists, and decide whether to wait on a busy core."""
         for _ in range(2):
             super().warm_up()
         if self._spin_unasked:
@@ -199,7 +198,7 @@ class TensorRTBackend(BackendBase):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _once(self, inputs: Tensors, rows: int) -> dict[str, NDArray[Any]]:
-        """Run what fits the profile; a batch below its least is filled with zeros."""
+        """Run one batch within the profile; a smaller batch is filled up with zeros."""
         shapes = self._ports.shapes({name: array.shape for name, array in inputs.items()})
         with quoting() as said:
             try:
@@ -214,7 +213,7 @@ class TensorRTBackend(BackendBase):
         return execution.take(rows if self._ports.most_rows else None)
 
     def _launch(self, execution: Execution) -> None:
-        """Put a run on the stream, as a graph from the second run of its shapes on."""
+        """Put a run on the stream, as a CUDA graph from the second run of its shapes on."""
         if (execution.graph is None and self._graphs and execution.runs
                 and self._capturable(execution)):
             try:
@@ -230,7 +229,7 @@ class TensorRTBackend(BackendBase):
         execution.runs += 1
 
     def _capturable(self, execution: Execution) -> bool:
-        """Tell whether a run may become a CUDA graph now."""
+        """Tell whether a run may be captured as a CUDA graph."""
         return True
 
     def _enqueue(self, execution: Execution) -> None:
@@ -241,11 +240,11 @@ class TensorRTBackend(BackendBase):
 
     def _execution(self, shapes: Shapes) -> Execution:
         """
-        Return what runs those shapes, made once.
+        Return the execution of some shapes; each is made once.
 
-        A CUDA graph holds on to its context's state, so every batch size wants a context of its
-        own. TensorRT 8 lets only one have the profile unless the engine was built for sharing: then
-        there is one, and a change of the batch size gives up the graph.
+        A CUDA graph depends on its context's state, so each batch size needs its own context. In
+        TensorRT 8, only engines built with profile sharing allow several; with the others, a change
+        of the batch size frees the graph.
         """
         known = self._executions.get(shapes)
         if known is not None:
@@ -268,8 +267,8 @@ class TensorRTBackend(BackendBase):
         return execution
 
     def _another_context(self) -> Any:
-        """Return a further context, or the one there is once it is known that it stays alone."""
-        with quoting() as said:  # that it must stay alone is no error
+        """Return a further context, or the only one if the engine allows no second."""
+        with quoting() as said:  # a refused second context is no error
             context = self._new_context()
             if context is not None and select_profile(context, self._stream.handle):
                 return context
@@ -282,7 +281,7 @@ class TensorRTBackend(BackendBase):
         return context
 
     def _drop(self) -> None:
-        """Give up the shapes that were not run for the longest time, and keep the context."""
+        """Free the least recently used execution, and keep its context."""
         _, execution = self._executions.popitem(last=False)
         self._context = execution.release()
 
@@ -324,19 +323,19 @@ class TensorRTBackend(BackendBase):
                 raise BackendError(f'{self.model}: {self.library.spoken} failed: '
                                    f'{why(said, str(error))}') from None
             finally:
-                # A context keeps its profiler: it goes, and the next run makes another.
+                # A context keeps its profiler: it is freed, and the next run makes another.
                 while self._executions:
                     self._drop()
                 self._context = None
         return times
 
     def memory(self) -> int:
-        """Return the bytes of GPU memory it holds: buffers, scratch, and its weights as filed."""
+        """Return the engine's GPU memory in bytes: buffers, scratch, and the size of its file."""
         held = sum(item.nbytes for item in self._held if isinstance(item, Memory))
         return held + self._engine_bytes
 
     def inspect(self) -> str:
-        """Return what TensorRT's inspector says of the layers: ``tensorrt_layers`` reads it."""
+        """Return the text of TensorRT's engine inspector, for ``tensorrt_layers``."""
         with self._device.current():
             inspector = self._engine.create_engine_inspector()
             if self._executions:  # then it may know the formats of the shapes that ran last
@@ -346,7 +345,7 @@ class TensorRTBackend(BackendBase):
         return text
 
     def _let_go(self) -> None:
-        """Drop what TensorRT made, with the GPU current; users go before what they use."""
+        """Free TensorRT's objects while the GPU is current, users before the objects they use."""
         while self._executions:
             self._drop()
         self._context = None
@@ -354,7 +353,7 @@ class TensorRTBackend(BackendBase):
         self._runtime = None
 
     def _free(self) -> None:
-        """On any thread; what the driver says about it helps nobody any more."""
+        """Free the engine, on any thread; errors of the driver are only logged."""
         try:
             with self._device.current():
                 self._let_go()

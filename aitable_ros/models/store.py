@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The models' folder: files appear in it whole or not at all, and one process at a time writes."""
+"""The models' folder: files are written atomically, by one process at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aitable_ros.models.catalogue import model_home
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Say that a file cannot be written, why and what to do."""
+    """Return the error for a file that cannot be written, with reason and remedy."""
     return InputError(
         f'cannot write {path}: {error.strerror or error}; make room or access there, '
         'or point AITABLE_MODELS at another folder')
@@ -26,9 +26,9 @@ def unwritable(path: Path, error: OSError) -> InputError:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """
-    Put a file in place, so that a reader sees the old one or the new one, never a part.
+    Write a file so that a reader sees the old or the new content, never a part.
 
-    :raises InputError: the folder cannot be written or is full; the old file, if any, stays
+    :raises InputError: the folder cannot be written or is full; an old file is kept
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,15 +47,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def put_in_place(part: Path, path: Path) -> None:
     """
-    Give a complete file its name, in one step that also survives a power cut.
+    Rename a complete file in one step that also survives a power cut.
 
     :param part: in the same folder
-    :raises InputError: it cannot be; the old file, if any, stays
+    :raises InputError: it cannot be renamed; an old file is kept
     """
     try:
         with part.open('rb') as file:
             os.fsync(file.fileno())
-        # temporary files are private; models are for everybody on the machine
+        # temporary files are private; models are for all users of the machine
         part.chmod(0o644)
         part.replace(path)
     except OSError as error:
@@ -65,9 +65,9 @@ def put_in_place(part: Path, path: Path) -> None:
 @contextmanager
 def home_lock() -> Iterator[None]:
     """
-    Keep other processes from fetching and converting meanwhile; waits for one that does.
+    Hold the lock of the models' folder, so that one process at a time fetches and converts.
 
-    The lock goes with the process, however that ends.
+    The lock ends with the process.
 
     :raises InputError: the models' folder cannot be made or written
     """

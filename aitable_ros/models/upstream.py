@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Models under a licence that is the user's decision: downloaded from their authors when taken."""
+"""Models that are downloaded from their authors once the user has accepted the licence."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from aitable_ros.models.fetch import Progress
 
 MIRROR = 'AITABLE_MODELS_URL'
-"""Environment variable: a folder on a web server that has the files under their own names."""
+"""Environment variable: address of a folder that holds the files under their own names."""
 
 
 def checkpoint_path(card: ModelCard) -> Path:
     """
-    Return where the downloaded file lies.
+    Return the path of the downloaded file.
 
-    An ONNX file lies where the model's name finds it, a checkpoint under a bare name of a chain.
+    An ONNX file gets the path of the model's name, a checkpoint its own name in the models' folder.
     """
     source = _upstream(card)
     return onnx_path(card.name) if source.is_onnx else model_home() / source.file_name
 
 
 def is_downloaded(card: ModelCard) -> bool:
-    """Tell whether the file is there and is the pinned one."""
+    """Tell whether the file exists and has the pinned hash."""
     return card.upstream is not None and is_blob(checkpoint_path(card), card.upstream.git_blob)
 
 
 def fetch_upstream(card: ModelCard, url: str = '', progress: Progress | None = None) -> Path:
     """
-    Make sure that a model's file is there; the caller has the user's word on the licence.
+    Download a model's file if it is missing, after the user has accepted the licence.
 
-    :param url: instead of the authors' own; default: the mirror that the environment names
-    :raises InputError: it cannot be had, or what is had is not the pinned file
+    :param url: address to use instead of the mirror's or the authors'
+    :raises InputError: the download failed, or the file has another hash
     """
     source, path = _upstream(card), checkpoint_path(card)
     with home_lock():
@@ -54,7 +54,7 @@ def fetch_upstream(card: ModelCard, url: str = '', progress: Progress | None = N
 
 
 def mirrored(url: str) -> str:
-    """Return where to get a file: the mirror that the environment names, or the authors' own."""
+    """Return the address of a file: that of the mirror in the environment, or the authors'."""
     mirror = os.environ.get(MIRROR, '').rstrip('/')
     return f"{mirror}/{url.rpartition('/')[2]}" if mirror else url
 

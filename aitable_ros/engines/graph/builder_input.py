@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX graph that a TensorRT builder gets: simplified, rewritten, with its precision in it."""
+"""Makes the ONNX graph that a TensorRT builder reads: simplified, rewritten, with its precision."""
 
 from __future__ import annotations
 
@@ -34,28 +34,27 @@ if TYPE_CHECKING:
 
 _QUANTISED = ('QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear', 'QLinearConv',
               'QLinearMatMul')
-"""Operators of a graph whose fp32 is gone: nothing could say what int8 has cost."""
+"""Operators of a quantised graph: it has no fp32 values to compare an engine with."""
 _CALIBRATION_BATCH = 8
-"""Where the batch is open: fewer launches, and the scales do not depend on it."""
-
-_REHEARSED = 64
-"""Samples that tell a graph that falls short; the engine is judged by all."""
+"""For an open batch: fewer launches, and the scales do not depend on it."""
+_CPU_SAMPLES = 64
+"""Samples that find an inaccurate graph on the CPU; the engine is compared on all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuilderInput:
     """
-    What goes into a builder.
+    Input of a builder.
 
-    :param name: of the ONNX file, for what is kept of its builds
+    :param name: of the ONNX file; names the timing cache
     :param content: the ONNX file
     :param nodes: name and operator of its nodes, in order
     :param inputs: name and shape; None is the open batch
-    :param batches: least, best and most that the profile covers; all 1 where the batch is fixed
-    :param typed: precision is in the graph; else the builder's flags say it
-    :param fp32_nodes: names of nodes that flags must hold in fp32
-    :param calibrator: for the entropy method: batches, and the cache
-    :param quantized: for Q/DQ in the graph: what was done
+    :param batches: smallest, best and largest of the profile; all equal for a fixed batch
+    :param typed: the graph holds the precision; else the builder's flags do
+    :param fp32_nodes: names of nodes that flags must keep in fp32
+    :param calibrator: for the entropy method: batches and cache
+    :param quantized: for Q/DQ in the graph: report of the quantisation
     """
 
     name: str
@@ -71,16 +70,16 @@ class BuilderInput:
 
     @property
     def calibration(self) -> dict[str, Any] | None:
-        """How int8 was calibrated, for the record; complete once the engine is built."""
+        """How int8 was calibrated, for the sidecar; complete after the build."""
         return self.calibrator.to_dict() if self.calibrator else self.quantized
 
     @property
     def sha256(self) -> str:
-        """Of the ONNX file that the builder reads."""
+        """Digest of the ONNX file that the builder reads."""
         return sha256(self.content).hexdigest()
 
     def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Return the inputs' shapes with a batch put in."""
+        """Return the inputs' shapes for a batch."""
         return {name: tuple(batch if size is None else size for size in shape)
                 for name, shape in self.inputs.items()}
 
@@ -91,7 +90,7 @@ class BuilderInput:
 
     @property
     def strict(self) -> bool:
-        """Tell whether fp32 must be obeyed: beside Q/DQ pairs TensorRT 8 fails over that."""
+        """Tell whether the builder must obey fp32: TensorRT 8 fails if it must beside Q/DQ."""
         return self.quantized is None
 
 
@@ -107,9 +106,9 @@ def preparation() -> str:
 
 def source_digest(onnx_file: Path) -> str:
     """
-    Return a hash of an ONNX file with the files that hold its weights, where there are any.
+    Return a hash of an ONNX file and of the files that hold its external weights.
 
-    :raises InputError: one of them cannot be read
+    :raises InputError: a file cannot be read
     """
     digest = sha256()
     file = onnx_file
@@ -118,7 +117,7 @@ def source_digest(onnx_file: Path) -> str:
         for file in external_files(onnx_file):
             digest.update(file.read_bytes())
     except BackendError:
-        pass  # it will be said when it is loaded
+        pass  # loading the model reports it
     except OSError as error:
         whose = '' if file == onnx_file else f', which holds weights of {onnx_file}'
         raise InputError(f'cannot read {file}{whose}: {error.strerror}') from None
@@ -127,13 +126,13 @@ def source_digest(onnx_file: Path) -> str:
 
 def method(options: BuildOptions, version: Version) -> str:
     """
-    Return how int8 is made: ``entropy`` (TensorRT calibrates) or ``qdq`` (the graph says it).
+    Return how int8 is made: ``entropy`` (TensorRT calibrates) or ``qdq`` (scales in the graph).
 
-    The calibrator's EmoNet agreed with fp32 on 0.67 of the expressions, that with Q/DQ nodes on
-    0.97 (TensorRT 8.6, H200): only these can leave layers out. A DLA takes no Q/DQ nodes while
-    there is a calibrator: https://github.com/NVIDIA/TensorRT/issues/2222
+    EmoNet by the calibrator agreed with fp32 on 0.67 of the expressions, with Q/DQ nodes on 0.97
+    (TensorRT 8.6, H200): only Q/DQ can leave layers out. A DLA of a TensorRT with a calibrator
+    takes no Q/DQ nodes: https://github.com/NVIDIA/TensorRT/issues/2222
 
-    :raises InputError: this TensorRT cannot do what is asked
+    :raises InputError: this TensorRT does not support the options
     """
     chosen = options.quantization
     if chosen == 'auto':
@@ -158,11 +157,11 @@ def make_builder_input(
     model: str = '', calibrating: bool = True,
 ) -> BuilderInput:
     """
-    Read a file and make it ready for a version of TensorRT.
+    Read a file and prepare it for a version of TensorRT.
 
-    :param model: catalogue name, which says how pictures become inputs; or empty
-    :param calibrating: False: no calibrator can run here, int8 must be in the graph or a cache
-    :raises InputError: no ONNX file, a batch that it does not have, or no pictures for int8
+    :param model: catalogue name, which decides how pictures become inputs; or empty
+    :param calibrating: False if no calibrator can run here: int8 needs Q/DQ or a cache then
+    :raises InputError: not an ONNX file, an unsupported batch, or no pictures for int8
     """
     missing = [name for name in ('onnx', 'onnxslim') if find_spec(name) is None]
     if missing:
@@ -237,7 +236,7 @@ def _half(proto: Any, options: BuildOptions) -> Any:
 
 
 def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> Any:
-    """Put what int8 does not cover into fp16, as flags do where they say the precision."""
+    """Convert all nodes that int8 does not cover to fp16, as the builder's flags do on 8.5 to 9."""
     from onnx.version_converter import convert_version
 
     from aitable_ros.engines.graph.fp16 import opset
@@ -254,7 +253,7 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> 
 
 
 def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
-    """Return what :func:`_half` leaves in fp32, for flags to say the same."""
+    """Return the nodes that :func:`_half` keeps in fp32, for the builder's flags."""
     from aitable_ros.engines.graph.fp16 import sensitive
 
     return tuple(dict.fromkeys([*sensitive(proto), *_excluded(proto, options)]))
@@ -262,9 +261,9 @@ def _sensitive(proto: Any, options: BuildOptions) -> tuple[str, ...]:
 
 def _excluded(proto: Any, options: BuildOptions) -> list[str]:
     """
-    Return the nodes that the user named, by name, operator or shell pattern of either.
+    Return the nodes that the user gave by name, operator or shell pattern of either.
 
-    :raises InputError: there is no such node
+    :raises InputError: a pattern matches no node
     """
     found = []
     names = {node.name: node.op_type for node in proto.graph.node}
@@ -285,13 +284,13 @@ def _quantised(
     progress: Progress, judging: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """
-    Return the graph with Q/DQ nodes in it, and how they were found.
+    Return the graph with Q/DQ nodes, and the report of the quantisation.
 
-    Where ``judging``, it is run on the CPU first, as what is built from it will be judged: EmoNet's
-    with all layers in int8 agreed with fp32 on 0.66 of the expressions there, and the engine that
-    an H200 had made of it in 384 s on 0.69.
+    With ``judging``, the graph is first compared on the CPU like the engine later. It predicts the
+    engine: EmoNet with all layers in int8 agreed with fp32 on 0.66 of the expressions on the CPU,
+    and its engine, which took an H200 384 s to build, on 0.69.
 
-    :raises InputError: it falls short already
+    :raises InputError: the graph is not accurate enough
     """
     import onnx
 
@@ -303,7 +302,7 @@ def _quantised(
 
     reports: list[VerifyReport] = []
     judged = collect_inputs(
-        model or onnx_file, options.compared_on, min(options.calibration_samples, _REHEARSED),
+        model or onnx_file, options.compared_on, min(options.calibration_samples, _CPU_SAMPLES),
         phase=JUDGING) if judging and options.compared_on else None
 
     def judge(candidate: Path) -> bool:
@@ -319,7 +318,7 @@ def _quantised(
         report = quantize(
             source, output, pictures, method=options.calibration_method, spare=options.spare,
             exclude=_excluded(proto, options), judge=None if judged is None else judge,
-            progress=lambda what, done, total: _told(progress, f'quantising: {what}', done, total))
+            progress=lambda what, *steps: _report(progress, f'quantising: {what}', *steps))
         if reports and not reports[-1].passed:
             more = '' if options.spare is None else f', another --spare than {options.spare}'
             raise InputError(
@@ -332,19 +331,19 @@ def _quantised(
 
 
 def _calibration_cache(onnx_file: Path) -> Path:
-    # EmoNet's scales take TensorRT 8.6 minutes; a build that is stopped later need not lose them.
+    # EmoNet's scales take TensorRT 8.6 minutes; a build that stops later keeps them.
     return model_home() / 'calibration' / f'{onnx_file.stem}.cache'
 
 
-def _told(progress: Progress, name: str, done: int, total: int) -> None:
+def _report(progress: Progress, name: str, done: int, total: int) -> None:
     progress.phase(name, done, total)
 
 
 def _pictures(model: str | Path, options: BuildOptions, needed: bool) -> Any:
     """
-    Return what int8 is calibrated with; None where that is not wanted, or a cache may do.
+    Return the inputs that calibrate int8; None for other precisions, or if a cache suffices.
 
-    :raises InputError: there are none
+    :raises InputError: none are given
     """
     if options.precision != 'int8' or (options.calibration_dir is None and not needed):
         return None

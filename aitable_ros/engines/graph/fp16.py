@@ -1,14 +1,17 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Half precision inside the ONNX file: weights and arithmetic in fp16, what suffers from it in fp32.
+Converts an ONNX model to fp16 and keeps sensitive nodes in fp32.
 
-Inputs and outputs stay fp32, so the model is used as before. Casts stand where the two meet, and
-the floating inputs of any one node have one type, as strongly typed networks (TensorRT 10 on) want.
+Inputs and outputs stay fp32. Casts stand between fp16 and fp32 nodes, and the floating inputs of a
+node have one type, as strongly typed networks (TensorRT 10 on) require.
 
-What suffers is places, in pixels. A landmark of the mesh is a number up to 192, where fp16 is
-spaced 0.125 apart, and a crop's corner multiplies what it is off by. So :func:`sensitive` names the
-operators that compute with coordinates, from the last convolution before them on.
+Coordinates are sensitive. A landmark of the mesh is a number up to 192, where fp16 values are 0.125
+apart, and an error of a crop's corner grows within the crop. So :func:`sensitive` returns the nodes
+that compute with coordinates, from the last convolution before them on.
+
+ONNX Runtime's converter does not serve: it clips constants at 65504, writes Q/DQ scales that opset
+17 does not allow, and accepts control flow that it does not convert.
 """
 
 from __future__ import annotations
@@ -23,21 +26,21 @@ import numpy as np
 from aitable_ros.errors import InputError
 
 HALF_MAX = 65504.0
-"""Largest fp16; a node with a greater constant stays fp32."""
+"""Largest fp16 value; a node with a larger constant stays fp32."""
 HALF_LEAST = 2.0 ** -14
-"""Least fp16 with all its bits; a scale below that stays fp32."""
+"""Smallest normal fp16 value; a node with a smaller scale stays fp32."""
 LAYER = 256
-"""Weights that make a matrix product a layer; with fewer it is geometry."""
+"""Fewest weights of a matrix product that is a layer; one with fewer is geometry."""
 _WEIGHTED = ('Conv', 'ConvTranspose', 'Gemm')
 _SINGLE_ONLY = (
     'Range', 'NonMaxSuppression', 'RandomNormal', 'RandomUniform', 'RandomNormalLike',
     'RandomUniformLike', 'DynamicQuantizeLinear')
-"""Operators whose floating type is fixed by another rule than their inputs', or is only fp32."""
+"""Operators that only take fp32, or whose type does not follow from their inputs."""
 _PAIR = ('QuantizeLinear', 'DequantizeLinear')
 PAIR_OPSET = 19
-"""The first in which scales and what is quantised may be fp16."""
+"""First opset in which the scales and inputs of Q/DQ may be fp16."""
 _SINGLE_INPUTS = {'Resize': (1, 2), 'Upsample': (1,)}
-"""Inputs that are fp32 in whatever precision the node is: scales."""
+"""Inputs that are fp32 in a node of any precision: scales."""
 
 
 def to_fp16(model: Any, keep: Sequence[str] = ()) -> Any:
@@ -45,10 +48,10 @@ def to_fp16(model: Any, keep: Sequence[str] = ()) -> Any:
     Return a copy of an fp32 model that computes in fp16.
 
     :param model: an ``onnx.ModelProto``
-    :param keep: nodes that stay fp32: names, operator types or shell patterns of either; give
-        ``sensitive(model)`` as a part of it unless you have measured otherwise
+    :param keep: nodes that stay fp32: names, operator types or shell patterns of either; it should
+        include ``sensitive(model)``
     :return: an ``onnx.ModelProto`` with the same inputs and outputs, types included
-    :raises InputError: a pattern that names no node, or a model with control flow
+    :raises InputError: a pattern that matches no node, or a model with control flow
     """
     import onnx
 
@@ -61,21 +64,21 @@ def to_fp16(model: Any, keep: Sequence[str] = ()) -> Any:
 
 
 def opset(model: Any) -> int:
-    """Return the version of ONNX's own operators that a model is written in."""
+    """Return the opset version of a model."""
     return int(next(item.version for item in model.opset_import if not item.domain))
 
 
 def node_name(node: Any) -> str:
-    """Return a node's name, or that of its first output where it has none."""
+    """Return a node's name, or that of its first output if it has none."""
     return str(node.name or node.output[0])
 
 
 def sensitive(model: Any) -> list[str]:
     """
-    Name the nodes that fp16 does harm to: those that compute with places, or with results.
+    Return the nodes that need fp32: those that compute coordinates or results.
 
-    - all between a weighted layer (it included) and the grid of a ``GridSample``: where to look;
-    - all from the last weighted layers (they included) to the outputs: what is found.
+    - all from a weighted layer (included) to the grid of a ``GridSample``: places of crops;
+    - all from the last weighted layers (included) to the outputs: results.
 
     Of the attention mesh, 96 real crops, every result of an fp16 node rounded to fp16:
 
@@ -90,8 +93,8 @@ def sensitive(model: Any) -> list[str]:
     and the last convolutions: all of these     0.017     0.0004     0.0007
     ==========================================  ========  =========  ==========
 
-    The other models bear fp16 everywhere (EmoNet, 40 crops: valence Δ p95 0.005 with and without;
-    BlazeFace: box IoU 0.9995 both ways); their last layers in fp32 cost them two casts.
+    The other models do not need it (EmoNet, 40 crops: valence Δ p95 0.005 with and without;
+    BlazeFace: box IoU 0.9995 both ways); fp32 in their last layers costs two casts.
 
     :param model: an ``onnx.ModelProto``
     :return: node names for ``to_fp16(keep=...)`` or for the precision of TensorRT's layers
@@ -118,7 +121,7 @@ def sensitive(model: Any) -> list[str]:
 
 
 def _matching(graph: Any, patterns: Iterable[str]) -> set[str]:
-    """Return the names of the nodes that the patterns mean."""
+    """Return the names of the nodes that match the patterns."""
     found: set[str] = set()
     for pattern in patterns:
         hits = {
@@ -198,7 +201,7 @@ class _Halving:
                 self._home[name] = False
 
     def _as(self, name: str, half: bool) -> str:
-        """Return the name under which a float tensor is to be had in the wanted type."""
+        """Return the name of a float tensor in the wanted type; add a cast if needed."""
         if self._home.get(name, False) == half:
             return name
         if (name, half) not in self._cast:

@@ -1,13 +1,15 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Int8 inside the ONNX file: Q/DQ pairs before the convolutions, scales from real inputs.
+Quantises an ONNX model to int8: Q/DQ pairs before the convolutions, with scales from real inputs.
 
-As TensorRT wants it (and OpenVINO takes it): symmetric int8 for activations and weights, zero point
-0, weights by output channel, biases left alone, and pairs on the inputs of what is to run in int8
-and nowhere else, so that the builder is free to fuse. Our own code, as what ONNX Runtime's tool
-makes by default (asymmetric uint8, int32 biases, pairs on outputs) TensorRT refuses, and its
-histograms keep every activation of every input in memory: 30 GB for EmoNet and 100 faces.
+The pairs are those that TensorRT requires and OpenVINO accepts: symmetric int8 for activations and
+weights, zero point 0, weights by output channel, fp32 biases, and pairs only on the inputs of int8
+layers, so that the builder may fuse.
+
+ONNX Runtime's quantiser does not serve. Its histograms keep every activation of every input in
+memory: 30 GB for EmoNet and 100 faces. Fed one sample at a time, its entropy method takes 27 s for
+``fer`` and 36 samples, where this module takes 0.4 s.
 """
 
 from __future__ import annotations
@@ -32,15 +34,15 @@ from aitable_ros.models.store import write_atomically
 
 METHODS = ('percentile', 'entropy', 'minmax')
 LEVELS = 127
-"""Of each sign."""
+"""Levels of each sign."""
 BINS = 2048
-"""Of the histogram of an activation's absolute values; TensorRT's own number."""
+"""Bins of the histogram of an activation's absolute values, as many as in TensorRT's own."""
 _STEP = 16
-"""Bins between two thresholds that are tried."""
+"""Bins between two candidate thresholds."""
 TRIED = 4
-"""Samples on which layers are compared for their sensitivity."""
+"""Samples that measure the sensitivity of layers."""
 SPARED = (0.0, 0.1, 0.2, 0.4)
-"""Shares of the layers that are left out in turn until a model does its task."""
+"""Shares of the layers to keep in fp32, tried in turn until the model passes."""
 _CHANNEL_AXIS = {'Conv': 0, 'ConvTranspose': 1, 'Gemm': 0, 'MatMul': 1}
 """Axis of the output channels in the weights (of a Gemm with transB, as exporters write it)."""
 Progress = Callable[[str, int, int], None]
@@ -49,12 +51,12 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeReport:
     """
-    What was done.
+    Report of a quantisation.
 
-    :param layers: how many run in int8
-    :param excluded: which of the same kind do not
-    :param sensitivity: relative change of the outputs, by layer, where it was measured
-    :param sha256: of the file written
+    :param layers: number of int8 layers
+    :param excluded: layers of the same kind that stay fp32
+    :param sensitivity: relative change of the outputs by layer, if it was measured
+    :param sha256: of the written file
     """
 
     output: str
@@ -67,7 +69,7 @@ class QuantizeReport:
     crops: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the sidecar says of it."""
+        """Return the report as a sidecar holds it."""
         return asdict(self)
 
 
@@ -82,20 +84,19 @@ def quantize(
 
     :param onnx: the fp32 ``.onnx``
     :param output: the ``.onnx`` to write
-    :param crops: what to calibrate with
-    :param method: how the largest value of an activation that counts is found: ``percentile`` cuts
-        off what is beyond, ``entropy`` loses least information, ``minmax`` cuts off nothing. The
-        first did best on our models (docs/models.md)
+    :param crops: inputs for the calibration
+    :param method: how the range of an activation is found: ``percentile`` clips larger values,
+        ``entropy`` loses least information, ``minmax`` clips nothing. The first did best on our
+        models (docs/models.md)
     :param percentile: of the absolute values
-    :param operators: what is to run in int8: Conv, ConvTranspose, Gemm, MatMul with constants
-    :param exclude: node names that stay fp32, besides those that :func:`sensitive` names: what
-        places crops, and the last layers
-    :param spare: how many layers more to leave in fp32: those that, quantised alone, change the
-        outputs most; None: the least of :data:`SPARED` that ``judge`` lets pass, 0 without one
-    :param judge: tells of a file whether it does its task; asked of each that is tried, and the
-        last one stays
-    :raises InputError: not a model, no such node, nothing to quantise, more to spare than there
-        is, or no ONNX Runtime
+    :param operators: types of int8 layers: Conv, ConvTranspose, Gemm, MatMul with constants
+    :param exclude: node names that stay fp32, besides those of :func:`sensitive`
+    :param spare: number of further layers to keep in fp32, those that change the outputs most when
+        quantised alone; None: the least of :data:`SPARED` that ``judge`` passes, 0 without one
+    :param judge: tells whether a written file is accurate enough; called for each candidate, and
+        the last one is kept
+    :raises InputError: not a model, an unknown node, nothing to quantise, ``spare`` out of range,
+        or ONNX Runtime is missing
     """
     if method not in METHODS:
         raise InputError(f"calibration method '{method}': there are {', '.join(METHODS)}")
@@ -141,9 +142,9 @@ def activation_ranges(
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """
-    Find the largest absolute value of each tensor that counts.
+    Return the range of each tensor: the absolute value that becomes 127.
 
-    Runs one sample at a time, twice where histograms are wanted, so memory does not grow.
+    Samples run one at a time, and twice for histograms, so memory does not grow.
     """
     names = sorted(set(tensors))
     highest = dict.fromkeys(names, 0.0)
@@ -274,7 +275,7 @@ def _sensitivity(
     model: Any, layers: Sequence[str], ranges: dict[str, float], crops: ModelInputs,
     progress: Progress | None,
 ) -> dict[str, float]:
-    """Quantise each layer alone; return by how much that changes the outputs, of their size."""
+    """Quantise each layer alone; return the relative change of the outputs by layer."""
     outputs = [tensor.name for tensor in model.graph.output]
     few = crops.some(TRIED)
 
@@ -296,20 +297,20 @@ def _sensitivity(
 
 
 def _by_percentile(counts: NDArray[np.int64], percentile: float) -> float:
-    """Return the share of the range below which so many of the values lie."""
+    """Return the share of the range below which a percentage of the values lies."""
     below = np.cumsum(counts) / max(int(counts.sum()), 1)
     return (int(np.searchsorted(below, percentile / 100)) + 1) / len(counts)
 
 
 def _by_entropy(counts: NDArray[np.int64]) -> float:
     """
-    Return the share of the range whose 128 levels tell most of the distribution.
+    Return the share of the range whose 128 levels describe the distribution best.
 
-    Migacz, "8-bit Inference with TensorRT", GTC 2017: least Kullback-Leibler divergence between the
-    values, those beyond the threshold put at it, and the same spread over the levels.
+    Migacz, "8-bit Inference with TensorRT", GTC 2017: the least Kullback-Leibler divergence between
+    the values clipped at the threshold and the same values quantised.
     """
     histogram = counts.astype(np.float64)
-    histogram[0] = histogram[1]  # zeros are exact at any scale; a ReLU gives nothing but
+    histogram[0] = histogram[1]  # zeros, frequent after a ReLU, are exact at any scale
     if not histogram.any():
         return 1.0
     levels = LEVELS + 1

@@ -1,16 +1,15 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Everything between two non-linear operators as one convolution.
+Merges everything between two non-linear operators into one convolution.
 
-A depthwise convolution, the pointwise one behind it, the shortcut around both and its zero-filled
-channels are linear together: one dense convolution does them all. It computes more, but mobile
-networks on a large GPU are bound by the number of kernels.
+A depthwise convolution, the pointwise one after it, the shortcut around both and its zero-filled
+channels are linear together: one dense convolution replaces them. It computes more, but the number
+of kernels limits mobile networks on a large GPU.
 
-So are a network's pre-activation blocks (EmoNet's), where normalisation comes ahead of the
-convolution and another branch reads what it normalises: it cannot go into weights, but as plain
-arithmetic it becomes one point-wise kernel with the ReLU behind it. What stands between such
-blocks, a network's head, is 1x1 convolutions of 1x1 convolutions, and those become one.
+In pre-activation blocks (EmoNet's) the normalisation precedes the convolution, and another branch
+reads its input, so it cannot go into weights. As plain arithmetic it becomes one pointwise kernel
+with the ReLU after it. Chains of 1x1 convolutions between such blocks become one convolution.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ tensor cores 1 us and an Orin's 30."""
 @dataclass
 class Composer:
     """
-    Rewrites a graph's convolutional part; everything else is copied.
+    Rewrites a graph's convolutions; everything else is copied.
 
     :param model: shapes inferred, batch open or fixed
     """

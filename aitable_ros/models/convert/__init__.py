@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Make ONNX files out of the models as they are published, without TensorFlow or Keras.
+Converts published models to ONNX without TensorFlow or Keras.
 
-A catalogue model gets the inputs and outputs that its card names, and an open batch; any other file
-keeps its own names.
+A catalogue model gets the names of inputs and outputs from its card, and an open batch. Other files
+keep their own names.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _WEIGHTS = ('.bin',)
 """Weights of TensorFlow.js, with a manifest beside them."""
 _MANIFEST = '-weights_manifest.json'
 FINGERPRINT = 'aitable_ros.fingerprint'
-"""Key of the metadata that tells whether a file is what this converter makes of its source."""
+"""Metadata key: identifies the converter and the source of a file."""
 
 
 @cache
 def converter_version() -> str:
-    """Return the package's version with a digest of this folder, so that every edit changes it."""
+    """Return the package's version with a digest of this folder's code."""
     digest = sha256()
     for entry in sorted(resources.files(__name__).iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith('.py'):
@@ -58,7 +58,7 @@ def converter_version() -> str:
 
 
 def is_converted(card: ModelCard) -> bool:
-    """Tell whether the ONNX file is there, whole, and what this converter makes of its source."""
+    """Tell whether the ONNX file is complete and made by this converter from the pinned source."""
     if not card.fetched:
         return onnx_path(card.name).is_file()
     try:
@@ -70,9 +70,9 @@ def is_converted(card: ModelCard) -> bool:
 
 def convert(name: str) -> Path:
     """
-    Convert a fetched model, unless that is done, and return the ONNX file.
+    Convert a fetched model if it is not converted yet, and return the ONNX file.
 
-    :raises InputError: unknown name, not fetched, or nowhere to write; nothing half-written is left
+    :raises InputError: unknown name, not fetched, or a folder that cannot be written
     """
     card = card_of(name)
     path = onnx_path(name)
@@ -93,9 +93,9 @@ def convert(name: str) -> Path:
 
 def ensure(name: str) -> Path:
     """
-    Return a model's ONNX file, fetching and converting first where that is needed.
+    Return a model's ONNX file; fetch and convert it if needed.
 
-    :raises InputError: it cannot be had
+    :raises InputError: it cannot be fetched or converted
     """
     card = card_of(name)
     if not is_converted(card):
@@ -107,11 +107,11 @@ def ensure(name: str) -> Path:
 
 def convert_file(path: Path, output: Path) -> Path:
     """
-    Convert any ``.tflite`` or Keras ``.hdf5`` made of operators that the converters know.
+    Convert a ``.tflite`` or Keras ``.hdf5`` file, or face-api.js's expression weights.
 
-    Or face-api.js's expression weights, a ``.bin`` with its ``-weights_manifest.json`` beside it.
+    The weights are a ``.bin`` with its ``-weights_manifest.json`` beside it.
 
-    :raises InputError: missing, of another type, damaged, or with an operator not known
+    :raises InputError: missing, of another type, damaged, or with an unsupported operator
     """
     if path.suffix.lower() not in (*_TFLITE, *_HDF5, *_WEIGHTS):
         raise InputError(f'{path} cannot be converted: give a .tflite, .hdf5, .h5 or .bin file')
@@ -127,9 +127,9 @@ def convert_file(path: Path, output: Path) -> Path:
 
 def convert_once(path: Path) -> Path:
     """
-    Convert a file of the user's into the models' folder, unless this converter has done that.
+    Convert a user's file into the models' folder, unless this converter has already done so.
 
-    :raises InputError: as :func:`convert_file`, or nowhere to write
+    :raises InputError: as :func:`convert_file`, or a folder that cannot be written
     """
     try:
         digest = sha256(path.read_bytes()).hexdigest()
@@ -149,8 +149,8 @@ def _converted(content: bytes, path: Path, name: str, card: ModelCard | None) ->
     """
     Return the ONNX file's content.
 
-    :param path: where the content is from
-    :param name: what to call it in an error
+    :param path: source of the content
+    :param name: of the source in errors
     """
     graph = OnnxGraph(card.name if card else Path(name).stem)
     digest = sha256(content).hexdigest()
@@ -175,7 +175,7 @@ def _converted(content: bytes, path: Path, name: str, card: ModelCard | None) ->
     except InputError as error:
         raise error if name in str(error) else InputError(f'{name}: {error}') from error
     except Exception as error:
-        if card:  # the file is the pinned one, so the fault is ours
+        if card:  # the file is the pinned one: a bug of this converter
             raise
         reason = str(error).strip().partition('\n')[0]
         raise InputError(f'{name} is damaged, or of a kind that is not known '

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The attention mesh's own operators, for all its crops at once.
+Converts the attention mesh's own operators, for all of its crops at once.
 
-The network cuts lips and eyes out of its own feature map, each crop turned and sized by landmarks
-of the coarse mesh, and carries what it finds there back. In the file these are
+The network crops lips and eyes from its feature map; landmarks of the coarse mesh give each crop's
+rotation and size. It maps the landmarks found there back to the image. The operators are
 
 - ``Landmarks2TransformMatrix``: the crop's axis runs from a left to a right landmark; in the axes
   turned that way, it is the bounding box of a subset of landmarks, made ``scale`` times larger,
@@ -33,17 +33,17 @@ from aitable_ros.models.convert.tflite_file import Operator
 from aitable_ros.models.convert.tflite_tensors import TfliteTensors
 
 _OUTSIDE = 1000.0
-"""How much farther out a sampling point beyond the map is sent; any distance over a pixel does."""
+"""Factor that moves sampling points outside the map away from it, by more than a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Matrix:
     """
-    Stands for a 4 x 4 matrix of the file.
+    A 4 x 4 matrix of the file.
 
-    :param crop: which crop it carries to the image
-    :param linear: what the rotation and scale columns were multiplied by
-    :param shift: what the translation column was multiplied by
+    :param crop: number of the crop that the matrix maps to the image
+    :param linear: factor of the rotation and scale columns
+    :param shift: factor of the translation column
     """
 
     crop: int
@@ -52,7 +52,7 @@ class _Matrix:
 
 
 class AttentionCrops:
-    """What a translation knows of its crops."""
+    """The crops of a network, converted together."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         self._graph = graph
@@ -67,19 +67,19 @@ class AttentionCrops:
         """``(N, points, 2)``: every refined landmark, in output pixels."""
 
     def rows(self, at: TfliteTensors, tensor: int) -> NDArray[np.int64]:
-        """Return where in :attr:`refined` the landmarks of a tensor, perhaps reshaped, are."""
+        """Return the rows of :attr:`refined` that hold the landmarks of a (reshaped) tensor."""
         reshaped = {op.outputs[0]: op.inputs[0] for op in _siblings(at, 'RESHAPE')}
         while tensor not in self._rows:
             tensor = reshaped[tensor]
         return self._rows[tensor]
 
     def transform_matrix(self, at: TfliteTensors, op: Operator) -> None:
-        """Landmarks2TransformMatrix: place all crops when the first one is asked for."""
+        """Landmarks2TransformMatrix: place all crops at the first of these operators."""
         if not self._matrices:
             self._place(at, _siblings(at, op.kind))
 
     def scale_matrix(self, at: TfliteTensors, op: Operator) -> bool:
-        """MUL: tell whether it scales a crop's matrix, which then is only noted."""
+        """MUL: record a scaled matrix of a crop; return False for any other product."""
         matrix = self._matrices.get(op.inputs[0])
         if matrix is None:
             return False
@@ -92,13 +92,13 @@ class AttentionCrops:
         return True
 
     def transform_tensor(self, at: TfliteTensors, op: Operator) -> None:
-        """TransformTensorBilinear: sample all crops at once when the first is asked for."""
+        """TransformTensorBilinear: sample all crops at the first of these operators."""
         if not self._tensors:
             self._sample(at, _siblings(at, op.kind))
         at.values[op.outputs[0]] = self._tensors[op.outputs[0]]
 
     def transform_landmarks(self, at: TfliteTensors, op: Operator) -> None:
-        """TransformLandmarks: carry all landmarks back when the first ones are asked for."""
+        """TransformLandmarks: map all landmarks back at the first of these operators."""
         if not self.refined:
             self._carry_back(at, _siblings(at, op.kind))
         at.values[op.outputs[0]] = self._graph.add(
@@ -155,8 +155,8 @@ class AttentionCrops:
         steps = ((np.arange(side) + 0.5) / side - 0.5) * self._scale + 0.5
         pixels = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, 1, -1, 2)
         grid = graph.reshape(self._in_map(graph.constant(pixels)), -1, len(ops) * side, side, 2)
-        # MediaPipe reads 0 as soon as a point is beyond the outermost pixels' centres, GridSample
-        # fades out over one pixel: send those points far away
+        # MediaPipe returns 0 for points beyond the outermost pixel centres, GridSample fades out
+        # over one pixel: move those points far away
         edge = 1 - 1 / self._map
         inside = graph.add('Clip', grid, graph.constant(-edge), graph.constant(edge))
         beyond = graph.add('Mul', graph.add('Sub', grid, inside), graph.constant(_OUTSIDE))

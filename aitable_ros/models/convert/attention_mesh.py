@@ -1,11 +1,11 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Merge what the attention mesh refines into one list of 478 landmarks, inside the graph.
+Merges the attention mesh's outputs into one list of 478 landmarks, inside the graph.
 
-As MediaPipe's ``tensors_to_face_landmarks_with_attention.pbtxt`` does: lips and eyes replace x and
-y of their mesh points and leave z; the irises are new, and their z is the mean z of the contour of
-their eye. MediaPipe's left is the image's: ``left_eye`` is the person's right one (33 ... 133).
+Like MediaPipe's ``tensors_to_face_landmarks_with_attention.pbtxt``: lips and eyes replace x and y
+of their mesh points and keep z; the irises are added, with the mean z of their eye's contour.
+MediaPipe's left is the image's: ``left_eye`` is the person's right one (33 ... 133).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The expression network of face-api.js to ONNX, from its weights and the manifest beside them.
+Converts the expression network of face-api.js to ONNX, from its weights and their manifest.
 
-A weights file of TensorFlow.js holds no graph: the tensors lie one after the other, in the order of
-the manifest, each either float32 or uint8 with a scale and a minimum of its own. The graph is
-written here after upstream's ``FaceFeatureExtractor`` and ``denseBlock4``.
+A weights file of TensorFlow.js holds no graph: it holds tensors in the order of the manifest, each
+float32, or uint8 with a scale and a minimum. The graph is written here after upstream's
+``FaceFeatureExtractor`` and ``denseBlock4``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def read_weights(content: bytes, manifest: bytes, name: str) -> dict[str, NDArra
     :param content: the weights, in one piece
     :param manifest: JSON: a list of groups with ``weights``; of each its ``name``, ``shape`` and,
         where it is stored as uint8, ``quantization`` with ``scale`` and ``min``
-    :param name: what to call the file in an error
-    :raises InputError: the manifest is not one, or the two do not belong together
+    :param name: of the file in errors
+    :raises InputError: an invalid manifest, or one of other weights
     """
     try:
         entries = [entry for group in json.loads(manifest) for entry in group['weights']]

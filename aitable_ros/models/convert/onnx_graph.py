@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A small builder of ONNX graphs: names values, shares what is equal, drops what nobody reads."""
+"""A small builder of ONNX graphs: it names values, merges equal ones and drops unused ones."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class OnnxGraph:
     """
     Builds one model out of named values.
 
-    Equal constants are stored once, the same operation on the same values is done once, and what
-    no output depends on is left out.
+    Equal constants are stored once, equal operations run once, and values that no output needs are
+    left out.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The tensors of a TFLite file on their way into an ONNX graph.
+The tensors of a TFLite file and their values in an ONNX graph.
 
-TFLite keeps images as NHWC, ONNX as NCHW: inside the translation every 4-D value is NCHW, and what
-leaves it is transposed back. The batch, 1 in the file, is open in the translation.
+TFLite keeps images as NHWC, ONNX as NCHW: every 4-D value in the graph is NCHW, and outputs are
+transposed back. The batch is 1 in the file and open in the graph.
 """
 
 from __future__ import annotations
