@@ -315,8 +315,8 @@ class FatigueAssessment:
     How tired one person looks in one image: ``FatigueState`` plus two unpublished fields.
 
     :param perclos_p80: PERCLOS with the textbook's threshold, openness below 0.2, last 60 s
-    :param usable_s: time in which the eyes could be measured since this person came, as far as it
-        is known what it was
+    :param usable_s: time in which the eyes could be measured since this track began, as far as open
+        and closed are told apart by now
     :param closed_s: of that, with closed eyes
 
     >>> state = FatigueAssessment(1, 0, Validity.WARMING_UP)

@@ -14,9 +14,9 @@ from typing import Any
 from unittest.mock import patch
 
 SPOTS = (
-    ('detect', 'aitable_ros.face.scan', 'Scanner.desk'),
-    ('detect', 'aitable_ros.face.scan', 'Scanner.room'),
-    ('detect', 'aitable_ros.face.scan', 'Scanner.closely'),
+    ('detect', 'aitable_ros.face.scanner', 'Scanner.desk'),
+    ('detect', 'aitable_ros.face.scanner', 'Scanner.room'),
+    ('detect', 'aitable_ros.face.scanner', 'Scanner.closely'),
     ('track', 'aitable_ros.face.finder', 'FaceFinder.update'),
     ('mesh', 'aitable_ros.face.mesh', 'FaceMesh.read'),
     ('eyes', 'aitable_ros.fatigue.eyes', 'read_eyes'),

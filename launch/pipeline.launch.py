@@ -47,7 +47,7 @@ ARGUMENTS = (
      ('true', 'false')),
     ('use_sim_time', 'auto', 'take the time from /clock; auto does so when a bag is played',
      ('true', 'false', 'auto')),
-    ('bag', '', 'a rosbag2 (or a video) to play on the camera topic; the launch ends with it', None),
+    ('bag', '', 'a rosbag2 or a video to play on the camera topic; the launch ends with it', None),
     ('bag_rate', '1.0', 'speed of the playback: 2.0 is twice as fast', None),
     ('bag_topic', '', 'camera topic inside the bag; needed where the bag has several', None),
     ('processes', 'one', 'one process for all nodes, or many', ('one', 'many')),

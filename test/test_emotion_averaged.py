@@ -25,8 +25,8 @@ from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
 from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.rest import LEAD
-from aitable_ros.emotion.rest import Rest
+from aitable_ros.emotion.resting_face import LEAD
+from aitable_ros.emotion.resting_face import RestingFace
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.errors import InputError
 from aitable_ros.inference.joined_models import JoinedModels
@@ -181,7 +181,7 @@ class TestRest:
 
     def test_a_rival_word_is_made_rarer_and_no_other_is(self) -> None:
         row = np.array([0.3, 0.02, 0.5, 0.02, 0.02, 0.02, 0.12, 0], np.float32)
-        rest = Rest.of(Reading(row, -0.4, 0.1))
+        rest = RestingFace.of(Reading(row, -0.4, 0.1))
         seen = rest.applied(Reading(row, -0.4, 0.1))
         assert seen.probabilities[NEUTRAL] == pytest.approx(
             LEAD * seen.probabilities[SAD], rel=1e-4)

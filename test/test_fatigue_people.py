@@ -39,7 +39,7 @@ class Room:
             self.k += 1
             now = self.k * 1_000_000_000 // FPS
             reading = EyeReading(now, Validity.VALID, ear, ear, ear, 0.05, 0.0, 0.0, 0.0)
-            told.append(self.people.judge(
+            told.append(self.people.update(
                 now, {track: reading for track, _ in faces}, dict(faces)))
         return told
 
@@ -107,3 +107,21 @@ def test_who_comes_back_too_late_begins() -> None:
     room.show(10, (1, box()))
     room.k += 6 * FPS
     assert not room.show(0.1, (2, box()))[-1].assessments[2].calibrated
+
+
+def test_the_usable_time_of_a_person_found_again_counts_from_zero() -> None:
+    """What a sum over tracks takes in: the person's time before is that of the other track."""
+    room = Room()
+    room.show(20, (1, box()))
+    room.show(2)
+    after = room.show(5, (2, box()))[-1].assessments[2]
+    assert after.calibrated
+    assert after.usable_s == pytest.approx(5, abs=0.3)
+
+
+def test_a_late_image_repeats_the_judgement_and_a_jump_forgets() -> None:
+    room = Room()
+    last = room.show(10, (1, box()))[-1]
+    now = room.k * 1_000_000_000 // FPS
+    assert room.people.update(now - 1_000_000, {}, {}).assessments == last.assessments
+    assert room.people.update(now - 5_000_000_000, {}, {}).absent[0].track_id == 0

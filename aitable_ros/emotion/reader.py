@@ -18,10 +18,10 @@ from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.closing import exchange
 from aitable_ros.emotion.model import model_for
-from aitable_ros.emotion.quality import is_readable
+from aitable_ros.emotion.readability import is_readable
 from aitable_ros.emotion.reading import CLASSES
 from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.rest import Rest
+from aitable_ros.emotion.resting_face import RestingFace
 from aitable_ros.emotion.smoothing import Smoother
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt
@@ -204,7 +204,7 @@ class EmotionReader(Closing):
         found = {}
         for track_id, reading in fresh.items():
             try:
-                found[track_id] = Rest.of(reading)
+                found[track_id] = RestingFace.of(reading)
             except InputError as error:
                 raise InputError(f'person {track_id}: {error}; try again') from None
         for track_id, rest in found.items():
@@ -277,7 +277,7 @@ class _Person:
     smoother: Smoother
     reading: Reading | None = None
     read_ns: int | None = None
-    rest: Rest | None = None
+    rest: RestingFace | None = None
 
     def waited_ns(self, now: int) -> float:
         return math.inf if self.read_ns is None else now - self.read_ns

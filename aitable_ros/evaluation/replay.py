@@ -17,8 +17,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
 from aitable_ros.fatigue.eyes import read_faces
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
@@ -97,20 +95,10 @@ def read_again(seen: Sequence[Seen], options: FatigueOptions) -> list[Seen]:
 def judge(seen: Iterable[Seen], options: FatigueOptions) -> Iterator[FrameResult]:
     """Yield the results of the frames as the pipeline would give them under these thresholds."""
     people = People(options)
-    time = ImageTime()
-    last: dict[int, FatigueAssessment] = {}
     for frame in seen:
-        now = frame.result.stamp_ns
-        step = time.step(now)
-        if step is Step.LATE:
-            yield _with(frame.result, last, ())
-            continue
-        if step is Step.JUMP:
-            people.forget()
-        judgement = people.judge(now, frame.readings, {
+        judgement = people.update(frame.result.stamp_ns, frame.readings, {
             face.face.track_id: face.face.box for face in frame.result.faces})
-        last = judgement.assessments
-        yield _with(frame.result, last, judgement.events)
+        yield _with(frame.result, judgement.assessments, judgement.events)
 
 
 def _with(

@@ -20,7 +20,7 @@ from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.primary import appeal
 from aitable_ros.face.primary import PrimaryChoice
-from aitable_ros.face.scan import Scanner
+from aitable_ros.face.scanner import Scanner
 from aitable_ros.face.tracker import Tracker
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid

@@ -22,9 +22,9 @@ from aitable_ros.face.mesh import roi_from_detection
 from aitable_ros.face.mesh_follower import MeshFollower
 from aitable_ros.face.mesh_proof import MeshProof
 from aitable_ros.fatigue.eyes import read_faces
+from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
-from aitable_ros.fatigue.turns import Turns
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.chain import Avoid
 from aitable_ros.inference.chain import Load
@@ -90,8 +90,7 @@ class FatigueMonitor(Closing):
             FaceMesh(backend), MeshProof(proof) if proof is not None else None,
         ) if backend is not None else None
         self._people = People(options)
-        self._turns = Turns()
-        self.time = ImageTime()
+        self._schedule = MeasurementSchedule()
         self._last = FatigueUpdate()
 
     @classmethod
@@ -129,6 +128,11 @@ class FatigueMonitor(Closing):
         return ModelInfo(backend.model, backend.name, backend.precision)
 
     @property
+    def time(self) -> ImageTime:
+        """The time of the images; its ``late`` counts those that were ignored."""
+        return self._people.time
+
+    @property
     def options(self) -> FatigueOptions:
         """The thresholds in use."""
         return self._options
@@ -146,7 +150,7 @@ class FatigueMonitor(Closing):
             return FatigueUpdate()
         note = ''
         back_ns = (self.time.newest_ns or 0) - frame.stamp_ns
-        step = self.time.step(frame.stamp_ns)
+        step = self._people.begin(frame.stamp_ns)
         if step is Step.LATE:
             note = f'ignored an image stamped {back_ns * 1e-6:.1f} ms before the newest one' \
                 if back_ns else 'ignored an image with the stamp of the newest one'
@@ -155,9 +159,9 @@ class FatigueMonitor(Closing):
                 last.landmarks, last.assessments, last.absent, (), last.readings, note=note)
         if step is Step.JUMP:
             note = f'time jumped back by {back_ns * 1e-9:.1f} s: everybody is forgotten'
-            self._forget()
+            self._forget_meshes()
         last = self._last
-        measured = self._turns.choose(
+        measured = self._schedule.choose(
             frame.stamp_ns, faces, last.assessments, self._options.others_fps)
         boxes = {face.track_id: face.box for face in faces}
         options = self._options
@@ -219,15 +223,15 @@ class FatigueMonitor(Closing):
     def reset(self) -> None:
         """Forget everybody; with ``keep_baselines`` the next one starts from the last baseline."""
         self.time.reset()
-        self._forget()
+        self._people.forget()
+        self._forget_meshes()
 
     def close(self) -> None:
         """Free the models. Idempotent."""
         for backend in self._backends:
             backend.close()
 
-    def _forget(self) -> None:
-        self._people.forget()
+    def _forget_meshes(self) -> None:
         if self._meshes is not None:
             self._meshes.forget()
         self._last = FatigueUpdate()

@@ -83,6 +83,11 @@ class PersonFatigue:
         self._judge = LevelJudge(options)
         self._begin(options)
 
+    def continue_as(self, track_id: int) -> None:
+        """Go on under the number of another track, whose usable time is counted from zero."""
+        self.track_id = track_id
+        self._usable_ns = self._closed_ns = 0
+
     def configure(self, options: FatigueOptions) -> None:
         """
         Take other thresholds; baseline and counts stay.

@@ -7,12 +7,12 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 
-from aitable_ros.clock import ImageTime
 from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.fatigue.closures import ClosureTracker
 from aitable_ros.fatigue.eyes import open_eye
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.fatigue.roster import Roster
 from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.recorded_topics import AnsweredFrame
 from aitable_ros.types import EyeReading
@@ -42,13 +42,12 @@ class RecordedPipeline(Closing):
     def __init__(self, options: PipelineOptions) -> None:
         self.options = options
         self.faces = self.fatigue = self.emotion = _NoStage()
-        self._people: dict[int, _EyeTime] = {}
-        self._time = ImageTime()
+        self._people = Roster(lambda track_id: _EyeTime(self.options.fatigue))
 
     def reset(self) -> None:
         """Forget everybody."""
-        self._people.clear()
-        self._time.reset()
+        self._people.known.clear()
+        self._people.time.reset()
 
     def close(self) -> None:
         """Free nothing: no model is loaded."""
@@ -56,18 +55,28 @@ class RecordedPipeline(Closing):
     def process_frame(self, frame: Frame) -> FrameResult:
         """Return the recorded result of a frame, with usable and closed time."""
         assert isinstance(frame, AnsweredFrame)
-        if self._time.step(frame.stamp_ns) is Step.JUMP:
-            self._people.clear()
+        faces = frame.result.faces
+        step = self._people.begin(frame.stamp_ns)
+        if step is Step.JUMP:
+            self._people.known.clear()
+        if step is not Step.LATE:
+            self._people.meet(
+                frame.stamp_ns, {face.face.track_id: face.face.box for face in faces},
+                self.options.fatigue.forget_s)
         return replace(frame.result, faces=tuple(
             face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
-            for face in frame.result.faces))
+            for face in faces))
 
     def _timed(self, state: FatigueAssessment) -> FatigueAssessment:
-        person = self._people.get(state.track_id)
-        if person is None:
-            person = self._people[state.track_id] = _EyeTime(self.options.fatigue)
-        person.add(state)
-        return replace(state, usable_s=person.usable_ns * 1e-9, closed_s=person.closed_ns * 1e-9)
+        known = self._people.known.get(state.track_id)
+        if known is None:
+            return state
+        if state.validity is not Validity.NO_FACE:
+            known.seen_ns = state.stamp_ns
+        known.memory.add(state)
+        return replace(
+            state, usable_s=known.memory.usable_ns * 1e-9,
+            closed_s=known.memory.closed_ns * 1e-9)
 
 
 class _EyeTime:
@@ -77,6 +86,10 @@ class _EyeTime:
         self.usable_ns = self.closed_ns = 0
         self._options = options
         self._lids = ClosureTracker(options, self._credit)
+
+    def continue_as(self, track_id: int) -> None:
+        """Count from zero under another track, as the fatigue stage does."""
+        self.usable_ns = self.closed_ns = 0
 
     def add(self, state: FatigueAssessment) -> None:
         if not math.isfinite(state.openness):

@@ -14,7 +14,7 @@ EARLY = 0.25
 rate must not wait for a third image because two made 0.998 of a turn."""
 
 
-class Turns:
+class MeasurementSchedule:
     """
     Measures the primary face in each image, and the others in turn, evenly spread over the images.
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.turns import Turns
 from aitable_ros.types import Detection
 from aitable_ros.types import Frame
 from aitable_ros.types import TrackedFace
@@ -38,7 +38,7 @@ def people(count: int) -> list[TrackedFace]:
 def test_the_others_take_turns(
     camera: int, others: float, count: int, each: float, most: int, jitter_ns: int,
 ) -> None:
-    turns, faces = Turns(), people(count)
+    turns, faces = MeasurementSchedule(), people(count)
     rng = np.random.default_rng(camera)
     measured: dict[int, list[int]] = {face.track_id: [] for face in faces}
     sizes = []

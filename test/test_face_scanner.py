@@ -14,9 +14,9 @@ import pytest
 
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
-from aitable_ros.face.scan import MARGIN
-from aitable_ros.face.scan import Scanner
-from aitable_ros.face.scan import tiles
+from aitable_ros.face.scanner import MARGIN
+from aitable_ros.face.scanner import Scanner
+from aitable_ros.face.scanner import tiles
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.types import Detection

@@ -30,7 +30,7 @@ NOT_RESTING = (Expression.HAPPY, Expression.SURPRISE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rest:
+class RestingFace:
     """
     What a person's resting face takes off the person's readings.
 
@@ -44,7 +44,7 @@ class Rest:
     arousal: float
 
     @classmethod
-    def of(cls, reading: Reading) -> Rest:
+    def of(cls, reading: Reading) -> RestingFace:
         """
         Make it of a reading of the resting face.
 
