@@ -36,7 +36,8 @@ CAMERA = {
     'publishers': [{'node': '/camera', 'type': 'sensor_msgs/msg/Image', 'reliability': 'reliable',
                     'durability': 'volatile'}],
     'topics': ['/camera/image_raw'], 'seconds': 3.0, 'images': 90, 'incompatible': '', 'error': '',
-    'backwards': 0, 'size': [1280, 720], 'encoding': 'bgr8', 'fps': 30.0, 'lag_s': 0.01}
+    'backwards': 0, 'size': [1280, 720], 'encoding': 'bgr8', 'fps': 30.0, 'lag_s': 0.01,
+    'lost': 0.0}
 
 
 @pytest.mark.parametrize(('heard', 'name', 'status', 'words'), [
@@ -50,6 +51,7 @@ CAMERA = {
     ({'fps': 12.0}, 'frame rate', 'WARN', 'too few for blinks'),
     ({'fps': 7.0}, 'frame rate', 'WARN', 'too few for PERCLOS'),
     ({'backwards': 3}, 'stamps', 'FAIL', '3 of 90'),
+    ({'fps': 4.0, 'lost': 0.83}, 'camera', 'FAIL', 'about 8 of 10 images are lost'),
     ({'lag_s': 3600.0}, 'stamps', 'WARN', '3600.0 s behind'),
     ({'lag_s': -2.0}, 'stamps', 'WARN', '-2.0 s behind'),
 ])

@@ -153,7 +153,10 @@ def _troubles(
     if model and not model.model.model:
         yield WARN, 'off: no model'
     if watch.stale:
-        yield STALE, f'no {node.source.expects or "faces"} for {watch.waited_s():.0f} s'
+        why = f': {node.images.fault.line}' if node.images.fault else ''
+        yield STALE, f'no {node.source.expects or "faces"} for {watch.waited_s():.0f} s{why}'
+    elif node.images.fault and watch.came:
+        yield WARN, node.images.fault.line
     if figures.bad_recently:
         causes = ', '.join(sorted(figures.malformed))
         yield WARN, f'{figures.bad_recently} malformed images in the last seconds: {causes}'

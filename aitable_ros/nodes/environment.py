@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
 import os
 from pathlib import Path
+import shlex
 import sys
 
 from aitable_ros.errors import InputError
@@ -88,6 +89,19 @@ def _has_fast_dds_2(environment: Mapping[str, str]) -> bool:
         return int(version('ros-fastdds').split('.')[0]) < 3  # the wheels from PyPI
     except PackageNotFoundError:
         return False
+
+
+def camera_remedy() -> str:
+    """
+    Return what to set in the terminal or systemd unit of a camera driver on the same machine.
+
+    :raises InputError: the profile is not installed
+    """
+    variable = PROFILE_VARIABLES[_has_fast_dds_2(os.environ)]
+    profile = share_directory() / 'config' / 'fastdds_large_images.xml'
+    return ("Fast DDS needs our profile in the camera's process, too; in its terminal: "
+            f'export {variable}={shlex.quote(str(profile))} (systemd: '
+            f'Environment="{variable}={profile}"), then start it again')
 
 
 def child_environment(

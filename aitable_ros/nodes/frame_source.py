@@ -33,6 +33,12 @@ from aitable_ros.image_codec import ImageDecoder
 from aitable_ros.message_codec import faces_of
 from aitable_ros.message_codec import model_of
 from aitable_ros.nodes import qos
+from aitable_ros.nodes.camera_fault import Fault
+from aitable_ros.nodes.camera_fault import find_fault
+from aitable_ros.nodes.camera_fault import IMAGE_TYPES
+from aitable_ros.nodes.camera_fault import LOOK_AFTER_S
+from aitable_ros.nodes.camera_fault import LossEstimate
+from aitable_ros.nodes.camera_fault import MANY_LOST
 from aitable_ros.nodes.channel import channel
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
@@ -84,6 +90,7 @@ class ImageSource:
         self._subscription: Any = None
         self._guard = StampGuard()
         self._decoder = ImageDecoder(topic)
+        self._losses = LossEstimate()
 
     def join(self, reader: Reader) -> None:
         """Give ``reader`` every image from now on."""
@@ -113,6 +120,13 @@ class ImageSource:
                 reader.node.destroy_subscription(self._subscription)
                 self._carry(reader)
 
+    def fault(self, node: Node, waited_s: float, came: bool) -> Fault | None:
+        """Return why images are missing (see :func:`find_fault`); None while they arrive."""
+        lost = self._losses.share() if came else 1.0
+        if waited_s < LOOK_AFTER_S and (not came or lost < MANY_LOST):
+            return None
+        return find_fault(node, self.topic, IMAGE_TYPES[self._compressed], lost)
+
     def _carry(self, reader: Reader) -> None:
         self._carrier = reader
         self._subscription = reader.node.create_subscription(
@@ -125,6 +139,7 @@ class ImageSource:
         decode = frame_from_compressed if self._compressed else frame_from_image
         try:
             frame = decode(message, self._decoder)
+            self._losses.arrived(frame.stamp_ns)
             self._guard.check(frame.stamp_ns, received_s)
         except Exception as failure:  # whatever a message holds, the callback lives on
             error = failure if isinstance(failure, ImageError) else ImageError(
@@ -191,6 +206,15 @@ class FrameSource(ABC):
     @abstractmethod
     def resubscribe(self) -> None:
         """Recreate the subscriptions; in-process channels are kept. On the node's thread."""
+
+    def fault(self, waited_s: float, came: bool) -> Fault | None:
+        """
+        Return why images are missing; None while they arrive, or where nothing shows why.
+
+        :param waited_s: time since the last item, or since the node waits
+        :param came: whether there was an item
+        """
+        return self._images.fault(self._node, waited_s, came) if self.expects else None
 
     def refresh(self) -> None:  # noqa: B027 -- nothing to follow, by default
         """Follow producers of this process that come and go; call it once a second."""

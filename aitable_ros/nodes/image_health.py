@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 
 from aitable_ros.errors import ImageError
+from aitable_ros.nodes.camera_fault import Fault
+from aitable_ros.nodes.camera_fault import FaultKind
 from aitable_ros.nodes.image_statistics import Statistics
 from aitable_ros.nodes.image_watch import Change
 from aitable_ros.nodes.image_watch import ImageWatch
 from aitable_ros.types import Frame
+
+if TYPE_CHECKING:
+    from aitable_ros.nodes.frame_source import FrameSource
 
 LOG_AGAIN_S = 60.0
 """A fault that persists is logged once in this time, each cause separately."""
@@ -30,6 +36,8 @@ class ImageHealth:
         self.watch = ImageWatch(node.get_clock())
         self._clock = node.get_clock()
         self._log = node.get_logger()
+        self.fault: Fault | None = None
+        """Why images are missing at present."""
         self._logged: dict[str, float] = {}
 
     def reset(self) -> None:
@@ -65,19 +73,24 @@ class ImageHealth:
             self._logged[cause] = now
             self._log.warning(line)
 
-    def look(self, expected: str, patience_s: float) -> bool:
+    def look(self, source: FrameSource, patience_s: float) -> bool:
         """
-        Log when images stop and when they return; call it about once a second.
+        Log when images stop, why, and when they return; call it about once a second.
 
-        :param expected: what the node waits for; empty where another node reports its absence
         :param patience_s: time without an image after which the camera counts as gone
         :return: whether to recreate the subscriptions now
         """
         change = self.watch.look(patience_s)
+        expected = source.expects  # empty where another node here reports the absence
         if not expected:
             return False
-        if change is Change.STALE:
-            self._log.warning(f'no {expected} for {self.watch.waited_s():.1f} s')
+        watch = self.watch
+        self.fault = fault = source.fault(watch.waited_s(), watch.came)
+        if fault and fault.kind is not FaultKind.NO_PUBLISHER:
+            self.complain(fault.kind.value, fault.line)
+        elif change is Change.STALE:
+            why = f': {fault.line}' if fault else ''
+            self._log.warning(f'no {expected} for {watch.waited_s():.1f} s{why}')
         elif change is Change.BACK:
             self._log.info(f'{expected}: there again')
-        return self.watch.retry_due()
+        return watch.retry_due()

@@ -255,8 +255,7 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
     def _tick(self) -> None:
         """Check everything once a second, and publish diagnostics."""
         if self._active:
-            if self.images.look(
-                    self.source.expects, self.parameters[CameraOptions].stale_after_s):
+            if self.images.look(self.source, self.parameters[CameraOptions].stale_after_s):
                 self.source.resubscribe()
             self._once_a_second()
         self.conflicts.look()

@@ -19,6 +19,7 @@ import shutil
 import sys
 
 from aitable_ros.errors import InputError
+from aitable_ros.nodes.environment import camera_remedy
 from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
 from aitable_ros.nodes.environment import PROFILE_VARIABLES
 from aitable_ros.nodes.environment import share_directory
@@ -105,14 +106,13 @@ def check_images() -> Check:
             return Check(name, Status.FAIL, f'{variable}={value}: no such file',
                          f'export {variable}={shlex.quote(str(profile))}')
         if value:
-            return Check(name, Status.OK, f'{variable}={value}')
+            return Check(name, Status.OK, f'{variable}={value}; a camera driver needs it, too')
     found = f'our executables set {profile}'
     if not os.environ.get('ROS_DISTRO'):  # ROS 2 from PyPI: the demo starts the camera itself
         return Check(name, Status.OK, found)
     return Check(
         name, Status.WARN, f'{found}; a camera driver without it loses images from 640x480 on',
-        "in the camera driver's environment: export "
-        + ' '.join(f'{name}={shlex.quote(str(profile))}' for name in PROFILE_VARIABLES))
+        camera_remedy())
 
 
 def check_shared_memory() -> Check:

@@ -16,6 +16,10 @@ import sys
 from time import monotonic
 from typing import Any
 
+from aitable_ros.nodes.camera_fault import IMAGE_TYPES
+from aitable_ros.nodes.camera_fault import LossEstimate
+from aitable_ros.nodes.camera_fault import MANY_LOST
+from aitable_ros.nodes.environment import camera_remedy
 from aitable_ros.nodes.environment import child_environment
 from aitable_ros.nodes.start_check import Check
 from aitable_ros.nodes.start_check import Status
@@ -29,7 +33,6 @@ BLINK_FPS, PERCLOS_FPS = 15.0, 10.0
 """What blinks and PERCLOS need: ``min_fps_blinks`` and ``min_fps_perclos``."""
 LATE_S = 0.5
 """A camera and its driver take 0.02 to 0.15 s; beyond this the clocks differ, or images queue."""
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 def check_camera(topic: str, seconds: float) -> list[Check]:
@@ -71,8 +74,7 @@ def judge(topic: str, heard: dict[str, Any]) -> list[Check]:
                       "change the driver's QoS, or ours with qos_overrides.<topic>.subscription")]
     if not heard['images']:
         return [Check(NAME, Status.FAIL, f'{who}\nnot one image came in {heard["seconds"]:g} s',
-                      'if the driver publishes at all, it lacks the Fast DDS profile for large '
-                      'images: see the check of camera images')]
+                      f'check that the driver sends images; if it does: {camera_remedy()}')]
     return _measured(topic, heard, who)
 
 
@@ -84,6 +86,10 @@ def _measured(topic: str, heard: dict[str, Any], who: str) -> list[Check]:
     if heard['error']:
         return [Check(NAME, Status.FAIL, f'{detail}\nit cannot be read: {heard["error"]}',
                       'set the driver to another encoding, such as rgb8 or bgr8')]
+    if heard['lost'] >= MANY_LOST and not compressed:
+        return [Check(NAME, Status.FAIL,
+                      f'{detail}\nabout {10 * heard["lost"]:.0f} of 10 images are lost on the way',
+                      camera_remedy())]
     checks = []
     if compressed:
         detail += '\ncompressed: the nodes need the parameter image_transport: compressed'
@@ -155,12 +161,14 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
         return heard
     stamps: list[int] = []
     lags: list[float] = []
+    losses = LossEstimate()
 
     def received(message: Any) -> None:
         now = node.get_clock().now().nanoseconds
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         heard['backwards'] += bool(stamps) and stamp <= stamps[-1]
         stamps.append(stamp)
+        losses.arrived(stamp)
         lags.append((now - stamp) * 1e-9)
         if len(stamps) > 1:
             return
@@ -181,7 +189,8 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
     node.destroy_subscription(subscription)
     span = (max(stamps) - min(stamps)) * 1e-9 if stamps else 0.0
     return {
-        **heard, 'images': len(stamps), 'lag_s': median(lags) if lags else 0.0,
+        **heard, 'images': len(stamps), 'lost': losses.share(),
+        'lag_s': median(lags) if lags else 0.0,
         'fps': (len(stamps) - 1) / span if span > 0 else 0.0}
 
 

@@ -1,0 +1,106 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a camera: no publisher, another type, images lost between processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from patience import PATIENT_S
+import pytest
+from ros_graph import CAMERA
+from ros_graph import Graph
+from sensor_msgs.msg import PointCloud2
+
+from aitable_ros.nodes.camera_fault import LossEstimate
+from aitable_ros.nodes.camera_fault import MANY_LOST
+from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
+
+FOREIGN = f"""
+from array import array
+import time
+import rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+rclpy.init()
+node = rclpy.create_node('my_driver')
+publisher = node.create_publisher(Image, '{CAMERA}', qos_profile_sensor_data)
+image = Image(height=1080, width=1920, step=5760, encoding='rgb8',
+              data=array('B', bytes(1080 * 5760)))
+while True:
+    image.header.stamp = node.get_clock().now().to_msg()
+    publisher.publish(image)
+    time.sleep(1 / 30)
+"""
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.mark.parametrize(('kept', 'expected'), [
+    ([True], False), ([True, False], False), ([True] + [False] * 5, False),
+    ([True] * 9 + [False], False),
+], ids=['all', 'every other', 'slow camera', 'one of ten lost'])
+def test_a_regular_camera_loses_nothing_whatever_its_rate(kept, expected):
+    losses = LossEstimate()
+    for number in range(300):
+        if kept[number % len(kept)]:
+            losses.arrived(number * 33_333_333)
+    assert (losses.share() >= MANY_LOST) is expected
+
+
+@pytest.mark.parametrize('arrive', [0.07, 0.12, 0.19])
+def test_images_lost_at_random_are_noticed(arrive):
+    """The shares that arrived from a camera without the profile, at 30 Hz."""
+    random = np.random.default_rng(0)
+    losses, shares = LossEstimate(), []
+    for number in np.flatnonzero(random.random(600) < arrive):
+        losses.arrived(int(number) * 33_333_333 + int(random.normal(0, 1e6)))
+        shares.append(losses.share())
+    assert max(shares[:8]) >= MANY_LOST
+    assert np.mean(np.array(shares) >= MANY_LOST) > 0.6
+
+
+def test_a_foreign_camera_without_our_profile_is_named(models, graph, capfd):
+    """Loopback alone: whatever share Fast DDS loses by default, it is most of 1080p."""
+    bare = {name: value for name, value in os.environ.items()
+            if name not in OWN_TRANSPORT_VARIABLES}
+    camera = subprocess.Popen([sys.executable, '-c', FOREIGN], env=bare)
+    try:
+        graph.listen(DiagnosticArray, '/diagnostics')
+        graph.load('FaceDetectorNode')
+        words = '/my_driver publishes /camera/image_raw from another process'
+        assert graph.lines(capfd, words)
+        said = graph.text
+        assert 'export FASTDDS_DEFAULT_PROFILES_FILE=' in said or 'export FASTRTPS' in said
+        assert 'systemd: Environment=' in said
+        assert graph.spin(lambda: any(
+            words in status.message for one in graph.heard['/diagnostics']
+            for status in one.status), PATIENT_S)
+    finally:
+        camera.kill()
+        camera.wait()
+
+
+def test_another_type_on_the_topic_is_named(models, graph, capfd):
+    lidar = Graph('lidar')
+    try:
+        lidar.tester.create_publisher(PointCloud2, CAMERA, 1)
+        graph.load('FaceDetectorNode')
+        assert graph.lines(capfd, f'/lidar publishes {CAMERA} as sensor_msgs/msg/PointCloud2')
+    finally:
+        lidar.close()
+
+
+def test_a_topic_without_a_publisher_is_named(models, graph, capfd):
+    graph.load('FaceDetectorNode')
+    assert graph.lines(capfd, f'nobody publishes {CAMERA}')
