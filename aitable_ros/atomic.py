@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aitable_ros.errors import InputError
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """
-    Give a draft beside ``path`` that takes its place when the block ends, and goes when it fails.
+    Yield a temporary path that replaces ``path`` at the end of the block; an error removes it.
 
-    :raises InputError: the folder cannot be written, or the disk is full
+    :raises InputError: the folder is not writable, or the disk is full
     """
     draft = path.with_name(f'.{path.name}.part')
     try:
@@ -32,5 +32,5 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def legible(text: str) -> str:
-    """Return text that UTF-8 can encode: bytes of a file's name that are none become escapes."""
+    """Return text that UTF-8 can encode; other bytes of a file name become escapes."""
     return text.encode('utf-8', 'backslashreplace').decode()

@@ -111,8 +111,8 @@ def told(
 ) -> dict[str, Any]:
     """Return the figures."""
     from aitable_ros.clock import stamp_ns
+    from aitable_ros.evaluation.datasets.own import read_labels
     from aitable_ros.evaluation.labels import FrameSpan
-    from aitable_ros.evaluation.labels import read_labels
     from aitable_ros.evaluation.metrics import match_spans
     from aitable_ros.nodes.messages import CODEC
     from aitable_ros.types import FatigueEventType

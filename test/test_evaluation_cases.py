@@ -199,7 +199,7 @@ def test_metadata_that_counts_nothing_is_not_believed(tmp_path):
     index.write_text(index.read_text().replace('message_count: 4', 'message_count: 0'))
     source, stamps, _ = read(path)
     assert len(stamps) == 4
-    assert 'speaks of no messages' in source.notes[0]
+    assert 'lists no messages' in source.notes[0]
 
 
 def test_damaged_pages_of_an_sqlite_bag_cost_only_their_messages(tmp_path):
@@ -483,9 +483,9 @@ def test_a_bad_picture_costs_only_itself_and_is_named(models, tmp_path, capsys):
     (folder / '1.jpg').write_bytes(b'')
     status, summary = evaluate(folder, '--output', tmp_path / 'o')
     assert (status, summary['frames']) == (2, 3)
-    assert '1.jpg: not a picture that can be read' in summary['partial']
-    assert '1.jpg: not a picture' in capsys.readouterr().err
-    assert summary['notes'] == ['1 of 4 pictures cannot be read and are left out: 1.jpg']
+    assert '1.jpg: not an image that can be read' in summary['partial']
+    assert '1.jpg: not an image' in capsys.readouterr().err
+    assert summary['notes'] == ['1 of 4 images cannot be read and are left out: 1.jpg']
     source = open_source(folder)
     assert len(list(source)) == 3
     assert source.names == ('0.jpg', '2.jpg', '3.jpg')
@@ -521,7 +521,7 @@ def test_pictures_that_are_passed_over_are_named(tmp_path):
         assert '3.avif' in source.problem
     else:
         assert (len(stamps), problem, source.problem) == (4, '', '')
-    assert '1 of 5 files are of a kind that is not read and are passed over: 2.heic' in source.notes
+    assert '1 of 5 files are of an unknown kind and are left out: 2.heic' in source.notes
 
 
 def test_names_are_ordered_by_their_numbers_whatever_else_is_in_them(tmp_path):

@@ -99,7 +99,7 @@ def test_rt_bene_is_read_as_a_film_whose_numbers_are_its_times(tmp_path):
     assert (source.frames, source.fps, source.names) == (7, 30.0, ())
     assert labels.stamps_ns[:2] == (0, 33_333_333)
     assert labels.stamps_ns[4] == round(5e9 / 30)  # a missing picture is a gap, not a step
-    assert any('2 of 7 images are not scored' in note for note in labels.told())
+    assert any('2 of 7 images are not scored' in note for note in labels.notes)
 
 
 @pytest.mark.parametrize(('text', 'said'), [
@@ -139,7 +139,7 @@ def test_nthu_digit_strings_are_read_together(tmp_path):
     assert labels.periods
     assert (labels.frames, labels.subject, labels.video_class) == (7, '001', 'sleepy')
     assert labels.classes.index('not sleepy') < labels.classes.index('sleepy')
-    assert 'sleepy eyes' in labels.told()[0]
+    assert 'sleepy eyes' in labels.notes[0]
 
 
 @pytest.mark.parametrize(('film', 'labels'), [
@@ -166,7 +166,7 @@ def test_nthu_files_of_different_length_are_scored_as_far_as_all_go(tmp_path):
     assert labels.drowsy == (FrameSpan(2, 3),)
     assert labels.nods is None
     assert labels.video_class == ''
-    assert 'drowsiness 5, mouth 4 frames' in labels.told()[0]
+    assert 'drowsiness 5, mouth 4 frames' in labels.notes[0]
 
 
 def test_nthu_refuses_other_characters_and_names(tmp_path):
@@ -253,7 +253,7 @@ def test_numbered_folders_need_the_data_set(tmp_path):
 def test_an_unknown_class_folder_is_named(tmp_path):
     write(tmp_path / 'happy' / 'a.jpg')
     write(tmp_path / 'bored' / 'a.jpg')
-    with pytest.raises(InputError, match=r'bored: the name of the folder is no class; known are '):
+    with pytest.raises(InputError, match=r'bored: the folder is not named after a class; known'):
         read(None, tmp_path, 'class-folders')
     with pytest.raises(InputError, match='is no folder'):
         read(None, tmp_path / 'happy' / 'a.jpg', 'class-folders')
@@ -268,7 +268,7 @@ def test_raf_db_lists_pictures_that_are_called_aligned(tmp_path):
     assert {name: label.expression for name, label in labels.pictures.items()} == {
         'train_00001_aligned.jpg': Expression.SAD, 'test_0002_aligned.jpg': Expression.SURPRISE,
         'test_0003.jpg': Expression.NEUTRAL}
-    assert labels.told() == ['1 of 4 labelled pictures are not in the input']
+    assert labels.notes == ('1 of 4 labelled pictures are not in the input',)
     write(file, 'train_00001.jpg 8\n')
     with pytest.raises(InputError, match=r'line 1: expected train_00001\.jpg and a class from 1 '):
         read(file, tmp_path / 'aligned')
@@ -290,7 +290,7 @@ def test_affectnet_gives_expression_valence_and_arousal_of_the_pictures_it_lists
     assert b.expression is Expression.CONTEMPT
     assert (c.expression, c.valence) == (None, 0.1)
     assert labels.files == ('689/a.jpg', '689/b.jpg', '1/c.jpg')  # and not 1/other.jpg
-    assert '1 of 4 labelled pictures have neither a class nor valence' in labels.told()[0]
+    assert '1 of 4 labelled pictures have neither a class nor valence' in labels.notes[0]
 
 
 @pytest.mark.parametrize(('text', 'said'), [

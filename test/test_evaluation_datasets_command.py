@@ -66,7 +66,7 @@ def test_rt_bene_is_scored_by_blinks_and_by_frames_in_one_command(clip, rt_bene,
     assert eyes['accuracy'] > 0.95
     assert eyes['tp'] > 0
     assert any('read as a film: the numbers in the names' in note for note in summary['notes'])
-    assert 'numbered pictures' in (tmp_path / 'report.html').read_text()
+    assert 'numbered images' in (tmp_path / 'report.html').read_text()
 
 
 def test_a_tag_file_beside_its_film_is_found(clip, models, tmp_path):

@@ -12,10 +12,10 @@ from hypothesis import strategies as some
 import numpy as np
 import pytest
 
+from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.false_alarms import usable_s
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_labels
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.measurements import PlacedEvent
 from aitable_ros.evaluation.metrics import frame_score

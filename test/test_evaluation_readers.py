@@ -219,7 +219,7 @@ def test_an_index_that_is_none_is_passed_over_with_a_note(tmp_path, text):
     (path / 'metadata.yaml').write_text(text)
     source = open_source(path)
     assert len(list(source)) == 3
-    assert 'not the index of a rosbag2 and is passed over' in source.notes[0]
+    assert 'not the index of a rosbag2 and is ignored' in source.notes[0]
 
 
 def test_images_without_a_header_stamp_take_the_log_time_and_say_so(tmp_path):
@@ -308,8 +308,8 @@ def _wrong_step(folder):
     (_text, None, 'notes.mp4: not a video that can be read'),
     (_cut_mp4, None, 'cut.mp4: not a video that can be read: truncated'),
     (_sound, None, 'sound.wav: not a video that can be read'),
-    (_empty, None, 'empty: nothing to evaluate: no rosbag2 and no picture'),
-    (_bad_picture, None, 'face.jpg: not a picture that can be read'),
+    (_empty, None, 'empty: nothing to evaluate: no rosbag2 and no image'),
+    (_bad_picture, None, 'face.jpg: not an image that can be read'),
     (_text, '/image', 'not a rosbag2, so it has no topic /image'),
     (_bag({'/image': [raw(0)]}), '/video',
      "no topic '/video'; camera topics (messages): /image (1)"),

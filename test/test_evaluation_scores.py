@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import read_labels
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.measurements import PlacedEvent
 from aitable_ros.evaluation.metrics import affect_score
-from aitable_ros.evaluation.metrics import blink_score
 from aitable_ros.evaluation.metrics import box_score
 from aitable_ros.evaluation.metrics import Detections
 from aitable_ros.evaluation.metrics import expression_score
@@ -61,7 +60,8 @@ def spans(*pairs):
     pytest.param([], [], [], (0, 0, 0), id='nothing'),
 ])
 def test_blinks_match_within_two_frames_one_to_one(found, labelled, ignore, counts):
-    assert blink_score(spans(*found), spans(*labelled), spans(*ignore)) == Detections(*counts)
+    assert match_spans(
+        spans(*found), spans(*labelled), spans(*ignore)).counts == Detections(*counts)
 
 
 @pytest.mark.parametrize(('score', 'precision', 'recall', 'f1'), [
@@ -339,7 +339,8 @@ def test_every_kind_of_label_is_read(tmp_path):
     assert labels.ignore == (FrameSpan(100, 120),)
     assert labels.expressions[0].expression is Expression.ANGER
     assert labels.expressions[0].valence == -0.5
-    assert (labels.faces, labels.perclos, labels.unread) == (1, 0.037, ('mood',))
+    assert (labels.faces, labels.perclos) == (1, 0.037)
+    assert labels.notes == ('not used of the labels: mood',)
     assert read_labels_of(tmp_path, {}).blinks is None  # not labelled is not 'none blinked'
     assert read_labels_of(tmp_path, {'blinks': []}).blinks == ()
 

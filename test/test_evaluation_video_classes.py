@@ -18,8 +18,8 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.bootstrap import interval
 from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.compare import _class_differences
+from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_labels
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.report.many_recordings import class_tables
 from aitable_ros.evaluation.video_classes import Contrast
@@ -170,7 +170,7 @@ def test_a_json_may_label_the_class(tmp_path):
     path = tmp_path / 'a.json'
     path.write_text(json.dumps({'class': 'drowsy', 'classes': ORDER, 'subject': '7'}))
     labels = read_labels(path)
-    assert (labels.video_class, labels.classes, labels.told()) == ('drowsy', tuple(ORDER), [])
+    assert (labels.video_class, labels.classes, labels.notes) == ('drowsy', tuple(ORDER), ())
     for document, said in (
             ({'class': 3}, 'class: expected a name'),
             ({'class': 'x', 'classes': 'abc'}, 'classes: expected a list of names'),

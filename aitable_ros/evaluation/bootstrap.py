@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The bootstrap over people that every interval of a pooled score rests on."""
+"""The bootstrap over people, from which all intervals of pooled scores are taken."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 REPLICATES = 4000
-"""Of the bootstrap: the ends of a 95 % interval then rest on 100 replicates each."""
+"""Number of replicates: 100 lie beyond each end of a 95 % interval."""
 SEED = 0
 LEVEL = 0.95
 LEAST = 3
-"""From fewer people no interval is given: a resample of two has three outcomes."""
+"""Fewest people for an interval: resamples of two people have three outcomes."""
 
 
 def weights(people: int) -> Floats | None:
     """
-    Draw the bootstrap: how often each of the people is in each replicate.
+    Draw how often each person is in each replicate.
 
-    The same for the same number of people, so that two runs, or two values, are compared on the
-    same resamples (paired).
+    The draw depends on the number of people alone, so that two runs are compared on the same
+    resamples (paired).
 
-    :return: ``(replicates, people)``; None for fewer than :data:`LEAST`
+    :return: ``(replicates, people)``; None for fewer than :data:`LEAST` people
     """
     if people < LEAST:
         return None
@@ -33,7 +33,7 @@ def weights(people: int) -> Floats | None:
 
 
 def interval(values: Floats) -> list[float] | None:
-    """Return the percentile interval of replicates; None where too few are defined."""
+    """Return the percentile interval of replicates; None if over 10 % are not finite."""
     known = values[np.isfinite(values)]
     if known.size < 0.9 * values.size:
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable evaluate --compare``: two runs over the same inputs, B against A, pair by pair."""
+"""Comparison of two runs over the same inputs, B against A, paired by input."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.bootstrap import interval
 from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.evaluation.labels import runs
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.evaluation.pooling import FAMILIES
@@ -34,32 +35,32 @@ from aitable_ros.evaluation.video_classes import ranks
 
 Columns = dict[str, NDArray[Any]]
 STATES = ('face', 'expression', 'eyes_closed', 'level')
-"""What a frame is compared by: whether there is a primary person, and what is said of them."""
+"""States in which frames are compared: presence and states of the primary person."""
 CURVES = ('openness', 'valence', 'arousal')
 MEASURED = (
     ('face_ratio', 'share of frames with a face', '.1%'), ('perclos', 'PERCLOS', '.3f'),
     ('blinks', 'blinks', '.1f'), ('long closures', 'closures over 0.5 s', '.1f'),
     ('yawns', 'yawns', '.1f'))
-"""Figures of an input that need no labels; their mean over inputs is compared."""
+"""Figures that need no labels; their means over the inputs are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One input of a run, where it was written."""
+    """Result of one input of a run, and its folder."""
 
     folder: Path
     summary: Summary
 
     @property
     def name(self) -> str:
-        """Of the input, and its topic."""
+        """File name of the input, and its topic."""
         topic = self.summary.get('topic')
         return Path(self.summary['input']).name + (f' {topic}' if topic else '')
 
 
 def read_run(folder: Path) -> list[Ran]:
     """
-    Read what a run left: its inputs, in the order of their folders.
+    Read the results of a run, in the order of their folders.
 
     :raises InputError: not an output folder
     """
@@ -82,9 +83,9 @@ def read_run(folder: Path) -> list[Ran]:
 
 def compare(a: Sequence[Ran], b: Sequence[Ran]) -> Score:
     """
-    Compare run B with run A on the inputs that both have.
+    Compare run B with run A on their common inputs.
 
-    :return: what ``comparison.json`` holds; differences are B minus A
+    :return: content of ``comparison.json``; differences are B minus A
     :raises InputError: no input in common
     """
     of_a, of_b = _named(a), _named(b)
@@ -94,7 +95,7 @@ def compare(a: Sequence[Ran], b: Sequence[Ran]) -> Score:
                          f'{", ".join(of_b)}')
     pairs = [(of_a[name], of_b[name]) for name in names]
     left = [(person_of(first.summary), first.summary['scores']) for first, _ in pairs]
-    # a run on a copy elsewhere is of the same people
+    # both runs are of the same people, even on copies of the inputs
     right = [(person, second.summary['scores'])
              for (person, _), (_, second) in zip(left, pairs, strict=True)]
     found: Score = {
@@ -113,7 +114,7 @@ def compare(a: Sequence[Ran], b: Sequence[Ran]) -> Score:
 
 
 def _named(ran: Iterable[Ran]) -> dict[str, Ran]:
-    """Give each input a name of its own."""
+    """Return the results by unique names of their inputs."""
     named: dict[str, Ran] = {}
     for one in ran:
         name, number = one.name, 2
@@ -141,7 +142,7 @@ def _brief(ran: Ran) -> Score:
 def _score_differences(
     left: Sequence[tuple[str, Score]], right: Sequence[tuple[str, Score]],
 ) -> list[Score]:
-    """Compare every score that both have on the same inputs and the same resamples."""
+    """Compare each score on the inputs that both runs scored, with the same resamples."""
     found = []
     for family in FAMILIES:
         both = [index for index, ((_, a), (_, b)) in enumerate(zip(left, right, strict=True))
@@ -151,19 +152,20 @@ def _score_differences(
         a, people = sums_of(family, [left[index] for index in both])
         b, _ = sums_of(family, [right[index] for index in both])
         drawn = weights(len(people))
-        for metric in family.metrics:
-            of_a, of_b = float(metric.of(a.sum(axis=0))), float(metric.of(b.sum(axis=0)))
-            ends = None if drawn is None else interval(metric.of(drawn @ b) - metric.of(drawn @ a))
+        for statistic in family.statistics:
+            of_a, of_b = float(statistic.of(a.sum(axis=0))), float(statistic.of(b.sum(axis=0)))
+            ends = None if drawn is None else interval(
+                statistic.of(drawn @ b) - statistic.of(drawn @ a))
             found.append(_difference(
-                f'{family.name}.{metric.name}', f'{family.title}: {metric.label}', of_a, of_b, ends,
-                metric.better, metric.form, len(people)))
+                f'{family.name}.{statistic.name}', f'{family.title}: {statistic.label}', of_a, of_b,
+                ends, statistic.better, statistic.form, len(people)))
     return found + _class_differences(left, right)
 
 
 def _class_differences(
     left: Sequence[tuple[str, Score]], right: Sequence[tuple[str, Score]],
 ) -> list[Score]:
-    """Compare how well each figure tells the labelled classes of recordings apart."""
+    """Compare how well each figure separates the labelled classes of recordings."""
     found = []
     for contrast in contrasts(left):
         both = [index for index, parts in enumerate(zip(left, right, strict=True)) if all(
@@ -181,7 +183,7 @@ def _class_differences(
 
 
 def _measured_differences(pairs: Sequence[tuple[Ran, Ran]], people: Sequence[str]) -> list[Score]:
-    """Compare the mean over inputs of what needs no labels."""
+    """Compare the means over inputs of the figures that need no labels."""
     found = []
     for name, label, form in MEASURED:
         sums: dict[str, NDArray[np.float64]] = {}
@@ -207,7 +209,7 @@ def _difference(
     name: str, label: str, a: float, b: float, ends: list[float] | None, better: int, form: str,
     people: int, *, judged: bool = True,
 ) -> Score:
-    """Say which is better where the interval leaves no doubt."""
+    """Return a difference; its verdict names the better run if the interval excludes zero."""
     verdict = ''
     if judged and ends is not None and better:
         low, high = ends if better > 0 else (-ends[1], -ends[0])
@@ -217,7 +219,7 @@ def _difference(
 
 
 def _event_differences(first: Ran, second: Ran) -> Score:
-    """Match the primary person's events by type, within two frames, one to one."""
+    """Match the primary person's events by type, one to one within two frames."""
     a, b = _events(first), _events(second)
     found: Score = {'both': 0, 'only_a': [], 'only_b': []}
     for kind in sorted({*a, *b}):
@@ -249,13 +251,13 @@ def _events(ran: Ran) -> dict[str, list[FrameSpan]]:
 
 
 def _labelled(kind: str, span: FrameSpan, ran: Ran) -> bool | None:
-    """Whether the labels have it; None where they say nothing of the kind."""
+    """Whether an event is labelled; None if its type is not."""
     score = ran.summary['scores'].get(SCORED_AS.get(kind, ''))
     return None if score is None else [span.start, span.end] not in score['invented']
 
 
 def _frame_differences(first: Ran, second: Ran) -> Score:
-    """Find the frames of which the two say something else."""
+    """Find the frames whose states differ."""
     a, b = (_primary(ran) for ran in (first, second))
     frames = min(len(a['face']), len(b['face']))
     found: Score = {'compared': frames, 'differ': {}, 'mean_absolute_difference': {}}
@@ -264,7 +266,8 @@ def _frame_differences(first: Ran, second: Ran) -> Score:
         other = a[name][:frames] != b[name][:frames]
         if name != 'face':
             other &= both
-        found['differ'][name] = {'n': int(other.sum()), 'spans': _runs(other)}
+        found['differ'][name] = {'n': int(other.sum()), 'spans': [
+            [span.start, span.end] for span in runs(other)]}
     for name in CURVES:
         apart = np.abs(a[name][:frames] - b[name][:frames])[both]
         apart = apart[np.isfinite(apart)]
@@ -273,7 +276,7 @@ def _frame_differences(first: Ran, second: Ran) -> Score:
 
 
 def _primary(ran: Ran) -> Columns:
-    """Return the primary person's states by frame."""
+    """Return the primary person's states, each ``(frames,)``."""
     columns = read_columns(ran.folder / 'frames.parquet', (
         'frame', 'primary', 'expression', 'eyes_closed', 'level', *CURVES))
     count = int(columns['frame'].max()) + 1 if len(columns['frame']) else 0
@@ -292,14 +295,8 @@ def _primary(ran: Ran) -> Columns:
     return states
 
 
-def _runs(flags: NDArray[Any]) -> list[list[int]]:
-    """Return ``[first, last]`` of each run of true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [[int(first), int(after) - 1] for first, after in edges.reshape(-1, 2)]
-
-
 def nothing_differs(found: Score) -> bool:
-    """Whether both runs said the same of every frame and event."""
+    """Whether all frames and events of both runs are equal."""
     return all(
         not entry['events']['only_a'] and not entry['events']['only_b']
         and not any(entry['frames']['differ'][name]['n'] for name in STATES)

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""One recording through the pipeline, to the four files of an evaluation."""
+"""Runs the pipeline on one recording and writes the four files of the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 
 MOST_FACES = 64
-"""As many as the parameter allows."""
+"""Upper limit of the parameter ``max_faces``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ def evaluate(
     on_result: Callable[[Frame, FrameResult], None] | None = None,
 ) -> EvaluationResult:
     """
-    Measure a recording as :func:`measure` does, and write ``report.html``.
+    Measure a recording with :func:`measure`, and write ``report.html``.
 
     :param command: shown in the report
-    :param thumbnails: put pictures of the primary person's face at the events into the report
+    :param thumbnails: add pictures of the primary person's face at the events to the report
     """
     measured, summary, problem = measure(
         source, labels, output, pipeline, progress=progress, everybody=everybody,
@@ -79,19 +79,19 @@ def measure(
     on_result: Callable[[Frame, FrameResult], None] | None = None,
 ) -> tuple[Measurements, Summary, str]:
     """
-    Read a recording, write ``frames.parquet``, ``events.csv`` and ``summary.json``.
+    Read a recording; write ``frames.parquet``, ``events.csv`` and ``summary.json``.
 
-    A damaged end of the input or Ctrl-C ends the reading, not the writing: what was done is kept,
-    and the summary's ``partial`` says so.
+    After damage of the input or Ctrl-C, the results until then are written, and ``partial`` in the
+    summary gives the reason.
 
-    :param labels: scored against; checked against the input first
-    :param output: folder, made if need be
-    :param progress: told the number of frames done
-    :param everybody: report all faces of a still image, whatever ``max_faces``, which is a
-        camera's: it keeps up with its images
-    :param on_result: given each frame and its result
+    :param labels: labels to score against; checked against the input first
+    :param output: folder, created if necessary
+    :param progress: takes the number of frames done
+    :param everybody: report all faces of a still image: ``max_faces`` limits the time per image of
+        a camera
+    :param on_result: takes each frame and its result
     :return: the measurements, the summary, and the problem of :class:`EvaluationResult`
-    :raises InputError: labels that do not fit, nothing could be read, or no space to write
+    :raises InputError: the labels do not fit, nothing could be read, or the disk is full
     """
     if labels:
         labels.check(source.frames, source.names)
@@ -120,7 +120,7 @@ def measure(
                 progress(index + 1)
         except InputError as error:
             problem = str(error)
-        except BackendError as error:  # what was read until then is kept
+        except BackendError as error:  # results until then are kept
             problem = f'{source.path}: a model failed: {error}'
         except KeyboardInterrupt:
             problem = INTERRUPTED

@@ -11,7 +11,7 @@ from pathlib import Path
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets import formats
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.recordings.image_folder import ListedImages
+from aitable_ros.recordings.image_folder import ImageFolder
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.recordings.source import Source
 
@@ -65,8 +65,11 @@ def labels_file(
     path: Path, given: str | None, form: str = formats.AUTO, *, several: bool,
 ) -> Path | None:
     """
-    Find an input's labels; in a folder of labels those named as it is, if there are any.
+    Find the labels of an input.
 
+    :param given: ``--labels``: a file, or a folder with files named after the inputs
+    :param several: whether there are several inputs
+    :return: None without labels
     :raises InputError: no such labels, or one file for several inputs
     """
     if given is None:
@@ -99,11 +102,11 @@ def open_labelled(
     strict: bool = False,
 ) -> Source:
     """
-    Open a recording; of pictures those that the labels list, where they list them.
+    Open a recording; of a folder of images only those that the labels list, if they list any.
 
-    :param fps: see :func:`.readers.open_source`; replaces the rate that the labels assume
+    :param fps: see :func:`.readers.open_source`; replaces the frame rate of the labels
     :param strict: see :func:`.readers.open_source`
-    :raises InputError: absent or unreadable, as :func:`.readers.open_source` tells
+    :raises InputError: see :func:`.readers.open_source`
     """
     if labels is not None and labels.files:
         stamps_ns = labels.stamps_ns
@@ -111,5 +114,6 @@ def open_labelled(
             raise InputError(f'{path}: not a video, so it takes no frame rate; leave --fps out')
         if fps is not None and labels.fps and stamps_ns:
             stamps_ns = tuple(round(stamp * labels.fps / fps) for stamp in stamps_ns)
-        return ListedImages(path, labels.files, stamps_ns, fps or labels.fps)
+        return ImageFolder(
+            path, files=labels.files, stamps_ns=stamps_ns, fps=fps or labels.fps)
     return open_source(path, topic, fps=fps, strict=strict)

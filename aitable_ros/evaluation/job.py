@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-One recording to evaluate: what any process on any machine needs to know to do it.
+The evaluation of one recording as a job, for any process on any machine.
 
-Fatigue has memory, so a recording is never cut; each gets a pipeline of its own, so that neither
-the number of workers nor the order changes a result.
+Fatigue has memory, so a recording is never cut. Each recording gets a new pipeline, so that results
+do not depend on the order of jobs or on the number of workers.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 WRITTEN = ('frames.parquet', 'events.csv', 'summary.json', 'report.html')
 FINISHED_MARK = 'done.json'
-"""Beside a finished result, where there are several inputs: what it was made from."""
+"""File beside a finished result of a batch: the fingerprint of the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """
-    A recording (one topic of it) and all that its result depends on.
+    A recording (one topic of it) and all options of its result.
 
-    A new option that changes results must be a field here: it reaches the workers, and a finished
-    result of other options is not taken for this one's.
+    Every option that changes results must be a field, so that it reaches the workers and is part of
+    the fingerprint.
 
     :param topic: camera topic of a bag or, with ``from_topics``, a namespace
-    :param labels: file
+    :param labels: label file
     :param labels_format: ``auto`` or one of ``datasets.formats.FORMATS``
     :param output: folder of the result
     :param command: shown in the report
-    :param from_topics: read what the nodes recorded instead of running models
+    :param from_topics: read the recorded topics of our nodes instead of running models
     :param write_bag: folder of a new bag: the input with our topics
-    :param thumbnails: let pictures of the events into the report
-    :param fps: of a video, in place of its own time
-    :param strict: end at the first damage of the input
+    :param thumbnails: add pictures of the events to the report
+    :param fps: frame rate of a video, instead of its stamps
+    :param strict: stop at the first damage of the input
     """
 
     path: Path
@@ -65,28 +65,28 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What it is called on the screen."""
+        """Name on the screen."""
         return self.output.name if self.topic else self.path.name
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
     """
-    What a long evaluation tells, and asks.
+    Callbacks of a running job.
 
-    :param begin: told the number of frames and the frame rate, as far as they are known
-    :param at: told the frames done, after each; may raise KeyboardInterrupt to end the reading
+    :param begin: takes the number of frames and the frame rate, as far as they are known
+    :param at: takes the number of frames done; may raise KeyboardInterrupt to stop the job
     """
 
     begin: Callable[[int | None, float | None], None] = lambda frames, fps: None
     at: Callable[[int], None] = lambda frames: None
 
 
-def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
+def run_job(job: Job, progress: JobProgress | None = None) -> EvaluationResult:
     """
     Evaluate one recording.
 
-    :raises InputError: it, its labels or its output cannot be used at all
+    :raises InputError: the recording, its labels or its output cannot be used at all
     """
     from aitable_ros.config import read_parameter_file
     from aitable_ros.evaluation.datasets import formats
@@ -100,27 +100,27 @@ def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
     from aitable_ros.recordings.recorded_topics import RecordedTopics
 
-    watch = watch or JobProgress()
+    progress = progress or JobProgress()
     number_from_one()
     warnings: list[str] = []
-    options = PipelineOptions.from_file(item.params, warnings.append) if item.params \
+    options = PipelineOptions.from_file(job.params, warnings.append) if job.params \
         else PipelineOptions()
-    stated = read_parameter_file(item.params)['face_detector'] if item.params else {}
-    labels = formats.read(item.labels, item.path, item.labels_format)
-    source = RecordedTopics(item.path, item.topic) if item.from_topics \
-        else open_labelled(item.path, item.topic, labels, fps=item.fps, strict=item.strict)
+    stated = read_parameter_file(job.params)['face_detector'] if job.params else {}
+    labels = formats.read(job.labels, job.path, job.labels_format)
+    source = RecordedTopics(job.path, job.topic) if job.from_topics \
+        else open_labelled(job.path, job.topic, labels, fps=job.fps, strict=job.strict)
     for warning in warnings:
         source.note(warning)
-    (item.output / FINISHED_MARK).unlink(missing_ok=True)
-    copy = BagCopy(source, item.write_bag) if item.write_bag else None
-    watch.begin(source.frames, source.fps)
+    (job.output / FINISHED_MARK).unlink(missing_ok=True)
+    copy = BagCopy(source, job.write_bag) if job.write_bag else None
+    progress.begin(source.frames, source.fps)
     try:
-        with RecordedPipeline(options) if item.from_topics \
+        with RecordedPipeline(options) if job.from_topics \
                 else Pipeline(options.for_recordings) as pipeline:
             outcome = evaluate(
-                source, labels, item.output, pipeline, progress=watch.at, command=item.command,
+                source, labels, job.output, pipeline, progress=progress.at, command=job.command,
                 everybody='max_faces' not in stated,
-                thumbnails=item.thumbnails and not item.from_topics,
+                thumbnails=job.thumbnails and not job.from_topics,
                 on_result=copy.add if copy else None)
     except BaseException:
         if copy:
@@ -135,11 +135,11 @@ def run_job(item: Job, watch: JobProgress | None = None) -> EvaluationResult:
     return EvaluationResult(outcome.summary, problem)
 
 
-def fingerprint(item: Job) -> str:
+def fingerprint(job: Job) -> str:
     """
-    Return a hash of all that the result of an item depends on.
+    Return a hash of everything that the result of a job depends on.
 
-    Of the input, the models and this package's own files it takes names, sizes and times.
+    The input, the models and the code of this package count by names, sizes and times of files.
     """
     from aitable_ros.evaluation.datasets.formats import files_of
     from aitable_ros.models.catalogue import model_home
@@ -149,27 +149,27 @@ def fingerprint(item: Job) -> str:
         return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns]
                 for file in files if file.is_file() and file.suffix not in ('.pyc', '.lock')]
 
-    options = {key: str(value) for key, value in asdict(item).items()
+    options = {key: str(value) for key, value in asdict(job).items()
                if key not in ('output', 'command', 'path')}
     read = [file.read_bytes().hex() for file in (
-        *(files_of(item.labels) if item.labels else ()), *([item.params] if item.params else ()))]
-    models = [] if item.from_topics else state(model_home())
-    whole = [str(item.path.resolve()), state(item.path), options, read, models,
+        *(files_of(job.labels) if job.labels else ()), *([job.params] if job.params else ()))]
+    models = [] if job.from_topics else state(model_home())
+    whole = [str(job.path.resolve()), state(job.path), options, read, models,
              state(Path(__file__).resolve().parents[1])]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
-def earlier_result(item: Job) -> EvaluationResult | None:
+def earlier_result(job: Job) -> EvaluationResult | None:
     """Return the finished result of an earlier run with the same input, options and code."""
-    if item.write_bag and not item.write_bag.is_dir():
+    if job.write_bag and not job.write_bag.is_dir():
         return None
     try:
-        if not all((item.output / name).is_file() for name in WRITTEN):
+        if not all((job.output / name).is_file() for name in WRITTEN):
             return None
-        mark = json.loads((item.output / FINISHED_MARK).read_text(encoding='utf-8'))
-        if mark != {'fingerprint': fingerprint(item)}:
+        mark = json.loads((job.output / FINISHED_MARK).read_text(encoding='utf-8'))
+        if mark != {'fingerprint': fingerprint(job)}:
             return None
-        summary = json.loads((item.output / 'summary.json').read_text(encoding='utf-8'))
+        summary = json.loads((job.output / 'summary.json').read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
     from aitable_ros.evaluation.evaluate import EvaluationResult
@@ -177,6 +177,6 @@ def earlier_result(item: Job) -> EvaluationResult | None:
     return EvaluationResult(summary, '', finished_earlier=True)
 
 
-def mark_finished(item: Job) -> None:
-    """Remember that an item's result is complete."""
-    write_json(item.output / FINISHED_MARK, {'fingerprint': fingerprint(item)})
+def mark_finished(job: Job) -> None:
+    """Record that the result of a job is complete."""
+    write_json(job.output / FINISHED_MARK, {'fingerprint': fingerprint(job)})

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of a recording while it is read: some bytes a frame, and the events."""
+"""The measurements of a recording: some bytes a frame, and the events."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ from aitable_ros.types import NAN
 @dataclass(frozen=True, slots=True)
 class PlacedEvent:
     """
-    An event placed in the recording.
+    An event and its place in the recording.
 
-    :param primary: of the primary person
-    :param start_frame: the frame nearest to its start
-    :param end_frame: the frame nearest to its end
+    :param primary: whether it is of the primary person
+    :param start_s: seconds since the first frame
+    :param start_frame: nearest frame to its start
+    :param end_frame: nearest frame to its end
     """
 
     event: FatigueEvent
@@ -50,9 +51,11 @@ class PlacedEvent:
 
 class Measurements:
     """
-    Counts what the summary needs, of the primary person where it is about a person.
+    Collects the results of the frames of one recording.
 
-    :param stills: frames have nothing to do with each other, so no time passes
+    Figures about a person are those of the primary person.
+
+    :param stills: the frames are unrelated images, so no time passes
     """
 
     def __init__(self, *, stills: bool = False) -> None:
@@ -60,17 +63,17 @@ class Measurements:
         self.stamps = array('q')
         self.faces = array('H')
         self.expressions = array('B')
-        """The primary person's :class:`Expression` in each frame; UNKNOWN without a face too."""
+        """The primary person's :class:`Expression` in each frame; UNKNOWN without a face."""
         self.valence = array('f')
         self.arousal = array('f')
         self.levels = array('B')
-        """The primary person's :class:`FatigueLevel` in each frame; UNKNOWN without a face too."""
+        """The primary person's :class:`FatigueLevel` in each frame; UNKNOWN without a face."""
         self.eyes = array('b')
-        """The primary person's eyes in each frame: 1 closed, 0 open, -1 not to be measured."""
+        """The primary person's eyes in each frame: 1 closed, 0 open, -1 not measured."""
         self.usable_by_frame = array('d')
-        """``usable_s`` as it was after each frame."""
+        """``usable_s`` after each frame."""
         self.boxes: list[tuple[tuple[float, float, float, float], ...]] = []
-        """Of stills only."""
+        """Boxes ``[x1, y1, x2, y2]`` (pixels) of the faces of each frame; of stills only."""
         self.events: list[PlacedEvent] = []
         self.level_max = FatigueLevel.UNKNOWN
         self.usable_s = 0.0
@@ -79,17 +82,17 @@ class Measurements:
         self._time = ImageTime()
         self._segment = 0
         self._rising = array('q')
-        """The stamps; a late one is that of the image before it."""
+        """Stamps that never fall: a late one is replaced by the one before it."""
         self._elapsed_ns = 0
         self._primary = 0
         self._counted: dict[int, tuple[float, float]] = {}
 
     def add(self, result: FrameResult, *, leap: bool = False) -> list[PlacedEvent]:
         """
-        Count one frame.
+        Add one frame.
 
-        :param leap: the clock was set before it: no time lies in between
-        :return: its events, placed
+        :param leap: the clock was set before the frame, so no time has passed
+        :return: the events of the frame and their places
         """
         self.take_time(result.stamp_ns, leap)
         self.faces.append(len(result.faces))
@@ -118,31 +121,31 @@ class Measurements:
 
     def take_time(self, stamp_ns: int, leap: bool = False) -> None:
         """
-        Let time pass to the next frame, as the stages see it pass.
+        Advance time to the next frame, by the rules of the stages.
 
-        :param leap: the clock was set before it; the time in between does not count
+        :param leap: the clock was set before the frame; the time in between does not count
         """
         self.stamps.append(stamp_ns)
         newest = self._time.newest_ns
         step = self._time.step(stamp_ns)
         if step is Step.JUMP:
-            self._segment = len(self._rising)  # stages have forgotten everybody
+            self._segment = len(self._rising)  # the stages have forgotten all people
             self._counted.clear()
         elif step is Step.FORWARD and newest is not None and not leap:
             self._elapsed_ns += stamp_ns - newest
         self._rising.append(self._time.newest_ns or stamp_ns)
 
     def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
-        """Add up the usable and closed time of whoever is the primary person."""
+        """Add the usable and closed time of the primary person of the moment."""
         if primary:
             self.level_max = max(self.level_max, state.level)
             usable_s, closed_s = self._counted.get(state.track_id, (0.0, 0.0))
-            if state.usable_s < usable_s:  # forgotten meanwhile, and known anew
+            if state.usable_s < usable_s:  # the person was forgotten and has come back
                 usable_s = closed_s = 0.0
             self.usable_s += state.usable_s - usable_s
             self.closed_s += state.closed_s - closed_s
-            # What is told late, of a person who was not yet the primary one, is of a time in which
-            # somebody else was counted: two people's time is no more than all there was.
+            # Time that is reported late may belong to frames in which another person was primary
+            # and counted: together they are never more than the time that passed.
             self.usable_s = min(self.usable_s, self._elapsed_ns / 1e9)
             self.closed_s = min(self.closed_s, self.usable_s)
         self._counted[state.track_id] = state.usable_s, state.closed_s
@@ -155,7 +158,7 @@ class Measurements:
             start_frame=self.frame_at(event.start_ns), end_frame=self.frame_at(end_ns))
 
     def frame_at(self, stamp_ns: int) -> int:
-        """Return the number of the frame nearest to a time, of the newest run of rising stamps."""
+        """Return the nearest frame to a stamp, in the newest run of rising stamps."""
         last = len(self.stamps) - 1
         stamps = self._rising
         after = min(bisect_left(stamps, stamp_ns, self._segment), last)
@@ -166,32 +169,32 @@ class Measurements:
         return after
 
     def time_s(self, frame: int) -> float:
-        """Seconds from the first frame to this one; past the end, as if it went on."""
+        """Seconds from the first frame to this one; extrapolated past the end."""
         last = len(self.stamps) - 1
         known = (self.stamps[min(frame, last)] - self.stamps[0]) / 1e9
         return known + max(0, frame - last) * self.period_s
 
     @property
     def period_s(self) -> float:
-        """Median time between two frames."""
+        """Median time between two frames, seconds."""
         steps = np.diff(np.asarray(self.stamps))
         steps = steps[steps > 0]
         return float(np.median(steps)) / 1e9 if steps.size else 0.0
 
     @property
     def duration_s(self) -> float:
-        """How long the recording lasts, its last frame included; 0 for stills."""
+        """Length of the recording including its last frame, seconds; 0 for stills."""
         if self.stills or not self.stamps:
             return 0.0
         return self._elapsed_ns / 1e9 + self.period_s
 
     @property
     def perclos(self) -> float:
-        """Closed share of the usable time of the whole recording; NaN without usable time."""
+        """Closed share of the usable time, 0 ... 1; NaN without usable time."""
         return self.closed_s / self.usable_s if self.usable_s else NAN
 
     def of_primary(self, *types: FatigueEventType) -> list[PlacedEvent]:
-        """Return the primary person's events of these types in the order of their starts."""
+        """Return the primary person's events of these types by their start."""
         found = [e for e in self.events if e.primary and e.event.type in types]
         return sorted(found, key=lambda e: e.start_s)
 
@@ -201,7 +204,7 @@ class Measurements:
                 for e in self.of_primary(FatigueEventType.BLINK)]
 
     def expression_share(self) -> dict[str, float]:
-        """Share of each expression among the frames in which one was read."""
+        """Share of each expression among the frames with a known one."""
         counts = Counter(Expression(value) for value in self.expressions)
         counts.pop(Expression.UNKNOWN, None)
         return {e.name.lower(): counts[e] / counts.total()

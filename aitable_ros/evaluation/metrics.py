@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Scores: pure functions of what was found and what is true."""
+"""Scores as pure functions of results and labels."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ A = TypeVar('A')
 B = TypeVar('B')
 
 TOLERANCE_FRAMES = 2
-"""A found blink matches a labelled one that it overlaps within so many frames."""
+"""A found blink matches a labelled one that it overlaps within this many frames."""
 FACE_IOU = 0.4
-"""A found box matches a labelled one from this overlap on; labels differ in how much is face."""
+"""Least IoU of a found and a labelled box that match; labellers differ in the extent of a face."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Counts of a detection task and what follows from them."""
+    """True and false positives and false negatives of a detection task."""
 
     tp: int
     fp: int
@@ -39,12 +39,12 @@ class Detections:
 
     @property
     def precision(self) -> float:
-        """Share of the found that is true; 1 where nothing was found and nothing was to be."""
+        """Share of true detections; 1 if nothing was found and nothing was labelled."""
         return self._share(self.fp)
 
     @property
     def recall(self) -> float:
-        """Share of the true that was found; 1 where nothing was found and nothing was to be."""
+        """Share of labels found; 1 if nothing was found and nothing was labelled."""
         return self._share(self.fn)
 
     @property
@@ -58,7 +58,7 @@ class Detections:
         return 1.0 if not self.fp + self.fn else 0.0
 
     def __add__(self, other: Detections) -> Detections:
-        """Pool two recordings."""
+        """Add the counts of two recordings."""
         return Detections(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
 
@@ -66,7 +66,7 @@ def match(
     left: Sequence[A], right: Sequence[B], fits: Callable[[A, B], bool],
 ) -> list[tuple[int, int]]:
     """
-    Pair as many as possible, one to one (augmenting paths).
+    Make as many pairs as possible, one to one, by augmenting paths (Kuhn 1955).
 
     :return: index pairs into ``left`` and ``right``
     """
@@ -90,11 +90,11 @@ def match(
 @dataclass(frozen=True, slots=True)
 class Matching:
     """
-    Which of the found spans are which of the labelled ones.
+    Pairs of found and labelled spans, and the spans without a partner.
 
     :param pairs: (found, labelled)
-    :param missed: labelled, asked for, and not found
-    :param invented: found, and not labelled
+    :param missed: labelled and not found
+    :param invented: found and not labelled
     """
 
     pairs: tuple[tuple[FrameSpan, FrameSpan], ...]
@@ -103,7 +103,7 @@ class Matching:
 
     @property
     def counts(self) -> Detections:
-        """How many of each."""
+        """Number of pairs, invented and missed spans."""
         return Detections(tp=len(self.pairs), fp=len(self.invented), fn=len(self.missed))
 
 
@@ -112,12 +112,13 @@ def match_spans(
     tolerance: int = TOLERANCE_FRAMES, *, periods: bool = False,
 ) -> Matching:
     """
-    Match blinks or closures that overlap within the tolerance, one to one, as many as possible.
+    Match found with labelled spans that overlap within the tolerance.
 
-    A labelled one that touches an ignored span is not asked for, a found one that touches one
-    (within the tolerance) and matches nothing is not held against anybody.
+    A labelled span that touches an ignored one is not scored. A found span that touches an ignored
+    one (within the tolerance) and has no partner is not counted.
 
-    :param periods: a labelled span may hold several events: more of them in it are not invented
+    :param tolerance: frames
+    :param periods: a labelled span may hold several events; further ones in it are not invented
     """
     def near(a: FrameSpan, b: FrameSpan) -> bool:
         return a.start - tolerance <= b.end and b.start <= a.end + tolerance
@@ -137,19 +138,11 @@ def match_spans(
                 near(span, part) for part in (*ignore, *(asked if periods else ())))))
 
 
-def blink_score(
-    found: Sequence[FrameSpan], labelled: Sequence[FrameSpan], ignore: Sequence[FrameSpan] = (),
-    tolerance: int = TOLERANCE_FRAMES,
-) -> Detections:
-    """Count what :func:`match_spans` matched, missed and found in vain."""
-    return match_spans(found, labelled, ignore, tolerance).counts
-
-
 def box_score(
     found: Sequence[Sequence[float]], labelled: Sequence[Sequence[float]],
     least_iou: float = FACE_IOU,
 ) -> Detections:
-    """Score boxes ``[x1, y1, x2, y2]`` of one image."""
+    """Match boxes ``[x1, y1, x2, y2]`` (pixels) of one image, and count."""
     pairs = match(found, labelled, lambda a, b: iou(a, b) >= least_iou)
     return Detections(len(pairs), len(found) - len(pairs), len(labelled) - len(pairs))
 
@@ -166,7 +159,7 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 def expression_score(pairs: Iterable[tuple[Expression, Expression]]) -> dict[str, Any]:
     """
-    Score expressions; UNKNOWN is a wrong answer.
+    Score expressions. UNKNOWN is a wrong answer.
 
     :param pairs: (labelled, read)
     :return: ``n``, ``accuracy``, ``macro_f1`` (the mean F1 of the labelled classes), ``per_class``
@@ -196,11 +189,11 @@ def expression_score(pairs: Iterable[tuple[Expression, Expression]]) -> dict[str
 
 def frame_score(truth: Flags, said: Flags, known: Flags) -> dict[str, float | int]:
     """
-    Score a state that is labelled in every frame.
+    Score a state that is labelled frame by frame.
 
-    :param truth: ``(n,)``, whether it is labelled
-    :param said: ``(n,)``, whether it was said
-    :param known: ``(n,)``, whether anything was said; where nothing was, it counts as not said
+    :param truth: ``(n,)`` bool, labelled state
+    :param said: ``(n,)`` bool, measured state
+    :param known: ``(n,)`` bool, whether the state was measured; else it counts as false
     :return: ``n``, ``tp``, ``fp``, ``fn``, ``tn``, ``unknown``, ``accuracy``, ``precision``,
         ``recall``, ``f1``
     """
@@ -215,17 +208,17 @@ def frame_score(truth: Flags, said: Flags, known: Flags) -> dict[str, float | in
 
 
 def majority(answers: Sequence[Expression]) -> Expression:
-    """Return the commonest answer, UNKNOWN being one; of equals the one that came first."""
+    """Return the most frequent answer, UNKNOWN included; of equals the first."""
     return Counter(answers).most_common(1)[0][0]
 
 
 def affect_score(found: Floats, labelled: Floats) -> dict[str, float | int | None]:
     """
-    Score valence or arousal where both are known.
+    Score valence or arousal over the ``n`` entries in which both are known.
 
-    :return: ``n``, ``ccc`` (Lin's concordance), ``pcc`` (Pearson), ``rmse``, ``sagr`` (share whose
-        signs agree); None where there are too few or they do not vary. Beside them ``mean``,
-        ``std``, ``labelled_mean``, ``labelled_std``, from which several inputs are pooled
+    :return: ``n``, ``ccc`` (Lin's concordance), ``pcc`` (Pearson), ``rmse``, ``sagr`` (share of
+        equal signs); None for too few or constant entries. ``mean``, ``std``, ``labelled_mean`` and
+        ``labelled_std`` serve to pool several inputs
     """
     known = np.isfinite(found) & np.isfinite(labelled)
     x, y = found[known].astype(np.float64), labelled[known].astype(np.float64)

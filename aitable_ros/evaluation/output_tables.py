@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``frames.parquet``, a row per face and frame, and ``events.csv``: written as they come."""
+"""``frames.parquet``, a row per face and frame, and ``events.csv``; written while reading."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 CLASSES = tuple(e for e in Expression if e is not Expression.UNKNOWN)
 STAGES = ('face', 'mesh', 'emotion')
 GROUP = 4096
-"""Rows held before they are written."""
+"""Rows in memory before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Column:
     """
     A column of ``frames.parquet``.
 
-    :param kind: an Arrow type's name
-    :param meaning: with its unit; stored in the file as the field's ``description``
+    :param kind: name of an Arrow type
+    :param meaning: with unit; stored in the file as the field's ``description``
     """
 
     name: str
@@ -48,54 +48,54 @@ class Column:
 
 COLUMNS = (
     Column('frame', 'int32', '0-based number of the frame in the input'),
-    Column('stamp_ns', 'int64', "when it was taken, nanoseconds of the recording's clock"),
+    Column('stamp_ns', 'int64', "time of the image, nanoseconds of the recording's clock"),
     Column('time_s', 'float64', 'seconds since the first frame'),
     Column('file', 'string', 'name of the image; null for videos and bags'),
-    Column('present', 'bool', 'whether the person is in the frame; false: known, but not seen now, '
-           'or with track_id 0 nobody'),
-    Column('track_id', 'int32', 'number of the person; 0 nobody'),
-    Column('primary', 'bool', 'the person the robot is dealing with'),
+    Column('present', 'bool', 'whether the person is in the frame; false: a known person who is '
+           'not visible, or nobody (track_id 0)'),
+    Column('track_id', 'int32', 'number of the person; 0 for nobody'),
+    Column('primary', 'bool', 'whether this is the person the robot deals with'),
     Column('detected', 'bool', 'found by the detector in this frame, not carried over'),
-    Column('confidence', 'float32', 'of the detection, 0 ... 1'),
+    Column('confidence', 'float32', 'confidence of the detection, 0 ... 1'),
     *(Column(name, 'float32', f'{what} of the face, pixels') for name, what in (
         ('x1', 'left'), ('y1', 'top'), ('x2', 'right'), ('y2', 'bottom'))),
     Column('presence', 'float32', 'probability of the mesh that its crop shows a face, 0 ... 1'),
-    Column('expression', 'string', 'the likeliest expression; unknown where it cannot be read'),
-    Column('expression_confidence', 'float32', '0 ... 1'),
+    Column('expression', 'string', 'most probable expression; unknown if it cannot be read'),
+    Column('expression_confidence', 'float32', 'probability of that expression, 0 ... 1'),
     *(Column(f'p_{e.name.lower()}', 'float32', f'probability of {e.name.lower()}, 0 ... 1')
       for e in CLASSES),
     Column('valence', 'float32', '-1 ... 1'),
     Column('arousal', 'float32', '-1 ... 1'),
-    Column('emotion_from_cache', 'bool', 'read from an earlier frame'),
-    Column('emotion_age_s', 'float32', 'seconds since that reading'),
-    Column('validity', 'string', 'whether the fatigue level may be used, and if not, why'),
+    Column('emotion_from_cache', 'bool', 'whether the emotion was read in an earlier frame'),
+    Column('emotion_age_s', 'float32', 'age of the emotion, seconds'),
+    Column('validity', 'string', 'whether the window figures may be used, and if not, why'),
     Column('level', 'string', 'ALERT, MILD, SEVERE, ASLEEP or UNKNOWN'),
     Column('reasons', 'int32', 'bit mask: PERCLOS 1, PERCLOS_LONG 2, LONG_BLINKS 4, MICROSLEEP 8, '
            'SLEEP 16, YAWNING 32, NODDING 64'),
     Column('ear_left', 'float32', "eye aspect ratio of the person's left eye"),
     Column('ear_right', 'float32', "eye aspect ratio of the person's right eye"),
     Column('openness', 'float32', "0 shut ... 1 this person's open eye"),
-    Column('eyes_closed', 'bool', 'after hysteresis'),
-    Column('closure_s', 'float32', 'seconds that the eyes have been closed'),
+    Column('eyes_closed', 'bool', 'whether the eyes are closed, after hysteresis'),
+    Column('closure_s', 'float32', 'duration of the current closure, seconds'),
     Column('perclos', 'float32', 'share of usable time with closed eyes, last 60 s, 0 ... 1'),
-    Column('perclos_long', 'float32', 'same, last 180 s'),
+    Column('perclos_long', 'float32', 'share of usable time with closed eyes, last 180 s, 0 ... 1'),
     Column('perclos_p80', 'float32', 'share of usable time with openness below 0.2, last 60 s'),
     Column('perclos_coverage', 'float32', 'usable share of the 60 s, 0 ... 1'),
     Column('perclos_long_coverage', 'float32', 'usable share of the 180 s, 0 ... 1'),
-    Column('blink_count', 'int32', 'blinks since this person came'),
-    Column('blink_rate', 'float32', 'blinks a minute'),
+    Column('blink_count', 'int32', 'blinks since this person arrived'),
+    Column('blink_rate', 'float32', 'blinks per minute'),
     Column('mean_blink_s', 'float32', 'mean duration of a blink, seconds'),
     Column('mar', 'float32', 'mouth aspect ratio'),
-    Column('yawning', 'bool', 'now'),
-    Column('yawn_count', 'int32', 'yawns since this person came'),
+    Column('yawning', 'bool', 'whether the person is yawning'),
+    Column('yawn_count', 'int32', 'yawns since this person arrived'),
     Column('head_roll', 'float32', "radians, > 0 tilts to the person's right shoulder"),
     Column('head_pitch', 'float32', 'radians, > 0 looks down'),
     Column('head_yaw', 'float32', "radians, > 0 looks to the person's left"),
-    Column('calibrated', 'bool', 'the baseline was pinned by a calibration'),
+    Column('calibrated', 'bool', 'whether the baseline was set by a calibration'),
     Column('baseline_ear', 'float32', "EAR of this person's open eyes"),
     *(Column(f'{stage}_by', 'string', f'model@backend/precision of the {stage} stage')
       for stage in STAGES),
-    *(Column(f'{stage}_ms', 'float32', f'milliseconds that the {stage} stage took for the frame')
+    *(Column(f'{stage}_ms', 'float32', f'time of the {stage} stage for this frame, milliseconds')
       for stage in ('face', 'fatigue', 'emotion')),
 )
 _FATIGUE = (
@@ -112,16 +112,17 @@ def rows_from_result(
     result: FrameResult, frame: int, first_ns: int = 0, file: str | None = None,
 ) -> list[Row]:
     """
-    Make the rows of one frame: its faces, then the known people who are not in it.
+    Make the rows of one frame: its faces, then the known people who are not visible.
 
     :param frame: 0-based number of the frame
-    :param first_ns: stamp that counts as second 0
+    :param first_ns: stamp of second 0
     :param file: name of a still image
     """
     common: Row = {
         'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': (result.stamp_ns - first_ns) / 1e9,
         'file': None if file is None else legible(file),
-        **{f'{stage}_by': told(result.models[stage]) for stage in STAGES if stage in result.models},
+        **{f'{stage}_by': model_label(result.models[stage])
+           for stage in STAGES if stage in result.models},
         **{f'{stage}_ms': spent for stage, spent in result.elapsed_ms.items()}}
     rows = [common | _of_face(face) for face in result.faces]
     rows += [
@@ -130,8 +131,8 @@ def rows_from_result(
     return rows or [common | {'present': False, 'track_id': 0, 'primary': False}]
 
 
-def told(model: ModelInfo) -> str | None:
-    """Return ``model@backend/precision``; None where a stage is off."""
+def model_label(model: ModelInfo) -> str | None:
+    """Return ``model@backend/precision``; None if the stage is off."""
     return f'{model.model}@{model.backend}/{model.precision}' if model.model else None
 
 
@@ -165,9 +166,9 @@ def _of_fatigue(state: FatigueAssessment | None) -> Row:
 
 class FrameTable:
     """
-    ``frames.parquet``, in groups of rows: memory does not grow with the recording.
+    Writes ``frames.parquet`` in groups of rows, so that memory does not grow with the recording.
 
-    Use :meth:`open`; the file appears when its block ends, and not when it fails.
+    Use :meth:`open`; the file appears at the end of its block, and not after an error.
     """
 
     def __init__(self, writer: Any, schema: Any) -> None:
@@ -214,9 +215,9 @@ class FrameTable:
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """
-    Read columns back: numbers as float64 with NaN for null, strings as objects.
+    Read columns of a table: numbers as float64 with NaN for null, strings as objects.
 
-    :raises InputError: not such a table
+    :raises InputError: the file is no table with these columns
     """
     import pyarrow
     from pyarrow import parquet
@@ -234,7 +235,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 class EventTable:
-    """``events.csv``: a line an event; a context manager, the file appears when it ends."""
+    """Writes ``events.csv``; a context manager, the file appears at the end of its block."""
 
     def __init__(self, path: Path) -> None:
         self._replacing = replacing(path)
@@ -252,13 +253,13 @@ class EventTable:
         return self
 
     def add(self, event: Row) -> None:
-        """Add one event, with the keys of :data:`EVENT_COLUMNS`."""
+        """Add one event; its keys are :data:`EVENT_COLUMNS`."""
         self._writer.writerow(event)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close and put in place."""
+        """Close the file and move it into place."""
         self._file.close()
         self._replacing.__exit__(kind, error, trace)

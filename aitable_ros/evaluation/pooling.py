@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Scores of several inputs together, and how sure they are: a bootstrap over people.
+Pooled scores of several inputs, with intervals by a bootstrap over people.
 
-Every score here is a function of sums (counts, or sums of products), so inputs are pooled by
-adding sums and never by averaging scores, and one bootstrap replicate is one weighted sum.
+Every score is a function of sums (counts, or sums of products). Inputs are pooled by adding sums,
+never by averaging scores, and a bootstrap replicate is a weighted sum.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ READS = tuple(e.name.lower() for e in Expression)
 @dataclass(frozen=True, slots=True)
 class Statistic:
     """
-    A figure of a family of scores.
+    A statistic of a family of scores.
 
-    :param better: +1 more is better, -1 less is, 0 nearer to zero is
-    :param of: ``(..., sums)`` -> ``(...)``, NaN where it is not defined
-    :param form: how it is written
+    :param better: +1 more is better, -1 less is better, 0 nearer to zero is better
+    :param of: ``(..., sums)`` -> ``(...)``, NaN where not defined
+    :param form: format specification
     """
 
     name: str
@@ -53,17 +53,17 @@ class Statistic:
 @dataclass(frozen=True, slots=True)
 class Family:
     """
-    Scores that rest on the same sums.
+    Statistics that are computed from the same sums.
 
-    :param path: keys that lead to it in ``summary['scores']``
-    :param sums: of one input's score
-    :param needs: a key without which, or None at which, an input has no such score
+    :param path: its keys in ``summary['scores']``
+    :param sums: returns the sums of one input's score
+    :param needs: key of the score that is absent or None if an input has no such score
     """
 
     path: tuple[str, ...]
     title: str
     sums: Callable[[Score], list[float]]
-    metrics: tuple[Statistic, ...]
+    statistics: tuple[Statistic, ...]
     needs: str
 
     @property
@@ -72,7 +72,7 @@ class Family:
         return '.'.join(self.path)
 
     def within(self, scores: Score) -> Score | None:
-        """Return this family's part of an input's scores, or of pooled ones."""
+        """Return the part of this family in the scores of an input, or in pooled ones."""
         for key in self.path:
             scores = scores.get(key) or {}
         return scores if scores.get(self.needs) is not None or 'people' in scores else None
@@ -231,7 +231,7 @@ FAMILIES = (
     Family(('faces', 'boxes'), 'Face boxes', _counts, _DETECTION, 'tp'),
 )
 STATISTICS = {f'{family.name}.{statistic.name}': (family, statistic)
-              for family in FAMILIES for statistic in family.metrics}
+              for family in FAMILIES for statistic in family.statistics}
 """Every statistic with its family, by names such as ``blink.f1``."""
 
 
@@ -239,18 +239,18 @@ def sums_of(
     family: Family, scored: Sequence[tuple[str, Score]],
 ) -> tuple[Floats, list[str]]:
     """
-    Add up a family's sums by person.
+    Add the sums of a family by person.
 
-    :param scored: (who, scores) of each input
-    :return: ``(people, sums)``, and who they are, in the order in which they came
+    :param scored: (person, scores) of each input
+    :return: ``(people, sums)``, and the people, in the order of the inputs
     """
     people: dict[str, Floats] = {}
-    for who, scores in scored:
+    for person, scores in scored:
         part = family.within(scores)
         if part is None:
             continue
         sums = np.asarray(family.sums(part), np.float64)
-        people[who] = people[who] + sums if who in people else sums
+        people[person] = people[person] + sums if person in people else sums
     return (np.stack(list(people.values())) if people else np.zeros((0, 1))), list(people)
 
 
@@ -258,10 +258,10 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
     """
     Pool the scores of several inputs.
 
-    :param scored: (who, scores) of each input; one person's inputs are resampled together
-    :return: by family: its figures, ``inputs``, ``people``, and ``interval``: 95 %, by figure, None
-        where there are too few people; counts and confusion beside them. ``video_class`` as
-        :func:`.classes.pool_classes` makes it. ``{}`` without scores
+    :param scored: (person, scores) of each input; all inputs of a person are resampled together
+    :return: by family its statistics, counts, ``inputs``, ``people`` and ``interval`` (95 %, by
+        statistic, None for too few people); ``video_class`` as in
+        :func:`.video_classes.pool_classes`. ``{}`` without scores
     """
     found: Score = {}
     for family in FAMILIES:
@@ -276,7 +276,7 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
             'people': len(people)}
         if family.sums is _counts:
             score |= dict(zip(('tp', 'fp', 'fn'), map(int, total[:3].tolist()), strict=True))
-        score |= {metric.name: float(metric.of(total)) for metric in family.metrics}
+        score |= {statistic.name: float(statistic.of(total)) for statistic in family.statistics}
         if family.sums is _confusion:
             score |= _classes(total, replicates)
         elif family.sums is _frames:
@@ -287,8 +287,8 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
         elif family.sums is _moments or family.path == ('faces',):
             score['n'] = int(total[0])
         score['interval'] = {
-            metric.name: None if replicates is None else interval(metric.of(replicates))
-            for metric in family.metrics}
+            statistic.name: None if replicates is None else interval(statistic.of(replicates))
+            for statistic in family.statistics}
         _place(found, family.path, score)
     classes = pool_classes(scored)
     return found | ({'video_class': classes} if classes else {})
@@ -318,17 +318,18 @@ def over_images(score: Score) -> dict[str, list[float] | None]:
     """
     Return the 95 % intervals of an expression score over its images.
 
-    Each image is a person of its own, and all that counts of it is its cell of the confusion: to
-    draw images is to draw cells, which costs the same for any number of images.
+    Each image counts as a person. Drawing images is drawing cells of the confusion, at a cost that
+    does not depend on the number of images.
 
-    :return: by figure of the family ``expression``; None for fewer than :data:`.resampling.LEAST`
+    :return: by statistic of the family ``expression``; None for fewer than
+        :data:`.bootstrap.LEAST` images
     """
     cells = np.asarray(_confusion(score), np.float64)
     images = int(cells.sum())
     drawn = np.random.default_rng(SEED).multinomial(
         images, cells / images, REPLICATES).astype(np.float64) if images >= LEAST else None
-    return {metric.name: None if drawn is None else interval(metric.of(drawn))
-            for metric in _EXPRESSION}
+    return {statistic.name: None if drawn is None else interval(statistic.of(drawn))
+            for statistic in _EXPRESSION}
 
 
 def _place(found: Score, path: tuple[str, ...], score: Score) -> None:
@@ -338,5 +339,5 @@ def _place(found: Score, path: tuple[str, ...], score: Score) -> None:
 
 
 def person_of(summary: Score) -> str:
-    """Say whose an input is: its subject as labelled, else itself."""
+    """Return the person of an input: its labelled subject, else the input itself."""
     return str(summary.get('subject') or f'{summary["input"]}\n{summary.get("topic") or ""}')

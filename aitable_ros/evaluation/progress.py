@@ -12,15 +12,15 @@ from aitable_ros.evaluation.evaluate import EvaluationResult
 
 class ProgressBars:
     """
-    A bar for each item that is being worked on, and one for all of them; a context manager.
+    A bar for each running job, and one for all jobs; a context manager.
 
-    Where stderr is no terminal, or ``quiet``, there are no bars.
+    There are no bars if stderr is no terminal, or if ``quiet``.
 
-    :param items: how many there are
+    :param jobs: number of jobs
     """
 
-    def __init__(self, items: int, *, quiet: bool = False) -> None:
-        self._items = items
+    def __init__(self, jobs: int, *, quiet: bool = False) -> None:
+        self._jobs = jobs
         self._quiet = quiet
         self._bars: Any = None
         self._whole: Any = None
@@ -28,7 +28,7 @@ class ProgressBars:
         self._fps: dict[int, float | None] = {}
 
     def __enter__(self) -> ProgressBars:
-        """Begin to draw."""
+        """Start drawing."""
         from rich import progress
         from rich.console import Console
 
@@ -39,26 +39,26 @@ class ProgressBars:
                 progress.MofNCompleteColumn(), progress.TextColumn('{task.fields[rate]}'),
                 progress.TimeRemainingColumn(), console=console, transient=True)
             self._bars.start()
-            if self._items > 1:
-                self._whole = self._bars.add_task('recordings', total=self._items, rate='')
+            if self._jobs > 1:
+                self._whole = self._bars.add_task('recordings', total=self._jobs, rate='')
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Clear the bars."""
+        """Remove all bars."""
         if self._bars is not None:
             self._bars.stop()
 
     def begin(self, index: int, name: str, frames: int | None, fps: float | None) -> None:
-        """Add a bar; an item that is tried again keeps its own."""
+        """Add a bar; a job that is repeated keeps its bar."""
         self._fps[index] = fps
         if self._bars is not None and index not in self._tasks:
             self._tasks[index] = self._bars.add_task(name, total=frames, rate='')
 
     def at(self, index: int, frames: int) -> None:
-        """Move a bar."""
+        """Advance a bar."""
         if self._bars is None or index not in self._tasks:
             return
         task = self._tasks[index]
@@ -70,7 +70,7 @@ class ProgressBars:
         self._bars.update(task, completed=frames, rate=rate)
 
     def end(self, index: int, done: EvaluationResult) -> None:
-        """Take a bar away."""
+        """Remove a bar."""
         if self._bars is None:
             return
         if index in self._tasks:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What one recording scores against its labels; ``docs/evaluation.md`` has each formula."""
+"""The scores of one recording against its labels; the formulas are in ``docs/evaluation.md``."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from aitable_ros.types import FatigueLevel
 Score = dict[str, Any]
 SCORED_AS = {'BLINK': 'blink', 'LONG_CLOSURE': 'closures', 'MICROSLEEP': 'closures',
              'SLEEP': 'closures', 'YAWN': 'yawns', 'NOD': 'nods'}
-"""Which score each event counts in."""
+"""Score in which each type of event counts."""
 CLOSURES = (FatigueEventType.LONG_CLOSURE, FatigueEventType.MICROSLEEP, FatigueEventType.SLEEP)
 TIRED = (FatigueLevel.MILD, FatigueLevel.SEVERE, FatigueLevel.ASLEEP)
-"""Levels that say that somebody is drowsy."""
+"""Levels of a drowsy person."""
 FPS_SLACK = 0.1
-"""Labels counted at a frame rate further off than this share are of another copy."""
+"""Largest relative difference of frame rates; beyond it the labels are of another copy."""
 
 
 def scores(source: Source, measured: Measurements, labels: Labels) -> Score:
-    """Score everything that is labelled, as far as the input was read."""
+    """Score all labels of the frames that were read."""
     done = len(measured.stamps)
     labels = labels.within(done)
     found: Score = {} if source.stills else _event_scores(measured, labels)
@@ -57,7 +57,7 @@ def scores(source: Source, measured: Measurements, labels: Labels) -> Score:
 
 
 def _event_scores(measured: Measurements, labels: Labels) -> Score:
-    """Score what happens in time: events, states of frames, alarms, the class of the recording."""
+    """Score events, states of frames, alarms and the class of the recording."""
     found: Score = {}
     done = len(measured.stamps)
     hours = scored_s(measured, labels) / 3600
@@ -91,18 +91,18 @@ def _event_scores(measured: Measurements, labels: Labels) -> Score:
 
 
 def doubts(source: Source, labels: Labels) -> list[str]:
-    """Return what makes a reader doubt that the labels fit, or that all of them was used."""
-    told = labels.told()
+    """Return remarks on labels that may not fit or are not used, one line each."""
+    remarks = list(labels.notes)
     if labels.fps and source.fps and abs(labels.fps / source.fps - 1) > FPS_SLACK:
-        told.append(f'the labels count frames at {labels.fps:g} a second, the input has '
-                    f'{source.fps:.4g}: are they of this copy of it?')
+        remarks.append(f'the labels count frames at {labels.fps:g} a second, the input has '
+                       f'{source.fps:.4g}: are they of this copy of it?')
     if labels.frames and source.frames and labels.frames != source.frames:
-        told.append(f'the labels list {labels.frames} frames, the input has {source.frames}: '
-                    'frames that only one of them has are not scored')
+        remarks.append(f'the labels list {labels.frames} frames, the input has {source.frames}: '
+                       'frames that only one of them has are not scored')
     if labels.tolerance_frames not in (None, 2):
-        told.append(f'the labels ask for a tolerance of {labels.tolerance_frames} frames; scored '
-                    'within 2, as always')
-    return told
+        remarks.append(f'the labels ask for a tolerance of {labels.tolerance_frames} frames; the '
+                       'tolerance is always 2 frames')
+    return remarks
 
 
 def scored_s(measured: Measurements, labels: Labels) -> float:
@@ -112,7 +112,7 @@ def scored_s(measured: Measurements, labels: Labels) -> float:
 
 
 def closures(measured: Measurements) -> list[FrameSpan]:
-    """Return the primary person's closures that are longer than a blink, in frames."""
+    """Return the primary person's closures longer than a blink, in frames."""
     return _spans_of(measured, *CLOSURES)
 
 
@@ -126,7 +126,7 @@ def of_detections(score: Detections) -> Score:
 
 
 def of_spans(matching: Matching, hours: float) -> Score:
-    """Return the counts, what follows from them, and which ones were missed and invented."""
+    """Return counts, rates, and the frames of the missed and the invented spans."""
     counts = matching.counts
     return {
         **of_detections(counts), 'scored_s': hours * 3600,
@@ -141,7 +141,7 @@ def _start_error_s(matching: Matching, measured: Measurements) -> float | None:
 
 
 def _emotion_scores(source: Source, measured: Measurements, labels: Labels) -> Score:
-    """Score expression, valence and arousal by frame or image, expression also by span."""
+    """Score expression, valence and arousal by frame or image; expression also by span."""
     found: Score = {}
     frames: list[tuple[int, FrameSpan]] = []
     spans: list[tuple[Expression, Expression]] = []
@@ -170,7 +170,7 @@ def _emotion_scores(source: Source, measured: Measurements, labels: Labels) -> S
 
 
 def expression_spans(source: Source, labels: Labels, frames: int) -> list[FrameSpan]:
-    """Return what is labelled of emotion, of frames or of image files, as far as was read."""
+    """Return the labelled expressions of the frames or images that were read."""
     spans = [
         FrameSpan(s.start, min(s.end, frames - 1), s.expression, s.valence, s.arousal)
         for s in labels.expressions if s.start < frames]
@@ -184,7 +184,7 @@ def expression_spans(source: Source, labels: Labels, frames: int) -> list[FrameS
 
 
 def face_scores(source: Source, measured: Measurements, labels: Labels) -> Score:
-    """Score how many faces were seen and, in images whose boxes are labelled, where."""
+    """Score the number of faces and, in images with labelled boxes, their places."""
     counts: list[tuple[int, int]] = []
     boxes = Detections(0, 0, 0)
     boxed = False

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``summary.json``: the answer in figures, and the scores against labels."""
+"""``summary.json``: the figures of a recording and its scores against labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from aitable_ros.types import FatigueEventType
 
 Summary = dict[str, Any]
 INTERRUPTED = 'interrupted'
-"""The problem of a recording that Ctrl-C ended."""
+"""Problem of a recording that was stopped by Ctrl-C."""
 EVENTS = tuple(kind for kind in FatigueEventType if kind < FatigueEventType.LEVEL_CHANGED)
 """What a summary counts."""
 
@@ -35,10 +35,9 @@ def summarise(
     source: Source, measured: Measurements, labels: Labels | None, partial: str | None = None,
 ) -> Summary:
     """
-    Make the summary of DESIGN.md section 3; events, blinks and fatigue are the primary person's.
+    Make the summary of one recording; its keys are described in ``docs/evaluation.md``.
 
-    Beside the contract's keys: ``usable_s`` (time in which the eyes could be measured; ``perclos``
-    is ``closed_s`` over it), ``partial`` (why not all of the input was read, else null), ``notes``.
+    Events, blinks and fatigue are those of the primary person.
 
     :param partial: why the input was not read to its end
     """
@@ -75,7 +74,7 @@ def summarise(
 
 
 def pooled(summaries: Sequence[Summary]) -> Summary:
-    """Pool the scores of several inputs, with bootstrap intervals over people."""
+    """Pool the scores of several inputs; see :func:`.pooling.pool`."""
     whole: Summary = rounded(pool([
         (person_of(summary), summary['scores']) for summary in summaries]))
     return whole
@@ -83,7 +82,7 @@ def pooled(summaries: Sequence[Summary]) -> Summary:
 
 def write_json(path: Path, value: Summary) -> None:
     """
-    Write JSON whole or not at all.
+    Write a JSON file atomically.
 
     :raises InputError: the file cannot be written
     """
@@ -93,9 +92,9 @@ def write_json(path: Path, value: Summary) -> None:
 
 def rounded(value: Any) -> Any:
     """
-    Make values fit for JSON: floats to a millionth, and None where they are not finite.
+    Make values fit for JSON: floats to a millionth, None where they are not finite.
 
-    Names of files that are not UTF-8 are written with escapes.
+    Bytes of file names that are not UTF-8 become escapes.
     """
     if isinstance(value, np.generic):
         value = value.item()

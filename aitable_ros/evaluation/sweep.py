@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable evaluate --sweep``: which value of a parameter scores best, and how sure that is."""
+"""Sweep of a parameter: the value with the best score, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ OBJECTIVES = {
     'fatigue': ('blink.f1', 'closures.f1', 'perclos.absolute_error'),
     'emotion': ('expression.macro_f1', 'valence.ccc', 'arousal.ccc'),
     'face': ('faces.boxes.f1', 'faces.exact', 'blink.f1', 'expression.macro_f1')}
-"""By stage of the parameter: the first of these that the labels allow is made best."""
+"""Objectives by stage of the parameter; the first that the labels allow is the default."""
 PLATEAU = 0.01
-"""Values whose score is within this of the best, without a break, are the plateau around it."""
+"""The unbroken run of values around the best one that score within this of it is the plateau."""
 MOST_VALUES = 1000
 MOST_FACES = 64
 
@@ -58,9 +58,9 @@ MOST_FACES = 64
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """
-    One parameter and the values that are tried.
+    One parameter and its values.
 
-    :param current: what the parameter is without the sweep
+    :param current: value of the parameter without the sweep
     """
 
     stage: str
@@ -86,7 +86,7 @@ def parse(text: str, base: PipelineOptions) -> Sweep:
     """
     Read ``stage.name=from:to:count``.
 
-    :raises InputError: not of this form, no such parameter, or values that it does not take
+    :raises InputError: another form, no such parameter, or values out of its range
     """
     form = '--sweep takes KEY=FROM:TO:COUNT, such as fatigue.blink_min_drop=0.05:0.3:11'
     key, _, span = text.partition('=')
@@ -164,7 +164,7 @@ def sweep_inputs(
 
 @contextmanager
 def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how far the models are."""
+    """Show the progress of the models on stderr."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -181,7 +181,7 @@ def _measurements(
     source: Source, sweep: Sweep, values: Sequence[float], pipeline: Pipeline,
     progress: Callable[[int], None],
 ) -> Iterable[Measurements]:
-    """Yield what is counted under each value, doing again only what depends on it."""
+    """Yield the measurements under each value; repeat only the steps that depend on it."""
     base = pipeline.options
     if sweep.stage == 'fatigue' and sweep.name not in replay.VISION:
         eyes = sweep.name in replay.EYES
@@ -209,7 +209,7 @@ def _measurements(
 def _configure(
     pipeline: Pipeline, options: PipelineOptions, source: Source, sweep: Sweep,
 ) -> None:
-    """Set the stages; of a still image all faces are reported, as ``aitable evaluate`` does."""
+    """Set the options of the stages; of a still image all faces are reported."""
     pipeline.options = options
     every = source.stills and sweep.key != 'face.max_faces'
     pipeline.faces.configure(
@@ -232,29 +232,29 @@ def weigh(
     objective: str | None = None,
 ) -> Score:
     """
-    Find the best value, the plateau around it, and how sure both are.
+    Find the best value, the plateau around it, and their intervals.
 
-    :param values: the sweep's, and after them the current one where it is not among them
-    :param scored: for each value: (who, scores) of each input
-    :return: what ``sweep.json`` holds
+    :param values: values of the sweep, and then the current one if it is not among them
+    :param scored: for each value: (person, scores) of each input
+    :return: content of ``sweep.json``
     :raises InputError: the labels do not allow the objective
     """
-    family, metric = _objective(sweep, scored[0], objective)
+    family, statistic = _objective(sweep, scored[0], objective)
     sums = [sums_of(family, each)[0] for each in scored]
     people = len(sums[0])
-    totals = np.array([float(metric.of(part.sum(axis=0))) for part in sums])
+    totals = np.array([float(statistic.of(part.sum(axis=0))) for part in sums])
     count = len(sweep.values)
-    good = _goodness(metric, totals)
+    good = _goodness(statistic, totals)
     if not np.isfinite(good[:count]).any():
-        raise InputError(f'--sweep: {family.name}.{metric.name} is not defined for any value')
+        raise InputError(f'--sweep: {family.name}.{statistic.name} is not defined for any value')
     best = _middle(np.flatnonzero(good[:count] >= np.nanmax(good[:count]) - 1e-9))
     low, high = _plateau(good[:count], best)
     drawn = weights(people)
-    replicates = None if drawn is None else np.stack([metric.of(drawn @ part) for part in sums])
+    replicates = None if drawn is None else np.stack([statistic.of(drawn @ part) for part in sums])
     at_current = values.index(sweep.current)
     result: Score = {
         'key': sweep.key, 'description': sweep.description,
-        'objective': f'{family.name}.{metric.name}', 'people': people,
+        'objective': f'{family.name}.{statistic.name}', 'people': people,
         'best': {'value': values[best], 'score': totals[best], 'interval': None,
                  'value_interval': None},
         'plateau': [values[low], values[high]], 'plateau_within': PLATEAU,
@@ -265,7 +265,7 @@ def weigh(
     if replicates is not None:
         result['best']['interval'] = interval(replicates[best])
         result['current']['interval'] = interval(replicates[best] - replicates[at_current])
-        chosen = _best_of_each(_goodness(metric, replicates[:count]))
+        chosen = _best_of_each(_goodness(statistic, replicates[:count]))
         result['best']['value_interval'] = _quantiles(np.array(values)[chosen])
     for index, value in enumerate(values):
         entry = {'value': value, 'score': totals[index], 'pooled': pool(scored[index]),
@@ -293,13 +293,13 @@ def _objective(
     return STATISTICS[found]
 
 
-def _goodness(metric: Statistic, totals: Floats) -> Floats:
-    """Turn a figure so that more is better."""
-    return totals if metric.better > 0 else -totals if metric.better < 0 else -np.abs(totals)
+def _goodness(statistic: Statistic, totals: Floats) -> Floats:
+    """Return totals in which more is better."""
+    return totals if statistic.better > 0 else -totals if statistic.better < 0 else -np.abs(totals)
 
 
 def _middle(indices: NDArray[np.integer[Any]]) -> int:
-    """Return the middle of the longest run of neighbours: of equals the one furthest from worse."""
+    """Return the middle of the longest run of neighbours: of equal values the safest."""
     runs = np.split(indices, np.flatnonzero(np.diff(indices) > 1) + 1)
     longest = max(runs, key=len)
     return int(longest[(len(longest) - 1) // 2])
@@ -316,13 +316,13 @@ def _plateau(good: Floats, best: int) -> tuple[int, int]:
 
 
 def _best_of_each(good: Floats) -> NDArray[np.integer[Any]]:
-    """Return the index of the best value in each replicate, ``(values, replicates)`` given."""
+    """Return the index of the best value in each replicate of ``(values, replicates)``."""
     filled = np.where(np.isfinite(good), good, -np.inf)
     top = filled >= filled.max(axis=0) - 1e-9
     return np.array([_middle(np.flatnonzero(column)) for column in top.T], np.int64)
 
 
 def _quantiles(values: Floats) -> list[float]:
-    """Return the ends of the interval, each one of the values."""
+    """Return the ends of the interval, both from the values."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method='nearest')
     return [float(low), float(high)]

@@ -1,12 +1,12 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Recordings whose class is labelled as a whole, such as alert and drowsy: what each class shows.
+Recordings labelled as a whole, such as alert or drowsy, and the figures of each class.
 
-How well a figure tells two classes apart is the area under the ROC curve (AUC): the probability
-that it is higher in a recording of the later class than in one of the earlier, equal ones counting
-half (Hanley & McNeil 1982). Recordings of one person are not independent, so its interval is the
-bootstrap over people that all pooled scores have, not one that takes recordings as independent.
+The area under the ROC curve (AUC) tells how well a figure separates two classes: the probability
+that it is higher in a recording of the later class than in one of the earlier, equal values
+counting half (Hanley & McNeil 1982). Recordings of one person are not independent, so the interval
+is a bootstrap over people, as for all pooled scores.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Scored = Sequence[tuple[str, Score]]
 FIGURES = {
     'level': 'highest level', 'tired_share': 'share of time at MILD or above',
     'perclos': 'PERCLOS', 'yawns_per_minute': 'yawns a minute'}
-"""Figures of a recording that are compared between classes."""
+"""Figures that are compared between classes."""
 
 
 def of_video(measured: Measurements, labels: Labels) -> Score:
     """
-    Return the class of a recording and its figures; None where a figure is not known.
+    Return the class of a recording and its figures; None for an unknown figure.
 
     :return: ``class``, ``classes`` (of the data set, the most rested first), ``level_max``,
         ``level`` (its rank: ALERT 0 ... ASLEEP 3), ``tired_share`` (frames at MILD or above over
@@ -64,8 +64,8 @@ class Contrast:
     """
     A figure in two classes.
 
-    :param of: the class in which it should be higher
-    :param against: the class in which it should be lower
+    :param of: class in which the figure should be higher
+    :param against: class in which the figure should be lower
     """
 
     figure: str
@@ -79,18 +79,19 @@ class Contrast:
 
     @property
     def label(self) -> str:
-        """What a person reads."""
+        """Name in a report."""
         return f'AUC of {FIGURES[self.figure]}, {self.of} against {self.against}'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranks:
     """
-    How the recordings of two classes rank, summed by people.
+    Comparisons between the recordings of two classes, summed by people.
 
-    :param wins: ``(people, people)``: pairs in which the figure is higher in the later class (of
-        the person of the row) than in the earlier (of the person of the column); equal ones half
-    :param counts: ``(2, people)``: recordings of the later and the earlier class
+    :param wins: ``(people, people)`` number of pairs in which the figure is higher in the later
+        class (person of the row) than in the earlier one (person of the column); equal values count
+        half
+    :param counts: ``(2, people)`` number of recordings of the later and the earlier class
     """
 
     people: tuple[str, ...]
@@ -99,16 +100,16 @@ class Ranks:
 
     @property
     def recordings(self) -> tuple[int, int]:
-        """How many recordings of the later and of the earlier class."""
+        """Number of recordings of the later and of the earlier class."""
         later, earlier = self.counts.sum(axis=1)
         return int(later), int(earlier)
 
     def auc(self, drawn: Floats | None = None) -> Floats:
         """
-        Return the AUC, NaN where a class is empty.
+        Return the AUC of each replicate; NaN if a class is empty.
 
-        :param drawn: ``(replicates, people)``: how often each person is in each replicate; None:
-            once each, for one value
+        :param drawn: ``(replicates, people)`` how often each person is in each replicate; None:
+            one replicate with each person once
         """
         often = np.ones((1, len(self.people))) if drawn is None else drawn
         pairs = (often @ self.counts[0]) * (often @ self.counts[1])
@@ -118,7 +119,7 @@ class Ranks:
 
 
 def order(scored: Scored) -> list[str]:
-    """Return the classes that occur, as the data set orders them."""
+    """Return the classes that occur, in the order of the data set."""
     parts = [score['video_class'] for _, score in scored if 'video_class' in score]
     ordered = dict.fromkeys(name for part in parts for name in part['classes'])
     there = {part['class'] for part in parts}
@@ -126,24 +127,24 @@ def order(scored: Scored) -> list[str]:
 
 
 def contrasts(scored: Scored) -> list[Contrast]:
-    """Return every figure in every pair of classes."""
+    """Return the contrast of every figure and every pair of classes."""
     return [Contrast(figure, of, against) for figure in FIGURES
             for against, of in combinations(order(scored), 2)]
 
 
 def ranks(scored: Scored, contrast: Contrast) -> Ranks | None:
     """
-    Rank the recordings of two classes by a figure.
+    Compare the recordings of two classes by a figure.
 
-    :return: None where it is not known in any recording of one of them
+    :return: None if the figure is unknown in all recordings of a class
     """
-    people = {who: index for index, who in enumerate(dict.fromkeys(
-        who for who, score in scored if 'video_class' in score))}
+    people = {person: index for index, person in enumerate(dict.fromkeys(
+        person for person, score in scored if 'video_class' in score))}
     values: dict[str, list[tuple[int, float]]] = {contrast.of: [], contrast.against: []}
-    for who, score in scored:
+    for person, score in scored:
         part = score.get('video_class') or {}
         if part.get('class') in values and part[contrast.figure] is not None:
-            values[part['class']].append((people[who], part[contrast.figure]))
+            values[part['class']].append((people[person], part[contrast.figure]))
     later, earlier = values[contrast.of], values[contrast.against]
     if not later or not earlier:
         return None
@@ -165,15 +166,15 @@ def pool_classes(scored: Scored) -> Score:
         ``people``, ``level_max`` counts, and of each figure ``known``, ``mean``, ``median``), and
         ``auc``: of each figure and pair of classes, with a 95 % ``interval``
     """
-    parts = [(who, score['video_class']) for who, score in scored if 'video_class' in score]
+    parts = [(person, score['video_class']) for person, score in scored if 'video_class' in score]
     if not parts:
         return {}
-    found: Score = {'inputs': len(parts), 'people': len({who for who, _ in parts}), 'classes': {},
-                    'auc': []}
+    found: Score = {'inputs': len(parts), 'people': len({person for person, _ in parts}),
+                    'classes': {}, 'auc': []}
     for name in order(scored):
-        mine = [(who, part) for who, part in parts if part['class'] == name]
+        mine = [(person, part) for person, part in parts if part['class'] == name]
         entry: Score = {
-            'inputs': len(mine), 'people': len({who for who, _ in mine}),
+            'inputs': len(mine), 'people': len({person for person, _ in mine}),
             'level_max': {level.name: count for level in FatigueLevel if (count := sum(
                 part['level_max'] == level.name for _, part in mine))}}
         for figure in FIGURES:

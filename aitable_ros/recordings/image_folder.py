@@ -1,12 +1,11 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of pictures, each a moment and a person of its own."""
+"""Folders of images: unrelated pictures, or the numbered frames of a film."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 import re
 
@@ -23,12 +22,12 @@ SUFFIXES = (
 COMPANIONS = (
     '.txt', '.csv', '.tsv', '.json', '.jsonl', '.xml', '.yaml', '.yml', '.md', '.html', '.pdf',
     '.log', '.db', '.mat', '.npy', '.npz', '.pkl', '.pts', '.tag', '.ini', '.py', '.m')
-"""Endings of what lies beside pictures and is none: labels, notes, indices."""
+"""Suffixes of files beside images: labels, notes, indices."""
 MOST_NAMED = 3
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name, or the first bytes of a file with an unknown name, are a still image's."""
+    """Whether a file is an image, by its suffix or, if that is unknown, by its first bytes."""
     if path.name.startswith('._'):  # macOS leaves them beside the pictures
         return False
     suffix = path.suffix.lower()
@@ -45,119 +44,83 @@ def is_picture(path: Path) -> bool:
 
 class ImageFolder(Source):
     """
-    Pictures in the natural order of their names (2 before 10), stamped a second apart.
+    Images of a folder.
 
-    What cannot be read is left out; :attr:`problem` names it then.
+    Without stamps the images are unrelated and a second apart. Images that cannot be read are left
+    out, and :attr:`problem` names them.
 
-    :param path: a folder, whose subfolders are not looked into, or one picture
-    :param strict: end at the first picture that cannot be read
+    :param path: a folder, whose subfolders are not searched, or one image
+    :param strict: stop at the first image that cannot be read
+    :param files: images to read, relative to ``path``; empty: all, in the natural order of their
+        names (2 before 10)
+    :param stamps_ns: stamps of ``files``, which are the frames of a film then; labels count its
+        frames, so that reading is strict
+    :param fps: frame rate of the film
     """
 
     kind = 'images'
 
-    def __init__(self, path: Path, *, strict: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, strict: bool = False, files: Sequence[str] = (),
+        stamps_ns: Sequence[int] = (), fps: float | None = None,
+    ) -> None:
         super().__init__(path)
-        self.strict = strict
-        found = [file for file in path.iterdir() if not file.name.startswith('.')] \
-            if path.is_dir() else [path]
-        files = sorted(filter(is_picture, found), key=_natural)
-        if not files:
-            raise InputError(
-                f'{path}: nothing to evaluate: no rosbag2 and no picture ({", ".join(SUFFIXES)})')
-        self._files = files
-        self.names = tuple(file.name for file in files)
-        self.frames = len(files)
-        passed = sorted((
-            file for file in found if file.is_file() and file not in set(files)
+        self.strict = strict or bool(stamps_ns)
+        self._files = [(name, path / name) for name in files] or self._find()
+        self._stamps_ns = stamps_ns
+        self.frames = len(self._files)
+        if stamps_ns:
+            self.kind, self.fps = 'numbered images', fps
+        else:
+            self.names = tuple(name for name, _ in self._files)
+
+    def _find(self) -> list[tuple[str, Path]]:
+        found = [file for file in self.path.iterdir() if not file.name.startswith('.')] \
+            if self.path.is_dir() else [self.path]
+        images = sorted(filter(is_picture, found), key=lambda file: _natural(file.name))
+        if not images:
+            raise InputError(f'{self.path}: nothing to evaluate: no rosbag2 and no image '
+                             f'({", ".join(SUFFIXES)})')
+        skipped = sorted((
+            file.name for file in found if file.is_file() and file not in set(images)
             and file.suffix.lower() not in COMPANIONS), key=_natural)
-        if passed:
-            self.note(f'{len(passed)} of {len(passed) + len(files)} files are of a kind that is '
-                      f'not read and are passed over: {_listed(passed)}')
+        if skipped:
+            self.note(f'{len(skipped)} of {len(skipped) + len(images)} files are of an unknown '
+                      f'kind and are left out: {_listed(skipped)}')
+        return [(file.name, file) for file in images]
 
     def _read(self) -> Iterator[Frame]:
-        index = 0
-        bad: list[Path] = []
+        bad: list[str] = []
         reason = ''
-        for file in tuple(self._files):
+        for index, (name, file) in enumerate(self._files):
             try:
                 image = ImageDecoder().compressed(file.suffix[1:], file.read_bytes())
             except (OSError, ValueError) as error:
                 why = (error.strerror or '') if isinstance(error, OSError) else str(error)
-                reason = reason or f'{file}: not a picture that can be read: {why}; remove or ' \
+                reason = reason or f'{file}: not an image that can be read: {why}; remove or ' \
                     'repair it'
                 if self.strict:
                     raise InputError(reason) from None
-                bad.append(file)
-                self._files.remove(file)
-                self.names = tuple(one.name for one in self._files)
+                bad.append(name)
+                self.names = tuple(one for one in self.names if one != name)
                 continue
-            yield Frame(np.ascontiguousarray(image), index * 1_000_000_000)
-            index += 1
-        if bad and not index:
+            stamp_ns = self._stamps_ns[index] if self._stamps_ns \
+                else (index - len(bad)) * 1_000_000_000
+            yield Frame(np.ascontiguousarray(image), stamp_ns)
+        if bad and len(bad) == len(self._files):
             raise InputError(reason)
         if bad:
-            more = f' (and {len(bad) - 1} more)' if len(bad) > 1 else ''
-            self.problem = reason + more
-            self.note(f'{len(bad)} of {len(bad) + index} pictures cannot be read and are left '
-                      f'out: {_listed(bad)}')
+            self.problem = reason + (f' (and {len(bad) - 1} more)' if len(bad) > 1 else '')
+            self.note(f'{len(bad)} of {len(self._files)} images cannot be read and are left out: '
+                      f'{_listed(bad)}')
 
 
-class ListedImages(Source):
-    """
-    Named pictures below a folder, in the order of the list.
-
-    A picture that cannot be read is left out; :attr:`problem` names it then. Of a film it ends the
-    reading: the labels count its pictures.
-
-    :param files: relative to ``path``
-    :param stamps_ns: when each was taken, of a film; empty: each is a event and a person of its
-        own
-    :param fps: of a film
-    """
-
-    problem = ''
-
-    def __init__(
-        self, path: Path, files: Sequence[str], stamps_ns: Sequence[int] = (),
-        fps: float | None = None,
-    ) -> None:
-        super().__init__(path)
-        self.kind = 'numbered pictures' if stamps_ns else ImageFolder.kind
-        self._files = files
-        self._stamps_ns = stamps_ns
-        self.frames = len(files)
-        if stamps_ns:
-            self.fps = fps
-        else:
-            self.names = tuple(files)
-
-    def _read(self) -> Iterator[Frame]:
-        bad: dict[str, str] = {}
-        for index, file in enumerate(self._files):
-            try:
-                frame = next(ImageFolder(self.path / file, strict=True)._read())
-            except InputError as error:
-                if self._stamps_ns:
-                    raise
-                bad[file] = str(error)
-                self.names = tuple(name for name in self._files if name not in bad)
-                self.problem = next(iter(bad.values())) + (
-                    f' (and {len(bad) - 1} more)' if len(bad) > 1 else '')
-                continue
-            yield replace(frame, stamp_ns=self._stamps_ns[index]
-                          if self._stamps_ns else (index - len(bad)) * 1_000_000_000)
-        if bad and len(bad) == len(self._files):
-            raise InputError(self.problem)
-        if bad:
-            self.note(f'{len(bad)} of {len(self._files)} pictures cannot be read and are left out')
+def _listed(names: Sequence[str]) -> str:
+    more = f' and {len(names) - MOST_NAMED} more' if len(names) > MOST_NAMED else ''
+    return ', '.join(names[:MOST_NAMED]) + more
 
 
-def _listed(files: list[Path]) -> str:
-    more = f' and {len(files) - MOST_NAMED} more' if len(files) > MOST_NAMED else ''
-    return ', '.join(file.name for file in files[:MOST_NAMED]) + more
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that compares runs of digits as numbers."""
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that compares runs of digits as numbers."""
     return [(int(part), '') if part.isdecimal() else (-1, part.lower())
-            for part in re.split(r'(\d+)', path.name) if part]
+            for part in re.split(r'(\d+)', name) if part]

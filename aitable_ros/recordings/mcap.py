@@ -1,12 +1,12 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Reads an mcap file: finished or cut off, with an index or without, in order of the log time.
+Reads mcap files in the order of the log time, also unfinished, damaged or without an index.
 
-The format is at https://mcap.dev/spec: records of an opcode, a length and a body, one after the
-other. Only the index of chunks is used; the messages are found by reading their chunk. So a file
-needs no index of messages, several channels of one topic are all read, and a file without its end
-is read up to the break. Of a damaged chunk, the messages that its part still unpacks to are kept.
+The format (https://mcap.dev/spec) is a sequence of records: opcode, length, body. Of the summary
+only the index of chunks is used, and messages are found by reading their chunk. So a file needs no
+index of messages, all channels of a topic are read, and a file without its end is read up to the
+break. The readable messages of a damaged chunk are kept.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from aitable_ros.recordings.mcap_records import unpacked
 
 MAGIC = b'\x89MCAP0\r\n'
 MOST_HELD = 1 << 28
-"""Bytes of messages that are held back to bring chunks that overlap in time into one order."""
+"""Most bytes of messages in memory while chunks that overlap in time are sorted."""
 FOOTER_BYTES = 37
 """A footer record (9 + 20 bytes) and the magic at the end of the file."""
 _MESSAGE = Struct('<HIQQ')
@@ -49,13 +49,13 @@ _MESSAGE = Struct('<HIQQ')
 @dataclass(slots=True)
 class McapChannel:
     """
-    One publisher's messages on a topic.
+    A channel: the messages of one publisher on a topic.
 
     :param kind: name of the schema
     :param definition: text of the schema
     :param serialization: message encoding, such as ``cdr``
-    :param qos: the publisher's profile as rosbag2 keeps it in the channel's metadata
-    :param count: messages; None where the file does not say and was not read through
+    :param qos: profile of the publisher, as in the channel's metadata by rosbag2
+    :param count: number of messages; None if unknown
     """
 
     topic: str
@@ -69,7 +69,7 @@ class McapChannel:
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """
-    Where a chunk is.
+    Position of a chunk.
 
     :param start_ns: log time of its first message
     :param offset: of its record in the file
@@ -96,13 +96,13 @@ class McapFile:
         self._size = stream.seek(0, 2)
         self.channels: dict[int, McapChannel] = {}
         self.start_ns = self.end_ns = 0
-        """Log time of the first and the last message; 0 where there is none."""
+        """Log time of the first and the last message; 0 without messages."""
         self.damage = ''
-        """What of the file cannot be read, as far as is known so far; empty where all can be."""
+        """Description of the damage found so far; empty without any."""
         self._schemas: dict[int, tuple[str, str]] = {}
         self._chunks: list[_Chunk] = []
         self._loose = False
-        """Whether there are messages outside of chunks."""
+        """Whether the file has messages outside of chunks."""
         self._damaged: dict[int, str] = {}
         finished = self._is_finished()
         if not (finished and self._read_summary()):
@@ -114,7 +114,7 @@ class McapFile:
 
         Messages outside of chunks are yielded in the order of the file.
 
-        :param wanted: channels; None is all
+        :param wanted: channels; None for all
         """
         wanted = self.channels if wanted is None else wanted
         if self._loose:
@@ -138,8 +138,6 @@ class McapFile:
             log_ns, _, key, data = heappop(held)
             yield key, log_ns, data
 
-    # --- finding out what is there ----------------------------------------------------------------
-
     def _is_finished(self) -> bool:
         if self._size < len(MAGIC) + FOOTER_BYTES:
             return False
@@ -147,7 +145,7 @@ class McapFile:
         return self._stream.read(len(MAGIC)) == MAGIC
 
     def _read_summary(self) -> bool:
-        """Take channels, counts and chunks from the summary; False where it cannot be relied on."""
+        """Read channels, counts and chunks from the summary; False if it is not reliable."""
         with suppress(DamageError):
             code, body = self._record_at(self._size - FOOTER_BYTES)
             if code != FOOTER or len(body) < 20:
@@ -171,7 +169,7 @@ class McapFile:
                     said, counts = statistics(body)
                 else:
                     self._declare(code, body)
-            # No messages outside of chunks, and an index of each chunk: else it is no whole index.
+            # The index is complete if it has every chunk and no message is outside of chunks.
             if said is not None and said == len(self._chunks) and self.channels:
                 for key, channel in self.channels.items():
                     channel.count = None if counts is None else counts.get(key, 0)
@@ -187,19 +185,19 @@ class McapFile:
         while not index.at_end:
             channels.add(index.number('H'))
             index.number('Q')
-        # A writer may leave the index of messages out, and with it the list of channels.
+        # Without an index of messages, the channels of a chunk are unknown.
         self._chunks.append(_Chunk(start_ns, offset, frozenset(channels) or None))
         self._extend(start_ns, end_ns)
 
     def _scan(self, finished: bool) -> None:
-        """Read the file through."""
+        """Read the whole file to find its chunks, channels and counts."""
         self.channels, self._chunks, self._schemas = {}, [], {}
         self.start_ns = self.end_ns = 0
         counts: Counter[int] = Counter()
         for key, log_ns, _ in self._read_through(note_chunks=True):
             counts[key] += 1
             self._extend(log_ns, log_ns)
-        # A channel may be described behind its first messages: chunks come in another order.
+        # A channel may be declared behind its first messages, in a chunk out of order.
         for key, channel in self.channels.items():
             channel.count = counts[key]
         if not finished:
@@ -212,12 +210,10 @@ class McapFile:
             self.start_ns = min(self.start_ns or start_ns, start_ns)
             self.end_ns = max(self.end_ns, end_ns)
 
-    # --- reading ----------------------------------------------------------------------------------
-
     def _read_through(
         self, wanted: Collection[int] | None = None, *, note_chunks: bool = False,
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield the messages in the order of the file, up to where it breaks off."""
+        """Yield the messages in the order of the file, up to its break."""
         self._stream.seek(len(MAGIC))
         at = len(MAGIC)
         try:
@@ -260,7 +256,7 @@ class McapFile:
     def _messages_in(
         self, offset: int, chunk: bytes, wanted: Collection[int] | None,
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield the messages of a chunk in the order in which they were written."""
+        """Yield the messages of a chunk in the order of the chunk."""
         try:
             content, reason = unpacked(chunk)
             if reason:
@@ -270,7 +266,7 @@ class McapFile:
                     yield from self._message(body, wanted)
                 else:
                     self._declare(code, body)
-        except DamageError:  # a bad chunk does not spoil the next one
+        except DamageError:  # the next chunk may be whole
             self._note_damage(offset, 'breaks off')
 
     def _message(
@@ -283,7 +279,7 @@ class McapFile:
             yield key, log_ns, body[_MESSAGE.size:]
 
     def _declare(self, code: int, body: bytes) -> None:
-        """Take in a schema or a channel."""
+        """Register a schema or a channel."""
         fields = Fields(body)
         if code == SCHEMA:
             key, name, _ = fields.number('H'), fields.text(), fields.text()

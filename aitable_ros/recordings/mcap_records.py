@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The records of an mcap file and their fields, damaged ones told; see https://mcap.dev/spec."""
+"""Records of mcap files and their fields, with checks for damage; see https://mcap.dev/spec."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from zlib import crc32
 FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
 CHUNK_INDEX, STATISTICS, DATA_END = 0x08, 0x0b, 0x0f
 READ = (SCHEMA, CHANNEL, MESSAGE, CHUNK, CHUNK_INDEX, STATISTICS)
-"""Records whose body is looked at; the others (attachments, indexes of messages) are skipped."""
+"""Records that are parsed; the others (attachments, indexes of messages) are skipped."""
 MOST_UNPACKED = 1 << 29
-"""Bytes. A chunk that claims to unpack to more is damage: rosbag2 writes chunks of 768 KiB."""
+"""Most bytes of an unpacked chunk; rosbag2 writes chunks of 768 KiB."""
 _HEAD = Struct('<BQ')
 _CHUNK = Struct('<QQQI')
 
 
 class DamageError(Exception):
-    """A record makes no sense, or ends before its time."""
+    """A record is malformed, or ends early."""
 
 
 class Fields:
     """
-    Reads the fields of a record, one after the other.
+    Reads the fields of a record in their order.
 
-    :raises DamageError: from any method: the record ends before the field does
+    :raises DamageError: from any method, if the record ends within the field
     """
 
     def __init__(self, data: bytes) -> None:
@@ -40,11 +40,11 @@ class Fields:
 
     @property
     def at_end(self) -> bool:
-        """Whether all were read."""
+        """Whether all fields were read."""
         return self._at >= len(self._data)
 
     def number(self, form: str) -> int:
-        """Read a number of one of the formats of :mod:`struct`."""
+        """Read a number by a format of :mod:`struct`."""
         try:
             value: int = unpack_from(f'<{form}', self._data, self._at)[0]
         except struct.error:
@@ -53,7 +53,7 @@ class Fields:
         return value
 
     def raw(self, form: str = 'I') -> bytes:
-        """Read bytes behind their number."""
+        """Read bytes that follow their length."""
         size = self.number(form)
         self._at += size
         return self._data[self._at - size:self._at]
@@ -63,7 +63,7 @@ class Fields:
         return self.raw().decode('utf-8', 'replace')
 
     def map(self) -> dict[str, str]:
-        """Read strings by strings."""
+        """Read a map of strings."""
         inside = Fields(self.raw())
         found = {}
         while not inside.at_end:
@@ -76,10 +76,10 @@ def records(
     stream: BinaryIO, size: int, *, everything: bool = False,
 ) -> Iterator[tuple[int, bytes]]:
     """
-    Yield (opcode, body); of a chunk that is cut, the part that is there.
+    Yield (opcode, body) of each record; of a chunk that is cut, the part in the file.
 
-    :param size: of the stream
-    :param everything: give the body of records outside of :data:`READ`, too; else it is empty
+    :param size: bytes of the stream
+    :param everything: also yield the body of records outside of :data:`READ`; else it is empty
     """
     while head := stream.read(_HEAD.size):
         if len(head) < _HEAD.size:
@@ -97,7 +97,7 @@ def records(
 
 
 def statistics(body: bytes) -> tuple[int, dict[int, int] | None]:
-    """Return the number of chunks, and that of messages by channel where it is told."""
+    """Return the number of chunks, and of messages by channel; None if they do not add up."""
     fields = Fields(body)
     total, _ = fields.number('Q'), fields.number('H')
     for _ in range(3):  # channels, attachments, metadata
@@ -113,7 +113,7 @@ def statistics(body: bytes) -> tuple[int, dict[int, int] | None]:
 
 
 def unpacked(chunk: bytes) -> tuple[bytes, str]:
-    """Return the records of a chunk as far as they unpack, and what is wrong with them, if so."""
+    """Return the readable part of a chunk's records, and its damage; empty if it is whole."""
     import zstandard
 
     if len(chunk) < _CHUNK.size:

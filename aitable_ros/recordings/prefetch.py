@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Work ahead: an iterator run by a thread of its own, a bounded number of items in front."""
+"""Prefetching: an iterator that runs ahead on a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ T = TypeVar('T')
 
 def prefetch(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, None, None]:
     """
-    Yield what ``make()`` yields, produced by a thread while the caller works.
+    Yield the items of ``make()``, which a thread produces while the caller works.
 
-    ``make`` is called, iterated and closed on that thread, so what it opens may be bound to it (an
-    sqlite connection is). Its exception is raised here, after the items before it. Closing the
-    generator ends the thread.
+    ``make`` is called, iterated and closed on that thread, as an sqlite connection requires. Its
+    exception is raised here, after the items before it. Closing the generator ends the thread.
 
-    :param depth: how many items may wait
+    :param depth: most items that may wait
     """
     waiting: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
     stop = Event()
@@ -45,7 +44,7 @@ def prefetch(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, No
             for item in items:
                 if not put(True, item):
                     break
-        except BaseException as error:  # raised again on the caller's side
+        except BaseException as error:  # raised again by the consumer
             put(False, error)
         else:
             put(False, None)
@@ -67,7 +66,7 @@ def prefetch(make: Callable[[], Iterable[T]], depth: int = 8) -> Generator[T, No
             return
     finally:
         stop.set()
-        while thread.is_alive():  # it may be in a put
+        while thread.is_alive():  # the thread may wait for room in the queue
             try:
                 waiting.get_nowait()
             except Empty:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Opens whatever recording a path is."""
+"""Opens recordings of any kind."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def choose_topics(
     path: Path, wanted: Sequence[str], *, from_topics: bool = False,
 ) -> list[str | None]:
     """
-    Return the topics that patterns choose; None where the input is to choose itself.
+    Return the topics that match the patterns; None if the input has to choose its own.
 
     :param wanted: camera topics of a bag, or shell patterns of them
-    :param from_topics: they are namespaces of our recorded topics instead
+    :param from_topics: the patterns are of namespaces of our recorded topics
     """
     if not wanted or (len(wanted) == 1 and not any(mark in wanted[0] for mark in '*?[')):
         return list(wanted) or [None]
@@ -38,7 +38,7 @@ def choose_topics(
             return [wanted[0]]
         recording = Recording(path)
     except InputError:
-        return [wanted[0]]  # it will be said when it is its turn
+        return [wanted[0]]  # reported when the recording is opened
     there = list(namespaces(recording.topics)) if from_topics else [
         name for name, count in camera_topics(recording).items() if count != 0]
     chosen: list[str | None] = []
@@ -55,11 +55,11 @@ def open_source(
     """
     Open a recording of ROS messages, a video or GIF, or a folder of pictures.
 
-    :param topic: the camera topic of a bag; may be left out where it has one
-    :param fps: of a video, in place of its own time
-    :param strict: end at the first damage, where else it is left out and counted
-    :raises InputError: absent, unreadable or empty, no such topic, or an option that the input has
-        no use for
+    :param topic: the camera topic of a bag; not needed if the bag has one
+    :param fps: frame rate of a video, instead of its stamps
+    :param strict: stop at the first damage; else damaged parts are left out and counted
+    :raises InputError: absent, unreadable or empty, no such topic, or an option for another kind
+        of input
     """
     path = Path(path)
     if not path.exists():

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A recording as a whole: which files, which topics, and all messages in order."""
+"""Recordings of ROS messages: their files, topics and messages in order."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ INDEX = 'metadata.yaml'
 
 
 ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-"""How a message that was compressed by itself begins; CDR begins with a zero byte."""
+"""First bytes of a message that is compressed by itself; CDR begins with a zero byte."""
 MOST_MESSAGE = 1 << 29
-"""Bytes. A message that claims to unpack to more is damaged."""
+"""Most bytes of an unpacked message; a message that claims more is damaged."""
 
 
 def is_bag(path: Path) -> bool:
     """
     Whether this is a recording of ROS messages: a storage file, or a folder with one or an index.
 
-    A file is also told by its first bytes, whatever its name.
+    A file with another suffix is recognised by its first bytes.
     """
     if path.is_dir():
         return (path / INDEX).is_file() or any(map(is_storage, path.iterdir()))
@@ -52,7 +52,7 @@ def is_bag(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was recorded."""
+    """A recorded message."""
 
     topic: Topic
     log_ns: int
@@ -61,10 +61,10 @@ class Message:
 
 class Recording:
     """
-    A recording of ROS messages: sqlite3, mcap or ROS 1; split, compressed or finished, or not.
+    A recording of ROS messages: sqlite3, mcap or ROS 1, also split, compressed or unfinished.
 
-    :param note: told, in one line each, what a reader of the results must know
-    :raises InputError: it cannot be read
+    :param note: takes remarks for the reader of the results, one line each
+    :raises InputError: the recording cannot be read
     """
 
     def __init__(self, path: Path, note: Callable[[str], None] = lambda line: None) -> None:
@@ -88,15 +88,15 @@ class Recording:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether its messages or its files as a whole are compressed."""
+        """Whether messages or whole files are compressed."""
         return self._packed_messages or any(file.suffix in PACKED for file in self.files)
 
     def _read_metadata(self, there: Sequence[Path]) -> None:
         """
-        Take files and topics from the index.
+        Read files and topics from the index.
 
-        :param there: the storage files of the folder
-        :raises _NoIndexError: there is none, or it does not describe the files
+        :param there: storage files of the folder
+        :raises _NoIndexError: no index, or it does not describe the files
         """
         index = self.path / INDEX
         if not index.is_file():
@@ -115,7 +115,7 @@ class Recording:
                     int(entry['message_count']))
                 for entry in about['topics_with_message_count']}
         except (KeyError, TypeError, ValueError, AttributeError, OSError, yaml.YAMLError):
-            raise _NoIndexError(f'{INDEX} is not the index of a rosbag2 and is passed over') \
+            raise _NoIndexError(f'{INDEX} is not the index of a rosbag2 and is ignored') \
                 from None
         if form not in (None, '', 'zstd'):
             raise InputError(f"{self.path}: compression '{form}' is not supported; rewrite it with "
@@ -123,17 +123,17 @@ class Recording:
         files = [self._find(name, there) for name in names]
         if set(there) - set(files):
             extra = ', '.join(sorted(file.name for file in set(there) - set(files)))
-            self._note(f'not named in {INDEX} and passed over: {extra}')
+            self._note(f'not named in {INDEX} and ignored: {extra}')
         if not any(topic.count for topic in topics.values()):
-            raise _NoIndexError(f'{INDEX} speaks of no messages and is passed over')
+            raise _NoIndexError(f'{INDEX} lists no messages and is ignored')
         self.files, self.topics, self.duration_s = files, topics, duration_s
         self._packed_messages = packed
 
     def _find(self, name: str, there: Collection[Path]) -> Path:
         """
-        Return a file that the index names, or what has become of it.
+        Return a file that the index names, or its packed or unpacked copy.
 
-        :raises InputError: it is not there
+        :raises InputError: no such file
         """
         file = self.path / name
         if file.is_file():
@@ -166,12 +166,11 @@ class Recording:
         on_topics: Callable[[Collection[Topic]], None] = lambda topics: None,
     ) -> Generator[Message, None, None]:
         """
-        Yield the messages of some topics, file after file.
+        Yield the messages of some topics, file by file.
 
-        :param names: None is all
-        :param on_topics: told each file's own topics before its first message
-        :raises InputError: at the end, where a file was cut short; at once, where one cannot be
-            opened
+        :param names: topics; None for all
+        :param on_topics: takes the topics of each file before its first message
+        :raises InputError: at the end, if a file was cut short; at once, if a file cannot be opened
         """
         cut = []
         for file in self.files:
@@ -186,7 +185,7 @@ class Recording:
             raise InputError('; '.join(cut))
 
     def _unpacked(self, data: bytes) -> bytes:
-        """Unpack a message that was compressed by itself; what does not unpack stays as it is."""
+        """Unpack a message that is compressed by itself; return a damaged one unchanged."""
         if not data.startswith(ZSTD_MAGIC):
             return data
         import zstandard
@@ -202,4 +201,4 @@ class Recording:
 
 
 class _NoIndexError(Exception):
-    """A folder has no index that can be used."""
+    """A folder has no usable index."""

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of ROS 1 as those of ROS 2: by their definition, which every ROS 1 bag has."""
+"""Conversion of ROS 1 messages to ROS 2, by the definitions in the bag."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SEPARATOR = '/msg/'
 
 
 def ros2_name(kind: str) -> str:
-    """Return ``package/msg/Name`` for ``package/Name``, as ROS 2 calls the type."""
+    """Return the name of a type in ROS 2: ``package/msg/Name`` for ``package/Name``."""
     return kind if SEPARATOR in kind else kind.replace('/', SEPARATOR)
 
 
 class Converter:
     """
-    Turns serialised messages of one type into CDR.
+    Converts serialised messages of one type to CDR.
 
-    :param kind: type as ROS 2 calls it
-    :param definition: ROS 1 message definition with those of all that it is made of
-    :raises ValueError: ROS 2 has a type of this name, or of a part of it, with other fields
+    :param kind: name of the type in ROS 2
+    :param definition: ROS 1 definition of the type and of all types in it
+    :raises ValueError: ROS 2 has a type of the same name with other fields
     :raises Exception: rosbags cannot read the definition
     """
 
@@ -41,7 +41,7 @@ class Converter:
             raise ValueError(f'{kind} has other fields in ROS 2')
         self._store: Any = ours
         self.definition = ours.generate_msgdef(kind, ros_version=2)[0]
-        """Of the type and its parts, as ROS 2 writes it."""
+        """ROS 2 definition of the type and of all types in it."""
 
     def to_cdr(self, data: bytes) -> bytes:
         """:raises Exception: the message does not fit its definition."""

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What every recording is to the rest: an iterable of frames that knows its size."""
+"""The interface of all recordings: an iterable of frames with a known size."""
 
 from __future__ import annotations
 
@@ -18,45 +18,44 @@ from aitable_ros.types import Frame
 
 class Source(ABC):
     """
-    A recording. Iterating decodes it from its start, ahead of the caller, in constant memory.
+    A recording. Each iteration decodes it from its start, ahead of the caller, in constant memory.
 
-    Stamps are the recording's own: nanoseconds from the first frame for a video, the header's for
-    a bag. Iterating may raise :class:`aitable_ros.errors.InputError` after good frames, where the
-    file turns out damaged.
+    Stamps are nanoseconds: from the first frame for a video, of the header for a bag. Iterating
+    raises :class:`aitable_ros.errors.InputError` after the good frames of a damaged file.
     """
 
     kind: str
     """``video``, ``bag`` or ``images``."""
     path: Path
     fps: float | None = None
-    """Frames a second as the container says (bag: as its index implies); None for images."""
+    """Frames per second by the container, or by the index of a bag; None for images."""
     frames: int | None = None
-    """How many there should be, where the container says."""
+    """Number of frames by the container; None if it has none."""
     topic: str = ''
-    """Of a bag."""
+    """Camera topic of a bag."""
     names: tuple[str, ...] = ()
-    """File names of still images; each is a moment and a person of its own. One that turns out
-    damaged leaves it while iterating, before the frame after it comes."""
+    """File names of unrelated images. Iterating removes the name of a damaged image before the next
+    frame is yielded."""
     strict: bool = False
-    """End at the first damage, where else it is left out and counted."""
+    """Stop at the first damage; else damaged parts are left out and counted."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[str] = []
-        """What a reader of the results must know: one line each; grows while iterating."""
+        """Remarks for the reader of the results, one line each; grows while iterating."""
         self.leaps: set[int] = set()
-        """Numbers of the frames before which the clock was set: no time lies before them."""
+        """Numbers of the frames before which the clock was set; the time before them is zero."""
         self.problem = ''
-        """What could not be read and was left out, where the result is not that of all of it."""
+        """What could not be read, if the results are not those of the whole recording."""
 
     @property
     def stills(self) -> bool:
-        """Whether each frame has nothing to do with the one before."""
+        """Whether the frames are unrelated images."""
         return self.kind == 'images'
 
     @property
     def duration_s(self) -> float | None:
-        """How long it lasts, as far as the container says."""
+        """Duration by the container, seconds; None if it has none."""
         return self.frames / self.fps if self.frames and self.fps else None
 
     def __iter__(self) -> Generator[Frame, None, None]:
@@ -65,10 +64,10 @@ class Source(ABC):
 
     @abstractmethod
     def _read(self) -> Iterator[Frame]:
-        """Yield the frames; runs on the decoding thread."""
+        """Yield the frames; called on the decoding thread."""
 
     def note(self, line: str) -> None:
-        """Remember a note, once."""
+        """Add a note, unless it is there already."""
         line = one_line(line)
         if line not in self.notes:
             self.notes.append(line)
@@ -76,10 +75,10 @@ class Source(ABC):
 
 class Skipped:
     """
-    Counts what of a recording cannot be used and is left out.
+    Counts the parts of a recording that cannot be used and are left out.
 
-    :param what: plural, such as ``images``
-    :param strict: the first one ends the reading
+    :param what: their name in plural, such as ``images``
+    :param strict: raise an error for the first one
     """
 
     def __init__(self, source: Source, what: str, *, strict: bool = False) -> None:
@@ -92,7 +91,7 @@ class Skipped:
 
     def one(self, number: int, reason: str) -> None:
         """
-        Leave one out.
+        Count one.
 
         :param number: its place in the recording, from 0
         :raises InputError: strict
@@ -105,10 +104,10 @@ class Skipped:
 
     def end(self, used: int) -> None:
         """
-        Note how many were left out.
+        Note the number of parts left out.
 
-        :param used: how many were not
-        :raises InputError: all of them were
+        :param used: number of parts that were used
+        :raises InputError: none was used
         """
         if not self._count:
             return

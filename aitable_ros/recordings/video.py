@@ -21,25 +21,25 @@ from aitable_ros.recordings.source import Source
 from aitable_ros.types import Frame
 
 PROBE = 16
-"""Frames whose stamps decide whether the container's clock can be used."""
+"""Number of frames whose stamps decide whether the container's clock is used."""
 LOG_SILENT = 0
-"""OpenCV's LOG_LEVEL_SILENT, which its Python module does not name."""
+"""LOG_LEVEL_SILENT of OpenCV, which its Python module does not export."""
 COMPLETE = 0.9
-"""A video with fewer than this share of the frames that it counts is called damaged."""
+"""A video with less than this share of its announced frames is damaged."""
 ASSUMED_FPS = 30.0
-"""Of a stream that has neither stamps nor a rate."""
+"""Frame rate of a stream with neither stamps nor a rate."""
 RATES = (0.1, 240.0)
-"""Frames a second that a container's nominal rate is believed to be: a browser's WebM says 1000."""
+"""Range of plausible nominal rates, frames/s: a browser's WebM announces 1000."""
 FAR = 10.0
-"""Stamps that are this many times faster or slower than the nominal rate of an MP4 or AVI are a
-broken clock; in other containers the nominal rate is a guess of FFmpeg's."""
+"""Stamps this many times faster or slower than the nominal rate of an MP4 or AVI are a broken
+clock. In other containers the nominal rate is FFmpeg's guess."""
 
 
 class Video(Source):
     """
-    A video file; its frames carry the container's time, variable frame rate included.
+    A video file, with the stamps of its container, also at a variable frame rate.
 
-    :param fps: takes the place of the container's time: frame number over this rate
+    :param fps: stamps are the frame number over this rate, instead of those of the container
     """
 
     kind = 'video'
@@ -73,12 +73,12 @@ class Video(Source):
     def _rate(
         self, nominal: float, stamps: list[float], given: float | None,
     ) -> tuple[float, bool]:
-        """Choose the frame rate, and tell whether the container's own stamps are used."""
+        """Return the frame rate, and whether the container's stamps are used."""
         if given is not None:
             self.note(f'frame number over {given:g} frames/s (--fps) is used as the time')
             return given, False
         believed = RATES[0] <= nominal <= RATES[1]
-        # A container keeps the order of its frames, so most stamps of a clock advance.
+        # Frames are in order, so most stamps of a working clock advance.
         step_ms = median(after - before for before, after in pairwise(stamps)) \
             if len(stamps) > 1 else 0.0
         far = believed and self._container in video_formats.RATED \
@@ -138,8 +138,7 @@ class Video(Source):
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    # FFmpeg's and OpenCV's complaints would come before our one line, and say less than it does;
-    # the variable is read at the first use.
+    # Silence FFmpeg and OpenCV: our error says more. OpenCV reads the variable once.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     known = cv2.videoio_registry.getStreamBackends()
     backend = cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in known else cv2.CAP_ANY
@@ -159,8 +158,8 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 @contextmanager
 def _openable(path: Path) -> Iterator[str]:
-    """Give a name that OpenCV can open: it crashes on one that is not UTF-8."""
-    name = str(path.absolute())  # FFmpeg takes what is before the first colon for a protocol
+    """Give a name that OpenCV can open; it crashes on names that are not UTF-8."""
+    name = str(path.absolute())  # FFmpeg reads text before a colon as a protocol
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Which kind a video file is, by its first bytes, and whether it has all the bytes it speaks of.
+The format of a video file, by its first bytes, and whether the file is cut short.
 
-FFmpeg guesses, and finds a video in almost anything: JPEGs in an archive or in a ROS 1 bag.
+FFmpeg alone finds a video in almost anything, such as the JPEGs in an archive or in a ROS 1 bag.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ HEAD_BYTES = 600
 """Enough for three packets of an MPEG transport stream and for the magic of a tar at 257."""
 MP4, AVI, MATROSKA, GIF, BARE = 'mp4', 'avi', 'matroska', 'gif', 'bare'
 RATED = (MP4, AVI)
-"""Containers that keep the frame rate; of the others FFmpeg makes one up."""
+"""Containers with a frame rate; FFmpeg invents that of the others."""
 COUNTED = (*RATED, GIF)
-"""Those whose frames FFmpeg counts; of the others it makes the number up, from the duration."""
+"""Containers whose frames FFmpeg counts; for the others it estimates from the duration."""
 NO_CLOCK = (BARE,)
 """Streams without a container, and so without stamps."""
 _BOXES = (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip', b'pnot', b'styp')
 _PICTURES = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')
-"""Brands of still images in the same boxes as MP4."""
+"""Brands of still images that use the boxes of MP4."""
 _STARTS = {
     b'\x1a\x45\xdf\xa3': MATROSKA, b'GIF87a': GIF, b'GIF89a': GIF, b'FLV\x01': 'flv',
     b'OggS': 'ogg', b'\x30\x26\xb2\x75\x8e\x66\xcf\x11': 'asf', b'YUV4MPEG2 ': 'y4m',
     b'DKIF': 'ivf', b'\x06\x0e\x2b\x34': 'mxf', b'\x00\x00\x01\xba': 'mpeg',
     b'\x00\x00\x00\x01': BARE, b'\x00\x00\x01': BARE}
-"""The last two begin a unit of a bare H.264, H.265 or MPEG video stream."""
+"""The last two start a unit of a bare H.264, H.265 or MPEG video stream."""
 _ARCHIVES = {
     b'PK\x03\x04': 'zip', b'PK\x05\x06': 'zip', b'\x1f\x8b': 'gzip', b'BZh': 'bzip2',
     b'\xfd7zXZ': 'xz', b'7z\xbc\xaf\x27\x1c': '7z', b'Rar!': 'rar', b'\x28\xb5\x2f\xfd': 'zstd'}
 _BARE_JPEGS = ('.mjpg', '.mjpeg')
 _APNG = '.apng'
 _MOST_PARTS = 100_000
-"""Of a file that are walked through."""
+"""Most parts of a file that are checked."""
 
 
 def video_kind(path: Path) -> str:
-    """Return a name of the kind of video; empty where it is none that is known."""
+    """Return the format of a video; empty if it is unknown."""
     start = _start(path)
     if start[4:8] in _BOXES and start[8:12] not in _PICTURES:
         return MP4
@@ -58,7 +58,7 @@ def video_kind(path: Path) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """Return a name of the kind of archive; empty where it is none."""
+    """Return the format of an archive; empty for other files."""
     start = _start(path)
     if start[257:262] == b'ustar':
         return 'tar'
@@ -67,9 +67,9 @@ def archive_kind(path: Path) -> str:
 
 def is_cut_short(path: Path, kind: str) -> bool:
     """
-    Whether a file ends before the end that its own lengths tell of.
+    Whether a file is shorter than the lengths in it say.
 
-    :param kind: as :func:`video_kind` has it; of kinds without lengths the answer is no
+    :param kind: from :func:`video_kind`; false for formats without lengths
     """
     walk = {MP4: _mp4_is_cut, AVI: _avi_is_cut, MATROSKA: _matroska_is_cut, GIF: _gif_is_cut}
     with path.open('rb') as stream:
@@ -112,7 +112,7 @@ def _avi_is_cut(stream: BinaryIO, size: int) -> bool:
         if len(head) < 8 or head[:4] != b'RIFF':
             break
         (length,) = struct.unpack_from('<I', head, 4)
-        if not length:  # the recorder never came to write it
+        if not length:  # the recorder did not finish the file
             return False
         at += 8 + length + length % 2
     return at > size + 1
@@ -127,13 +127,13 @@ def _matroska_is_cut(stream: BinaryIO, size: int) -> bool:
     field = head[at + 4]
     length, begin = _ebml_number(head, at + 4)
     width = begin - at - 4
-    if length == (1 << 7 * width) - 1 or not field:  # written live: its length is not known
+    if length == (1 << 7 * width) - 1 or not field:  # a live recording of unknown length
         return False
     return begin + length > size
 
 
 def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of variable width, its marker bit taken off, and the place after it."""
+    """Return a number of variable width without its marker bit, and the offset behind it."""
     width = 9 - data[at].bit_length()
     value = int.from_bytes(data[at:at + width], 'big')
     return value & ((1 << 7 * width) - 1), at + width
@@ -151,7 +151,7 @@ def _gif_is_cut(stream: BinaryIO, size: int) -> bool:
     skip_table(stream.read(13)[10])
     for _ in range(_MOST_PARTS):
         mark = stream.read(1)
-        if mark in (b'', b';'):  # some writers leave the end marker out
+        if mark in (b'', b';'):  # some writers omit the end marker
             return stream.tell() > size
         if mark == b'!':
             stream.read(1)

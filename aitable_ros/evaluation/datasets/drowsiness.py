@@ -8,18 +8,18 @@ from pathlib import Path
 import re
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.datasets.text import runs
-from aitable_ros.evaluation.datasets.text import text_of
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.labels import read_label_text
+from aitable_ros.evaluation.labels import runs
 
 NTHU_DIGITS = {'drowsiness': '01', 'head': '012', 'mouth': '012', 'eye': '01'}
-"""Kinds of label files, and the digits of each; 0 is stillness everywhere."""
+"""Kinds of label files and their digits; 0 is stillness in all."""
 NTHU_FILE = re.compile(r'(?P<video>.+)_(?P<kind>drowsiness|head|mouth|eye)\.txt', re.IGNORECASE)
 NTHU_CLASSES = {
     'nonsleepycombination': 'not sleepy', 'slowblinkwithnodding': 'slow blinks and nods',
     'yawning': 'yawns', 'sleepycombination': 'sleepy'}
-"""Scenarios by the names of the training videos, from rest to drowsiness."""
+"""Classes by the names of the training videos, from rested to drowsy."""
 UTA_CLASSES = {'0': 'alert', '5': 'low vigilant', '10': 'drowsy'}
 UTA_NAME = re.compile(r'(0|5|10)(?:[ _-].*)?')
 YAWDD_NAME = re.compile(
@@ -31,11 +31,11 @@ YAWDD_CLASSES = ('normal', 'talking', 'talking and yawning', 'yawning', 'all of 
 
 def nthu_names(recording: Path) -> list[str]:
     """
-    Return what the labels of a recording may be called.
+    Return possible names of the labels of a recording.
 
-    Training: ``001/glasses/yawning.avi`` has ``001_yawning_drowsiness.txt`` beside it. Evaluation
-    and test: ``004_glasses_mix.mp4`` has ``004_glasses_mixing_drowsiness.txt``, at night with an
-    underscore more in some copies.
+    Training: ``001_yawning_drowsiness.txt`` beside ``001/glasses/yawning.avi``. Evaluation and
+    test: ``004_glasses_mixing_drowsiness.txt`` for ``004_glasses_mix.mp4``; some copies have one
+    more underscore in the names of night videos.
     """
     stem = recording.stem
     parent = recording.absolute().parent.parent.name
@@ -46,9 +46,9 @@ def nthu_names(recording: Path) -> list[str]:
 
 def nthu_files(path: Path) -> dict[str, Path]:
     """
-    Return the label files of a recording by their kind, of which any one was named.
+    Return all label files of a recording by their kind, given one of them.
 
-    :raises InputError: the name is none of theirs
+    :raises InputError: the name of the file is not of this form
     """
     match = NTHU_FILE.fullmatch(path.name)
     if match is None:
@@ -64,11 +64,11 @@ def nthu_files(path: Path) -> dict[str, Path]:
 
 def read_nthu(path: Path, recording: Path) -> Labels:
     """
-    Read digit strings, a digit a frame: drowsiness, head, mouth and eye, those that are there.
+    Read a digit per frame from the files for drowsiness, head, mouth and eye that exist.
 
     1 is drowsy, nodding, yawning; 2 is looking aside (head), talking and laughing (mouth). A run of
-    nodding or yawning may hold several nods or yawns. Sleepy eyes are not used: such lids are low,
-    and neither a closure nor a blink.
+    nodding or yawning may hold several nods or yawns. Sleepy eyes are not used: low lids are
+    neither a closure nor a blink.
 
     :raises InputError: another character, or an empty file
     """
@@ -79,7 +79,7 @@ def read_nthu(path: Path, recording: Path) -> Labels:
     def ones(kind: str) -> tuple[FrameSpan, ...] | None:
         return runs(mark == '1' for mark in digits[kind][:frames]) if kind in digits else None
 
-    notes = []
+    notes = ['not used of the labels: sleepy eyes'] if 'eye' in digits else []
     if len(set(lengths.values())) > 1:
         said = ', '.join(f'{kind} {length}' for kind, length in lengths.items())
         notes.append(f'the label files differ in length ({said} frames); scored as far as all go')
@@ -90,11 +90,11 @@ def read_nthu(path: Path, recording: Path) -> Labels:
         path=path, subject=subject, frames=frames, periods=True,
         drowsy=ones('drowsiness'), nods=ones('head'), yawns=ones('mouth'),
         video_class=NTHU_CLASSES.get(parts[-1].lower(), ''), classes=tuple(NTHU_CLASSES.values()),
-        unread=('sleepy eyes',) if 'eye' in digits else (), notes=tuple(notes))
+        notes=tuple(notes))
 
 
 def _digits(path: Path, allowed: str) -> str:
-    text = ''.join(text_of(path).split())
+    text = ''.join(read_label_text(path).split())
     strange = next((place for place, mark in enumerate(text) if mark not in allowed), None)
     if strange is not None:
         raise InputError(f"{path}: '{text[strange]}' at frame {strange}: expected one of the "
@@ -108,7 +108,7 @@ def read_uta(recording: Path) -> Labels:
     """
     Read the class of a UTA-RLDD video from its name: 0 alert, 5 low vigilant, 10 drowsy.
 
-    The folder that it is in is the participant's.
+    The folder of the video is the participant.
 
     :raises InputError: another name
     """
@@ -125,7 +125,7 @@ def read_yawdd(recording: Path) -> Labels:
     """
     Read the class of a YawDD video from its name: ``1-FemaleNoGlasses-Yawning.avi``.
 
-    Videos of the dash camera name no class: they show everything.
+    The names of dash camera videos have no class: they show all actions.
 
     :raises InputError: another name
     """

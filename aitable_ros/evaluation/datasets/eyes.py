@@ -11,17 +11,17 @@ from pathlib import Path
 import re
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.datasets.text import runs
-from aitable_ros.evaluation.datasets.text import text_of
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.labels import Labels
+from aitable_ros.evaluation.labels import read_label_text
+from aitable_ros.evaluation.labels import runs
 from aitable_ros.recordings.image_folder import is_picture
 
 TAG_FIELDS = 19
-"""Of a line of a .tag file; the first two are used: the frame and the blink it belongs to."""
+"""Fields of a line of a .tag file; the first two are used: frame and number of the blink."""
 NO_BLINK = -1
 RT_BENE_FPS = 30.0
-"""Images a second of a Kinect v2, which RT-GENE used; its pictures have numbers and no times."""
+"""Frame rate of the Kinect v2 of RT-GENE; its images have numbers and no stamps."""
 OPEN, SHUT, UNSURE = 0.0, 1.0, 0.5
 EYE_NAME = re.compile(r'(?:left|right)_(\d+)\D*\.\w+')
 NUMBER = re.compile(r'\d+')
@@ -29,20 +29,19 @@ SUBJECT = re.compile(r's\d{3}')
 
 
 def tag_names(recording: Path) -> list[str]:
-    """Return what a recording's .tag file is called."""
+    """Return the name of the .tag file of a recording."""
     return [f'{recording.stem}.tag']
 
 
 def read_tag(path: Path, recording: Path) -> Labels:
     """
-    Read a .tag file: after ``#start`` a line a frame, ``frame:blink:...`` (19 fields), -1 no blink.
+    Read a .tag file: after ``#start`` ``frame:blink:...`` (19 fields) per frame, -1 for no blink.
 
-    The lines carry flags of closed and hidden eyes, too. They are not used: the authors say that
-    these are not consistent.
+    The flags of closed and hidden eyes are not used: by the authors they are not consistent.
 
-    :raises InputError: not of this form
+    :raises InputError: another format
     """
-    lines = [line.strip() for line in text_of(path).splitlines()]
+    lines = [line.strip() for line in read_label_text(path).splitlines()]
     if '#start' not in lines:
         raise InputError(f'{path}: no line #start; a .tag file lists its frames after it')
     blinks: dict[int, int] = {}
@@ -78,28 +77,28 @@ def read_tag(path: Path, recording: Path) -> Labels:
 
 
 def rt_bene_names(recording: Path) -> list[str]:
-    """Return what the labels of a folder below ``s001_noglasses`` are called."""
+    """Return the name of the labels of a folder below ``s001_noglasses``."""
     found = (SUBJECT.match(part) for part in reversed(recording.absolute().parts))
     return [f'{match.group()}_blink_labels.csv' for match in found if match][:1]
 
 
 def is_rt_bene(text: str) -> bool:
-    """Whether a text begins as RT-BENE's labels do."""
+    """Whether a text starts like the labels of RT-BENE."""
     name, _, rest = text.partition('\n')[0].partition(',')
     return bool(EYE_NAME.fullmatch(name.strip())) and rest.strip()[:1] in ('0', '1')
 
 
 def read_rt_bene(path: Path, recording: Path) -> Labels:
     """
-    Read ``left_000001_rgb.png,0.0``: 0 the eyes are open, 1 shut, 0.5 the annotators disagree.
+    Read ``left_000001_rgb.png,0.0``: 0 open eyes, 1 shut, 0.5 the annotators disagree.
 
-    The labels name pictures of one eye; the input is the folder of the whole faces, whose names
-    have the same numbers. It is read as a film: the numbers count images at 30 a second.
+    The labels name images of one eye. The input is the folder of the whole faces with the same
+    numbers, which count frames at 30 frames/s.
 
-    :raises InputError: not of this form, or the input is no folder of numbered pictures
+    :raises InputError: another format, or the input is no folder of numbered images
     """
     states: dict[int, float] = {}
-    for number, row in enumerate(csv.reader(text_of(path).splitlines()), 1):
+    for number, row in enumerate(csv.reader(read_label_text(path).splitlines()), 1):
         if not row:
             continue
         match = EYE_NAME.fullmatch(row[0].strip())
@@ -133,7 +132,7 @@ def read_rt_bene(path: Path, recording: Path) -> Labels:
 
 
 def _numbered(folder: Path, labels: Path) -> dict[int, str]:
-    """Return the pictures of a folder by the first number in their names."""
+    """Return the names of the images of a folder by the first number in them."""
     if not folder.is_dir():
         raise InputError(f'{labels}: labels pictures, but {folder} is no folder of pictures')
     found: dict[int, str] = {}

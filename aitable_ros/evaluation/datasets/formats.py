@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The formats of labels: which one a file has, where a recording's labels are, and reading them."""
+"""The formats of labels: recognising a format, finding the labels of a recording, reading them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets import drowsiness
+from aitable_ros.evaluation.datasets import expressions
 from aitable_ros.evaluation.datasets import eyes
-from aitable_ros.evaluation.datasets import pictures
-from aitable_ros.evaluation.datasets.text import text_of
+from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_labels
+from aitable_ros.evaluation.labels import read_label_text
 
 AUTO = 'auto'
 OWN = 'aitable'
@@ -25,10 +25,10 @@ class Format:
     """
     A format of labels.
 
-    :param of: the data sets that have it
-    :param read: reads a label file of a recording; None where there is no file
-    :param names: what the labels of a recording may be called
-    :param by_name: reads the labels from the recording's own name; None where the names say nothing
+    :param of: data sets with this format
+    :param read: reads the label file of a recording; None if there is no file
+    :param names: returns possible names of the label file of a recording
+    :param by_name: reads the labels from the name of the recording; None if they are not in it
     """
 
     of: str
@@ -38,7 +38,7 @@ class Format:
 
 
 def own_names(recording: Path) -> list[str]:
-    """Return what a recording's labels in this package's own form are called."""
+    """Return the names of a recording's labels in this package's own format."""
     stem = recording.stem if recording.is_file() else recording.resolve().name
     return [f'{stem}.json', f'{stem}.csv']
 
@@ -51,36 +51,36 @@ FORMATS = {
     'uta-rldd': Format('UTA-RLDD', by_name=drowsiness.read_uta),
     'yawdd': Format('YawDD', by_name=drowsiness.read_yawdd),
     'class-folders': Format(
-        'pictures in a folder a class, such as FER-2013', by_name=pictures.read_class_folders),
-    'raf-db': Format('RAF-DB', pictures.read_raf_db, by_name=lambda folder:
-                     pictures.read_class_folders(folder, pictures.RAF_CLASSES)),
-    'affectnet': Format('AffectNet', pictures.read_affectnet, by_name=lambda folder:
-                        pictures.read_class_folders(folder, pictures.AFFECTNET_CLASSES)),
+        'images in a folder per class, such as FER-2013', by_name=expressions.read_class_folders),
+    'raf-db': Format('RAF-DB', expressions.read_raf_db, by_name=lambda folder:
+                     expressions.read_class_folders(folder, expressions.RAF_CLASSES)),
+    'affectnet': Format('AffectNet', expressions.read_affectnet, by_name=lambda folder:
+                        expressions.read_class_folders(folder, expressions.AFFECTNET_CLASSES)),
 }
 
 
 def format_of(path: Path) -> str:
     """
-    Tell the format of a label file by its name and its first line.
+    Recognise the format of a label file by its name and its first line.
 
-    :raises InputError: it cannot be read, or has none of them
+    :raises InputError: the file cannot be read, or has another format
     """
     suffix = path.suffix.lower()
     if suffix == '.tag':
         return 'tag'
     if suffix == '.txt' and drowsiness.NTHU_FILE.fullmatch(path.name):
         return 'nthu-ddd'
-    if suffix == '.txt' and pictures.is_raf_db(text_of(path)):
+    if suffix == '.txt' and expressions.is_raf_db(read_label_text(path)):
         return 'raf-db'
     if suffix == '.csv':
-        text = text_of(path)
+        text = read_label_text(path)
         if eyes.is_rt_bene(text):
             return 'rt-bene'
-        if pictures.is_affectnet(text):
+        if expressions.is_affectnet(text):
             return 'affectnet'
         if text.startswith('emotion,pixels'):
             raise InputError(f'{path}: this CSV holds the pictures themselves; write them to files '
-                             'in a folder a class, and use --labels-format class-folders')
+                             'in a folder per class, and use --labels-format class-folders')
     if suffix in ('.json', '.csv'):
         return OWN
     raise InputError(f'{path}: no labels of a known form; name it with --labels-format '
@@ -91,10 +91,10 @@ def read(path: Path | None, recording: Path, form: str = AUTO) -> Labels | None:
     """
     Read the labels of a recording.
 
-    :param path: of the labels; None where there is no file
-    :param form: one of :data:`FORMATS`; ``auto``: as the file tells
-    :return: None where there are no labels
-    :raises InputError: they cannot be understood, or are not about this recording
+    :param path: label file; None if there is none
+    :param form: one of :data:`FORMATS`, or ``auto``
+    :return: None without labels
+    :raises InputError: the labels cannot be understood, or are of another recording
     """
     if path is None:
         by_name = FORMATS[form].by_name if form != AUTO else None
@@ -106,7 +106,7 @@ def read(path: Path | None, recording: Path, form: str = AUTO) -> Labels | None:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return all the files that a recording's labels are in, of which one is named."""
+    """Return all label files of a recording, of which ``path`` is one."""
     if drowsiness.NTHU_FILE.fullmatch(path.name):
         return sorted(drowsiness.nthu_files(path).values())
     return [path]
@@ -114,9 +114,9 @@ def files_of(path: Path) -> list[Path]:
 
 def find(recording: Path, given: Path, form: str = AUTO) -> Path | None:
     """
-    Find a recording's labels in a folder of labels, or beside the recording if it lies below.
+    Find the labels of a recording in a folder, or beside a recording below that folder.
 
-    :return: None where there are none
+    :return: None without labels
     """
     wanted = list(FORMATS) if form == AUTO else [form]
     places = [given]

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What a report says: what was measured and, beside it, the truth.
+The elements of a report: cards, curves, events, tables, charts.
 
-``aitable evaluate`` and ``aitable demo`` fill a :class:`Report`; ``report_page.write_report`` makes
-it a page. Everything but the title may be left out; a section without data does not appear.
+``aitable evaluate`` and ``aitable demo`` fill a :class:`Report`; :func:`.page.write_report` writes
+it as a page. Only the title is required; a section without data does not appear.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Card:
     A headline card.
 
     :param value: the figure, already formatted: ``8 of 8``, ``0.037``, ``ALERT``
-    :param note: a few words below it
-    :param state: ``good``, ``warn``, ``bad``: a coloured edge and a word; ``plain`` judges nothing
+    :param note: a few words below the value
+    :param state: ``good``, ``warn``, ``bad``: a coloured edge and a word; ``plain``: no judgement
     """
 
     label: str
@@ -45,7 +45,7 @@ class Card:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
     """
-    One person's figures over time; each ``(n,)`` like ``time_s``, NaN where not known, or None.
+    One person's figures over time: each ``(n,)``, NaN where not known, or None.
 
     :param time_s: seconds from the start of the recording, rising
     :param ear: eye aspect ratio, mean of the eyes
@@ -78,7 +78,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when to when, in seconds from the start, and what (an expression, a reason)."""
+    """A span of time, seconds from the start, and its label, such as an expression."""
 
     start_s: float
     end_s: float
@@ -87,7 +87,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """An event found: type, when it began, how long it took, a remark, and PNG or JPEG bytes."""
+    """A measured event: start and duration in seconds, a remark, and a PNG or JPEG picture."""
 
     type: FatigueEventType
     start_s: float
@@ -98,26 +98,26 @@ class TimelineEvent:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
-    """What is known to be true: curves in the form of the measured ones, and spans."""
+    """The labelled truth: curves as in the measured series, and spans."""
 
     series: Series | None = None
     blinks: Sequence[Span] = ()
     closures: Sequence[Span] = ()
-    """Long closures, microsleeps, sleeps; the label says which."""
+    """Long closures, microsleeps, sleeps; the label names the type."""
     yawns: Sequence[Span] = ()
     nods: Sequence[Span] = ()
     expressions: Sequence[Span] = ()
-    """The label is a lower-case name of :class:`aitable_ros.types.Expression`."""
+    """The labels are lower-case names of :class:`aitable_ros.types.Expression`."""
     ignore: Sequence[Span] = ()
-    """Parts that are not scored."""
+    """Spans that are not scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageProvenance:
     """
-    What ran in one stage and how the chain came to it.
+    The model that ran in a stage, and how the chain chose it.
 
-    :param steps: one line for each attempt, as ``Resolution.explain()`` tells it
+    :param steps: a line for each attempt
     """
 
     stage: str
@@ -129,7 +129,7 @@ class StageProvenance:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A cell that leads to another file, by its path relative to the report."""
+    """A cell that links to another file, by its path relative to the report."""
 
     text: str
     href: str
@@ -143,9 +143,9 @@ class Table:
     """
     A table.
 
-    :param rows: cells in the order of ``columns``; numbers are set right, text left
+    :param rows: cells in the order of ``columns``
     :param heat: shade each number by its share of the row's sum (a confusion matrix)
-    :param wide: over the whole page, not beside another one
+    :param wide: as wide as the page, not beside another table
     """
 
     title: str
@@ -159,7 +159,7 @@ class Table:
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """
-    A chart beside the usual ones.
+    A further chart.
 
     :param figure: a plotly figure: ``data`` and ``layout``
     :param description: content of the chart, for screen readers
@@ -174,22 +174,22 @@ class Plot:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """
-    Everything a report may show.
+    A report.
 
-    :param subtitle: one line: how long, how many frames, from what
+    :param subtitle: one line: duration, number of frames, kind of input
     :param cards: the headline cards, most important first
     :param measured: the primary person over time
-    :param truth: drawn beside it, dashed or hatched
-    :param events: the events found, blinks included
+    :param truth: drawn beside it, dashed or shaded
+    :param events: measured events, blinks included
     :param expression_share: lower-case expression -> share of the readings, 0 ... 1
-    :param latency_ms: name of a span of time -> ``(n,)`` milliseconds; percentiles are shown
-    :param latency_budget_ms: p95 above this is marked
-    :param stages: provenance
+    :param latency_ms: name of a latency -> ``(n,)`` milliseconds; percentiles are shown
+    :param latency_budget_ms: a 95th percentile above this is marked
+    :param stages: models that ran
     :param plots: further charts, above the tables
     :param tables: scores, confusion matrices
     :param picture: bytes of a PNG or JPEG, such as an annotated key frame
-    :param notes: one line each: what a reader must know to trust the figures
-    :param facts: how it was made: versions, machine, parameters
+    :param notes: remarks, one line each
+    :param facts: how the report was made: versions, machine, parameters
     """
 
     title: str

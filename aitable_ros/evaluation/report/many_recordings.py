@@ -73,7 +73,8 @@ def pooled_rows(pooled: Score) -> list[list[Cell]]:
     return [
         [f'{family.title}: {statistic.label}', written(part[statistic.name], statistic.form),
          interval_text(part['interval'][statistic.name], statistic.form)]
-        for family in FAMILIES if (part := family.within(pooled)) for statistic in family.metrics]
+        for family in FAMILIES if (part := family.within(pooled))
+        for statistic in family.statistics]
 
 
 def headlines_of(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:

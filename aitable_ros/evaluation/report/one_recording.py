@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Turns an evaluation into the report that a person reads."""
+"""The page of one recording."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def present(
     pictures: Mapping[int, bytes] | None = None,
 ) -> Report:
     """
-    Make the report of one recording from what was written of it.
+    Make the report of one recording.
 
     :param pictures: JPEG of the person's face, by index into ``measured.events``
     """
@@ -84,18 +84,18 @@ def present(
 
 
 def _remark(event: PlacedEvent, summary: Summary) -> str:
-    """Say which frames, and where the labels do not have it."""
+    """Name the frames of an event, and whether it is not labelled."""
     name = SCORED_AS.get(event.event.type.name, '')
     scores = summary['scores']
     if name == 'closures' and name not in scores:
-        name = 'blink'  # labels that do not tell blinks from longer closures
+        name = 'blink'  # labels that do not separate blinks from longer closures
     span = [event.start_frame, event.end_frame]
     wrong = '; not labelled' if span in scores.get(name, {}).get('invented', ()) else ''
     return f'frames {event.start_frame} … {event.end_frame}{wrong}'
 
 
 def _series(columns: dict[str, Any]) -> Series | None:
-    """Pick the primary person's row of each frame; without one, the first row, which has nobody."""
+    """Take the primary person's row of each frame; without one the first row, which is empty."""
     frames = columns['frame']
     if not len(frames):
         return None
@@ -138,7 +138,7 @@ def _truth(measured: Measurements, labels: Labels) -> Truth:
 
 
 def _labelled_affect(measured: Measurements, labels: Labels) -> Series | None:
-    """Draw labelled valence and arousal as steps."""
+    """Return labelled valence and arousal as steps."""
     time_s: list[float] = []
     curves: dict[str, list[float]] = {'valence': [], 'arousal': []}
     for span in sorted(labels.expressions, key=lambda span: span.start):
@@ -176,11 +176,11 @@ def _stages(summary: Summary, pipeline: Pipeline | RecordedPipeline) -> list[Sta
                 'emotion': pipeline.emotion.attempts}
     return [
         StageProvenance(stage=stage, **info, steps=[
-            _told(attempt) for attempt in attempts.get(stage, ())])
+            _step(attempt) for attempt in attempts.get(stage, ())])
         for stage, info in summary['backend'].items()]
 
 
-def _told(attempt: Attempt) -> str:
+def _step(attempt: Attempt) -> str:
     way = f'{attempt.entry} on {attempt.backend}' if attempt.backend else attempt.entry
     return f'{way}: {attempt.reason or "runs"}'
 

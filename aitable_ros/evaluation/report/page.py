@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one HTML file that needs nothing else."""
+"""Writes a report as one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from aitable_ros.evaluation.report.timeline import timeline
 
 def write_report(path: str | Path, report: Report) -> Path:
     """
-    Write a report as one self-contained HTML file of about 5 MB (plotly is in it), atomically.
+    Write a report as one self-contained HTML file of about 5 MB (it contains plotly), atomically.
 
     :return: the file
     """
@@ -66,7 +66,7 @@ def figures(report: Report) -> dict[str, Figure]:
 
 
 def _for_script(figure: object) -> str:
-    """JSON that can stand in a script element."""
+    """Return JSON for a script element."""
     return json.dumps(figure, allow_nan=False, separators=(',', ':')).replace('<', '\\u003c')
 
 

@@ -94,7 +94,7 @@ def _columns(found: Score) -> list[tuple[Family, Statistic]]:
     """Return the statistics of the table: the objective, then the others of its family."""
     name, _, figure = found['objective'].rpartition('.')
     return sorted(((family, statistic) for family in FAMILIES if family.name == name
-                   for statistic in family.metrics), key=lambda pair: pair[1].name != figure)
+                   for statistic in family.statistics), key=lambda pair: pair[1].name != figure)
 
 
 def _curve(found: Score, family: Family, statistic: Statistic) -> list[float | None]:

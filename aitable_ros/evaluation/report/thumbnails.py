@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Small pictures of the primary person's face at the events: only where somebody asks for them."""
+"""Small pictures of the primary person's face at the events, made only on request."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from aitable_ros.recordings.source import Source
 from aitable_ros.types import FatigueEventType
 
 MOST = 60
-"""More would make a report that no browser likes; longer events go first, blinks are spread."""
+"""Most pictures in a report. Severe events come first; blinks are spread evenly."""
 SIDE_PX = 112
 MARGIN = 1.5
-"""Of the face's box."""
+"""Side of the picture over the longer side of the box."""
 RANK = (FatigueEventType.SLEEP, FatigueEventType.MICROSLEEP, FatigueEventType.LONG_CLOSURE,
         FatigueEventType.NOD, FatigueEventType.YAWN, FatigueEventType.BLINK)
 
 
 def thumbnails(source: Source, measured: Measurements, table: Path) -> dict[int, bytes]:
     """
-    Read the recording once more for the face in the middle of each event.
+    Read the recording again for the face in the middle of each event.
 
-    :param table: its ``frames.parquet``, which says where the face is
-    :return: JPEG by index into ``measured.events``; events beyond :data:`MOST` have none
+    :param table: its ``frames.parquet``, with the boxes of the faces
+    :return: JPEG by index into ``measured.events``, of at most :data:`MOST` events
     """
     wanted = _frames(measured)
     boxes = _boxes(table, set(wanted))
@@ -47,12 +47,12 @@ def thumbnails(source: Source, measured: Measurements, table: Path) -> dict[int,
                     picture = _face(frame.image, boxes[number])
                     found |= dict.fromkeys(wanted[number], picture)
         except InputError:
-            pass  # a damaged end, which the summary tells
+            pass  # a damaged end, which the summary names
     return found
 
 
 def _frames(measured: Measurements) -> dict[int, list[int]]:
-    """Return frame -> indices of the events that are to be shown by it."""
+    """Return frame -> indices of the events shown by this frame."""
     ranked: list[int] = []
     for kind in RANK:
         kept = [i for i, e in enumerate(measured.events) if e.primary and e.event.type is kind]

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions of pictures: a folder a class (FER-2013), RAF-DB, AffectNet."""
+"""Expressions of images: a folder per class (FER-2013), RAF-DB, AffectNet."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import re
 import numpy as np
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.datasets.text import text_of
+from aitable_ros.evaluation.datasets.own import NAMES
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import NAMES
 from aitable_ros.evaluation.labels import PictureLabel
+from aitable_ros.evaluation.labels import read_label_text
 from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.types import Expression
 from aitable_ros.types import NAN
@@ -27,26 +27,25 @@ RAF_LINE = re.compile(r'(\S+\.\w+)[ \t]+(\d+)')
 AFFECTNET_CLASSES = {str(int(e)): e for e in Expression if e is not Expression.UNKNOWN}
 """AffectNet's order is EmoNet's, and this package's."""
 AFFECTNET_NO_CLASS = ('8', '9', '10')
-"""None of the eight, uncertain, no face."""
+"""Classes of images with another expression, an uncertain one, or no face."""
 AFFECTNET_COLUMNS = ('subDirectory_filePath', 'expression', 'valence', 'arousal')
 AFFECTNET_UNKNOWN = -2.0
-"""Valence and arousal of pictures that have none."""
+"""Valence and arousal of images without them."""
 
 
 def read_class_folders(
     recording: Path, classes: Mapping[str, Expression] | None = None,
 ) -> Labels:
     """
-    Read the expression of each picture from the folder that it lies in.
+    Read the expression of each image from the name of its folder.
 
-    The input holds a folder a class, or is one.
-
-    :param classes: by the names of folders in lower case; None: by names such as happy or Sadness
-    :raises InputError: no folders, or one that names no class
+    :param recording: a folder with a folder per class, or one of these
+    :param classes: expression by folder name in lower case; None: names such as happy or Sadness
+    :raises InputError: no folders, or a folder that is not named after a class
     """
     known = NAMES if classes is None else classes
     if not recording.is_dir():
-        raise InputError(f'{recording}: is no folder with a folder a class')
+        raise InputError(f'{recording}: is no folder with a folder per class')
     folders = sorted(entry for entry in recording.iterdir() if entry.is_dir())
     pictures: dict[str, PictureLabel] = {}
     for folder in folders or [recording]:
@@ -55,7 +54,7 @@ def read_class_folders(
         if expression is None:
             hint = '; numbers mean a class with --labels-format raf-db or affectnet' \
                 if name.isdecimal() and classes is None else ''
-            raise InputError(f'{folder}: the name of the folder is no class; known are '
+            raise InputError(f'{folder}: the folder is not named after a class; known are '
                              f'{", ".join(sorted(known))}{hint}')
         pictures |= {file.relative_to(recording).as_posix(): PictureLabel(expression=expression)
                      for file in folder.rglob('*') if is_picture(file)}
@@ -66,7 +65,7 @@ def read_class_folders(
 
 
 def is_raf_db(text: str) -> bool:
-    """Whether a text begins as RAF-DB's list of labels does."""
+    """Whether a text starts like the label list of RAF-DB."""
     return RAF_LINE.fullmatch(text.partition('\n')[0].strip()) is not None
 
 
@@ -74,12 +73,12 @@ def read_raf_db(path: Path, recording: Path) -> Labels:
     """
     Read ``list_patition_label.txt``: ``train_00001.jpg 5``, classes from 1 to 7.
 
-    The aligned pictures are called ``train_00001_aligned.jpg``.
+    The names of aligned images are ``train_00001_aligned.jpg``.
 
-    :raises InputError: not of this form, or none of the pictures is there
+    :raises InputError: another format, or none of the images exists
     """
     listed: dict[str, PictureLabel] = {}
-    for number, line in enumerate(text_of(path).splitlines(), 1):
+    for number, line in enumerate(read_label_text(path).splitlines(), 1):
         if not line.strip():
             continue
         match = RAF_LINE.fullmatch(line.strip())
@@ -99,20 +98,19 @@ def read_raf_db(path: Path, recording: Path) -> Labels:
 
 
 def is_affectnet(text: str) -> bool:
-    """Whether a text begins as AffectNet's CSV does."""
+    """Whether a text starts like the CSV of AffectNet."""
     return AFFECTNET_COLUMNS[0] in text.partition('\n')[0].split(',')
 
 
 def read_affectnet(path: Path, recording: Path) -> Labels:
     """
-    Read AffectNet's CSV: the path of each picture, its class from 0 to 10, valence and arousal.
+    Read the CSV of AffectNet: path of each image, class from 0 to 10, valence, arousal.
 
-    Pictures without one of the eight classes keep their valence and arousal, where they have them;
-    -2 means that they have none.
+    Images without one of the eight classes keep their valence and arousal; -2 means none.
 
-    :raises InputError: not of this form, or none of the pictures is there
+    :raises InputError: another format, or none of the images exists
     """
-    rows = csv.DictReader(text_of(path).splitlines())
+    rows = csv.DictReader(read_label_text(path).splitlines())
     missing = [name for name in AFFECTNET_COLUMNS if name not in (rows.fieldnames or ())]
     if missing:
         raise InputError(f'{path}: line 1: no column {", ".join(missing)}')
@@ -151,7 +149,7 @@ def _affect(text: str | None, where: str) -> float:
 
 
 def _pictures(recording: Path, labels: Path) -> set[str]:
-    """Return the pictures below a folder, by their ways from it."""
+    """Return the paths of the images below a folder, relative to it."""
     if not recording.is_dir():
         raise InputError(f'{labels}: labels pictures, but {recording} is no folder')
     return {file.relative_to(recording).as_posix()
@@ -162,7 +160,7 @@ def _chosen(
     path: Path, recording: Path, found: Mapping[str, PictureLabel], listed: int,
     notes: list[str] | None = None,
 ) -> Labels:
-    """Label the pictures that are there; tell how many are not."""
+    """Return the labels of the images that exist, and a note on the others."""
     if not found:
         raise InputError(f'{path}: none of its {listed} pictures is in {recording}')
     told = list(notes or ())
