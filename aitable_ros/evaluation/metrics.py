@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,50 +158,50 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
 
 
-def expression_score(pairs: Iterable[tuple[Expression, Expression]]) -> dict[str, Any]:
+def expression_score(
+    pairs: Iterable[tuple[Expression, Expression]] | Mapping[tuple[Expression, Expression], int],
+) -> dict[str, Any]:
     """
     Score expressions. UNKNOWN is a wrong answer.
 
-    :param pairs: (labelled, read)
+    :param pairs: (labelled, read), or the count of each pair
     :return: ``n``, ``accuracy``, ``macro_f1`` (the mean F1 of the labelled classes), ``per_class``
         (``n`` labelled, precision, recall, F1) and ``confusion``: labelled -> read -> count
     """
-    counts = Counter(pairs)
+    counts = +Counter(pairs)
     n = counts.total()
-    labelled = sorted({truth for truth, _ in counts})
     confusion: dict[str, dict[str, int]] = {}
-    per_class: dict[str, dict[str, float | int | None]] = {}
-    for truth in labelled:
-        confusion[truth.name.lower()] = {
-            read.name.lower(): counts[truth, read]
-            for read in Expression if counts[truth, read]}
-        right = counts[truth, truth]
-        as_truth = sum(count for (t, _), count in counts.items() if t is truth)
-        as_read = sum(count for (_, r), count in counts.items() if r is truth)
-        per_class[truth.name.lower()] = {
-            'n': as_truth, 'precision': right / as_read if as_read else None,
-            'recall': right / as_truth, 'f1': 2 * right / (as_truth + as_read)}
-    right = sum(counts[truth, truth] for truth in labelled)
-    f1s = [float(score['f1'] or 0) for score in per_class.values()]
+    per_class: dict[str, dict[str, Any]] = {}
+    for truth in sorted({truth for truth, _ in counts}):
+        name, right = truth.name.lower(), counts[truth, truth]
+        confusion[name] = {read.name.lower(): counts[truth, read]
+                           for read in Expression if counts[truth, read]}
+        labelled = sum(confusion[name].values())
+        read = sum(count for (_, answer), count in counts.items() if answer is truth)
+        per_class[name] = {
+            'n': labelled, 'precision': right / read if read else None, 'recall': right / labelled,
+            'f1': 2 * right / (labelled + read)}
+    right = sum(count for (truth, answer), count in counts.items() if truth is answer)
+    f1s = [float(score['f1']) for score in per_class.values()]
     return {'n': n, 'accuracy': right / n if n else None,
             'macro_f1': sum(f1s) / len(f1s) if f1s else None, 'per_class': per_class,
             'confusion': confusion}
 
 
-def frame_score(truth: Flags, said: Flags, known: Flags) -> dict[str, float | int]:
+def frame_score(truth: Flags, measured: Flags, known: Flags) -> dict[str, float | int]:
     """
     Score a state that is labelled frame by frame.
 
     :param truth: ``(n,)`` bool, labelled state
-    :param said: ``(n,)`` bool, measured state
+    :param measured: ``(n,)`` bool, measured state
     :param known: ``(n,)`` bool, whether the state was measured; else it counts as false
     :return: ``n``, ``tp``, ``fp``, ``fn``, ``tn``, ``unknown``, ``accuracy``, ``precision``,
         ``recall``, ``f1``
     """
-    said = said & known
-    counts = Detections(int((truth & said).sum()), int((~truth & said).sum()),
-                        int((truth & ~said).sum()))
-    right = int((truth == said).sum())
+    measured = measured & known
+    counts = Detections(int((truth & measured).sum()), int((~truth & measured).sum()),
+                        int((truth & ~measured).sum()))
+    right = int((truth == measured).sum())
     return {'n': len(truth), 'tp': counts.tp, 'fp': counts.fp, 'fn': counts.fn,
             'tn': right - counts.tp, 'unknown': int((~known).sum()),
             'accuracy': right / len(truth), 'precision': counts.precision,

@@ -23,13 +23,15 @@ from aitable_ros.evaluation.bootstrap import REPLICATES
 from aitable_ros.evaluation.bootstrap import SEED
 from aitable_ros.evaluation.bootstrap import weights
 from aitable_ros.evaluation.false_alarms import ALARMS
+from aitable_ros.evaluation.metrics import expression_score
 from aitable_ros.evaluation.video_classes import pool_classes
 from aitable_ros.types import Expression
 
 Floats = NDArray[np.float64]
 Score = dict[str, Any]
 
-CLASSES = tuple(e.name.lower() for e in Expression if e is not Expression.UNKNOWN)
+LABELLED = tuple(e for e in Expression if e is not Expression.UNKNOWN)
+CLASSES = tuple(e.name.lower() for e in LABELLED)
 READS = tuple(e.name.lower() for e in Expression)
 
 
@@ -295,23 +297,14 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
 
 
 def _classes(total: Floats, replicates: Floats | None) -> Score:
-    """Return n, the confusion and the scores of each class."""
-    table = _table(total)
-    per_class = {}
-    for index, name in enumerate(CLASSES):
-        labelled, read = table[index].sum(), table[:, index].sum()
-        if labelled:
-            right = table[index, index]
-            per_class[name] = {
-                'n': int(labelled), 'precision': float(right / read) if read else None,
-                'recall': float(right / labelled), 'f1': float(_class_f1(total, index)),
-                'f1_interval': None if replicates is None
-                else interval(_class_f1(replicates, index))}
-    return {
-        'n': int(total.sum()), 'per_class': per_class,
-        'confusion': {
-            truth: {read: int(count) for read, count in zip(READS, row, strict=True) if count}
-            for truth, row in zip(CLASSES, table, strict=True) if row.sum()}}
+    """Return the score of a confusion, with an interval of the F1 of each class."""
+    score = expression_score({
+        (truth, read): int(count) for truth, row in zip(LABELLED, _table(total), strict=True)
+        for read, count in zip(Expression, row, strict=True)})
+    for name, part in score['per_class'].items():
+        part['f1_interval'] = None if replicates is None \
+            else interval(_class_f1(replicates, CLASSES.index(name)))
+    return score
 
 
 def over_images(score: Score) -> dict[str, list[float] | None]:

@@ -77,14 +77,14 @@ def _event_scores(measured: Measurements, labels: Labels) -> Score:
     if labels.closures is not None:
         found['false_alarms'] = false_alarms(measured, labels)
     eyes, levels = np.asarray(measured.eyes), np.asarray(measured.levels)
-    for name, labelled, said, known in (
+    for name, labelled, state, known in (
             ('eyes_shut', labels.shut, eyes == 1, eyes >= 0),
             ('drowsy', labels.drowsy, np.isin(levels, TIRED),
              levels != FatigueLevel.UNKNOWN)):
         scored = ~marked(labels.ignore, done)
         if labelled is not None and scored.any():
             found[name] = frame_score(
-                marked(labelled, done)[scored], said[scored], known[scored])
+                marked(labelled, done)[scored], state[scored], known[scored])
     if labels.video_class:
         found['video_class'] = of_video(measured, labels)
     return found

@@ -282,8 +282,8 @@ def _objective(
 ) -> tuple[Family, Statistic]:
     there = [name for name, (family, _) in STATISTICS.items() if sums_of(family, scored)[1]]
     if wanted is not None and wanted not in there:
-        said = ', '.join(there) or 'nothing'
-        raise InputError(f"--objective '{wanted}': the labels allow {said}")
+        raise InputError(f"--objective '{wanted}': the labels allow "
+                         f'{", ".join(there) or "nothing"}')
     names = (wanted,) if wanted else OBJECTIVES[sweep.stage]
     found = next((name for name in names if name in there), None)
     if found is None:

@@ -161,16 +161,16 @@ class McapFile:
             if checksum and crc32(footer, crc32(summary)) != checksum:
                 return False
             counts: dict[int, int] | None = None
-            said = None
+            total = None
             for code, body in records(BytesIO(summary), len(summary)):
                 if code == CHUNK_INDEX:
                     self._take_chunk_index(body)
                 elif code == STATISTICS:
-                    said, counts = statistics(body)
+                    total, counts = statistics(body)
                 else:
                     self._declare(code, body)
             # The index is complete if it has every chunk and no message is outside of chunks.
-            if said is not None and said == len(self._chunks) and self.channels:
+            if total is not None and total == len(self._chunks) and self.channels:
                 for key, channel in self.channels.items():
                     channel.count = None if counts is None else counts.get(key, 0)
                 return bool(self._chunks) or not any(counts.values() if counts else ())

@@ -81,8 +81,8 @@ def read_nthu(path: Path, recording: Path) -> Labels:
 
     notes = ['not used of the labels: sleepy eyes'] if 'eye' in digits else []
     if len(set(lengths.values())) > 1:
-        said = ', '.join(f'{kind} {length}' for kind, length in lengths.items())
-        notes.append(f'the label files differ in length ({said} frames); scored as far as all go')
+        each = ', '.join(f'{kind} {length}' for kind, length in lengths.items())
+        notes.append(f'the label files differ in length ({each} frames); the common part is scored')
     match = NTHU_FILE.fullmatch(path.name)
     parts = match['video'].split('_') if match else ['']
     subject = next((part for part in parts if re.fullmatch(r'\d{3}', part)), '')
@@ -130,8 +130,8 @@ def read_yawdd(recording: Path) -> Labels:
     :raises InputError: another name
     """
     match = YAWDD_NAME.fullmatch(recording.name)
-    said = (match['actions'] or '') if match else ''
-    actions = [part.strip() for part in said.lower().split('&')]
+    actions = (match['actions'] or '').lower().split('&') if match else []
+    actions = [part.strip() for part in actions]
     if match is None or (actions != [''] and not set(actions) <= set(YAWDD_ACTIONS)):
         raise InputError(f'{recording}: YawDD names its videos 1-FemaleNoGlasses-Yawning.avi, with '
                          'Normal, Talking, Yawning or Talking&Yawning')

@@ -163,7 +163,7 @@ def _chosen(
     """Return the labels of the images that exist, and a note on the others."""
     if not found:
         raise InputError(f'{path}: none of its {listed} pictures is in {recording}')
-    told = list(notes or ())
+    remarks = list(notes or ())
     if len(found) < listed:
-        told.append(f'{listed - len(found)} of {listed} labelled pictures are not in the input')
-    return Labels(path=path, pictures=dict(found), files=tuple(found), notes=tuple(told))
+        remarks.append(f'{listed - len(found)} of {listed} labelled pictures are not in the input')
+    return Labels(path=path, pictures=dict(found), files=tuple(found), notes=tuple(remarks))

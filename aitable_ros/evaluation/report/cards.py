@@ -70,9 +70,9 @@ def recording_cards(summary: Summary, *, stills: bool) -> list[Card]:
 
 def _alarms_card(score: Summary) -> Card:
     false = sum(score[name]['false'] for name in ALARMS)
-    told = sum(score[name]['told'] for name in ALARMS)
+    raised = sum(score[name]['told'] for name in ALARMS)
     return Card(
-        label='False alarms', value=f'{false} of {told}', state='bad' if false else 'good',
+        label='False alarms', value=f'{false} of {raised}', state='bad' if false else 'good',
         note=f'microsleep, sleep, SEVERE; in {score["scored_s"] / 60:.1f} usable minutes')
 
 

@@ -55,7 +55,7 @@ def _alarm_tables(scores: Summary) -> list[Table]:
         for name in ALARMS]
     return [Table(
         title='False alarms', rows=rows, wide=True,
-        columns=('', 'told', 'false', 'false per usable hour', 'frames of the false ones'),
+        columns=('', 'alarms', 'false', 'false per usable hour', 'frames of the false ones'),
         caption='False: no labelled closure that is long enough overlaps it (microsleep and SEVERE '
                 f'{LEAST_S["microsleep"]:g} s, sleep {LEAST_S["sleep"]:g} s; SEVERE may rest on '
                 f'one up to {MEMORY_S["severe"]:g} s earlier).')]
@@ -69,9 +69,9 @@ def _frame_tables(scores: Summary) -> list[Table]:
         if (score := scores.get(name))]
     return [Table(
         title='Frames', rows=rows, wide=True, columns=(
-            '', 'labelled', 'nothing said', 'right', 'said in vain', 'missed', 'accuracy',
+            '', 'labelled', 'not measured', 'right', 'invented', 'missed', 'accuracy',
             'precision', 'sensitivity', 'F1'),
-        caption='Where nothing was said the frame counts as not said.')] if rows else []
+        caption='A frame that is not measured counts as negative.')] if rows else []
 
 
 def _misses(scores: Summary) -> list[Table]:

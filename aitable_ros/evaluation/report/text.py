@@ -35,7 +35,7 @@ def shortened(
     """
     Make a table of the first ``most`` rows; no table without rows.
 
-    :param rest: says where all rows are, such as ``; summary.json has all``
+    :param rest: where all rows are, such as ``; summary.json has all``
     """
     caption = '' if len(rows) <= most else f'The first {most} of {len(rows)}{rest}.'
     return [Table(title=title, columns=columns, rows=rows[:most], caption=caption, wide=wide)] \
