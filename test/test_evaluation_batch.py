@@ -116,7 +116,7 @@ class RecordedProgress:
     def at(self, index, frames):
         self.told.append((index, frames))
 
-    def end(self, index, done):
+    def end(self, index):
         self.ended.append(index)
 
 
@@ -174,8 +174,8 @@ def test_ctrl_c_while_a_result_is_kept_loses_nothing_and_waits_for_nobody(
     """It once waited a minute for the worker of that result, or ended with a traceback."""
     monkeypatch.setattr(batch, 'STOP_TIMEOUT_S', 1000.0)  # longer than a test may take
     class Interrupted(RecordedProgress):
-        def end(self, index, done):
-            super().end(index, done)
+        def end(self, index):
+            super().end(index)
             if len(self.ended) == when:
                 os.kill(os.getpid(), signal.SIGINT)
 

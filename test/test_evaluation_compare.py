@@ -21,7 +21,7 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.metrics import expression_score
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.output_tables import EVENT_COLUMNS
-from aitable_ros.evaluation.output_tables import EventTable
+from aitable_ros.evaluation.output_tables import event_table
 from aitable_ros.evaluation.output_tables import FrameTable
 from aitable_ros.evaluation.report.many_recordings import write_overview
 from aitable_ros.evaluation.scores import of_spans
@@ -56,11 +56,11 @@ def write_run(folder, name, found, *, expressions=(), perclos=0.02, gone=(), clo
              'primary': i not in gone, 'expression': label, 'level': 'ALERT',
              'eyes_closed': i in closed, 'openness': 0.9}
             for i, label in enumerate(expressions)])
-    with EventTable(folder / 'events.csv') as events:
+    with event_table(folder / 'events.csv') as events:
         for span in found:
-            events.add({**dict.fromkeys(EVENT_COLUMNS, 0), 'type': 'BLINK', 'primary': 1,
+            events.writerow({**dict.fromkeys(EVENT_COLUMNS, 0), 'type': 'BLINK', 'primary': 1,
                         'start_frame': span.start, 'end_frame': span.end})
-        events.add({**dict.fromkeys(EVENT_COLUMNS, 0), 'type': 'LEVEL_CHANGED', 'primary': 1})
+        events.writerow({**dict.fromkeys(EVENT_COLUMNS, 0), 'type': 'LEVEL_CHANGED', 'primary': 1})
 
 
 @pytest.fixture

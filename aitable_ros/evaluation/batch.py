@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from aitable_ros.errors import InputError
@@ -37,7 +38,7 @@ class Progress(Protocol):
     def at(self, index: int, frames: int) -> None:
         """Show the number of frames done."""
 
-    def end(self, index: int, result: EvaluationResult) -> None:
+    def end(self, index: int) -> None:
         """Show that a job has ended."""
 
 
@@ -64,11 +65,11 @@ def run_jobs(
         if resume and result.summary is not None and not result.problem:
             with suppress(OSError, InputError):
                 mark_finished(jobs[index])
-        progress.end(index, result)
+        progress.end(index)
 
     for index, result in enumerate(results):
         if result is not None:
-            progress.end(index, result)
+            progress.end(index)
     left = [index for index, result in enumerate(results) if result is None]
     try:
         if cluster is not None:
@@ -95,17 +96,11 @@ def _run_here(
     for index in left:
         job = jobs[index]
 
-        def begin(
-            frames: int | None, fps: float | None, index: int = index, name: str = job.name,
-        ) -> None:
-            progress.begin(index, name, frames, fps)
-
-        def at(frames: int, index: int = index) -> None:
-            progress.at(index, frames)
-
+        callbacks = JobProgress(
+            partial(progress.begin, index, job.name), partial(progress.at, index))
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                result = result_of(job, JobProgress(begin, at))
+                result = result_of(job, callbacks)
             except Exception as error:
                 if len(jobs) == 1:
                     raise

@@ -15,7 +15,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.measurements import PlacedEvent
-from aitable_ros.evaluation.output_tables import EventTable
+from aitable_ros.evaluation.output_tables import event_table
 from aitable_ros.evaluation.output_tables import FrameTable
 from aitable_ros.evaluation.output_tables import rows_from_result
 from aitable_ros.evaluation.report.one_recording import present
@@ -104,7 +104,7 @@ def measure(
     frames = iter(source)
     with ExitStack() as stack:
         table = stack.enter_context(FrameTable.open(output / 'frames.parquet'))
-        events = stack.enter_context(EventTable(output / 'events.csv'))
+        events = stack.enter_context(event_table(output / 'events.csv'))
         stack.enter_context(closing(frames))
         try:
             for index, frame in enumerate(frames):
@@ -113,7 +113,7 @@ def measure(
                 result = pipeline.process_frame(frame)
                 name = source.names[index] if source.names else None
                 for event in measured.add(result, leap=index in source.leaps):
-                    events.add(_event_row(event))
+                    events.writerow(_event_row(event))
                 table.add(rows_from_result(result, index, measured.stamps[0], name))
                 if on_result is not None:
                     on_result(frame, result)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -234,32 +233,15 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         for name, column in zip(table.column_names, table.columns, strict=True)}
 
 
-class EventTable:
-    """Writes ``events.csv``; a context manager, the file appears at the end of its block."""
+@contextmanager
+def event_table(path: Path) -> Iterator[csv.DictWriter[str]]:
+    """
+    Open ``events.csv`` for writing; the file appears at the end of the block.
 
-    def __init__(self, path: Path) -> None:
-        self._replacing = replacing(path)
-        self._path = path
-
-    def __enter__(self) -> EventTable:
-        """Open it."""
-        draft = self._replacing.__enter__()
-        try:
-            self._file = draft.open('w', newline='', encoding='utf-8')
-        except OSError as error:
-            raise InputError(f'{self._path}: cannot be written: {error.strerror}') from None
-        self._writer = csv.DictWriter(self._file, EVENT_COLUMNS)
-        self._writer.writeheader()
-        return self
-
-    def add(self, event: Row) -> None:
-        """Add one event; its keys are :data:`EVENT_COLUMNS`."""
-        self._writer.writerow(event)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file and move it into place."""
-        self._file.close()
-        self._replacing.__exit__(kind, error, trace)
+    :return: a writer of rows with the keys :data:`EVENT_COLUMNS`
+    :raises InputError: the file cannot be written
+    """
+    with replacing(path) as draft, draft.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, EVENT_COLUMNS)
+        writer.writeheader()
+        yield writer

@@ -7,8 +7,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from aitable_ros.evaluation.evaluate import EvaluationResult
-
 
 class ProgressBars:
     """
@@ -69,7 +67,7 @@ class ProgressBars:
             rate += f', {speed / fps:.1f} × real time'
         self._bars.update(task, completed=frames, rate=rate)
 
-    def end(self, index: int, done: EvaluationResult) -> None:
+    def end(self, index: int) -> None:
         """Remove a bar."""
         if self._bars is None:
             return

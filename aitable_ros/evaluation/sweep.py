@@ -6,12 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from functools import partial
 import math
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from aitable_ros.evaluation.pooling import Score
 from aitable_ros.evaluation.pooling import Statistic
 from aitable_ros.evaluation.pooling import STATISTICS
 from aitable_ros.evaluation.pooling import sums_of
+from aitable_ros.evaluation.progress import ProgressBars
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.options import Options
@@ -144,37 +144,23 @@ def sweep_inputs(
     values = [*sweep.values, *([] if sweep.current in sweep.values else [sweep.current])]
     scored: list[list[tuple[str, Score]]] = [[] for _ in values]
     notes: list[str] = []
-    with Pipeline(base) as pipeline:
-        for path, labels in inputs:
+    with Pipeline(base) as pipeline, ProgressBars(len(inputs), quiet=quiet) as bars:
+        for number, (path, labels) in enumerate(inputs):
             assert labels is not None
             source = open_labelled(path, topic, labels)
             labels.check(source.frames, source.names)
             person = person_of({'input': path, 'subject': labels.subject, 'topic': source.topic})
-            with _progress(source, quiet=quiet) as at:
-                for index, measured in enumerate(
-                        _measurements(source, sweep, values, pipeline, at)):
-                    if not index:
-                        labels.check(len(measured.stamps), source.names)
-                    scored[index].append((person, rounded(scores(source, measured, labels))))
+            bars.begin(number, path.name, source.frames, source.fps)
+            for index, measured in enumerate(_measurements(
+                    source, sweep, values, pipeline, partial(bars.at, number))):
+                if not index:
+                    labels.check(len(measured.stamps), source.names)
+                scored[index].append((person, rounded(scores(source, measured, labels))))
+            bars.end(number)
             notes += [f'{path.name}: {note}' for note in source.notes]
     found: Score = rounded(weigh(sweep, values, scored, objective) | {
         'inputs': [str(path) for path, _ in inputs], 'notes': notes})
     return found
-
-
-@contextmanager
-def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show the progress of the models on stderr."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda done: None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(source.path.name, total=source.frames)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _measurements(
