@@ -219,8 +219,8 @@ def _evaluate(
 
     :param settled: images of the clip that were played for long enough to be judged
     """
+    from aitable_ros.evaluation.datasets.own import read_labels
     from aitable_ros.evaluation.evaluate import measure
-    from aitable_ros.evaluation.labels import read_labels
     from aitable_ros.evaluation.summary import write_json
     from aitable_ros.pipeline import PipelineOptions
     from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
