@@ -142,10 +142,14 @@ def fingerprint(job: Job) -> str:
     The input, the models and the code of this package count by names, sizes and times of files.
     """
     from aitable_ros.evaluation.datasets.formats import files_of
+    from aitable_ros.inference import compiled_models
     from aitable_ros.models.catalogue import model_home
 
+    derived = compiled_models.folder()  # a cache in the folder of the models
+
     def state(path: Path) -> list[Any]:
-        files = sorted(path.rglob('*')) if path.is_dir() else [path]
+        files = [file for file in sorted(path.rglob('*')) if derived not in file.parents] \
+            if path.is_dir() else [path]
         return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns]
                 for file in files if file.is_file() and file.suffix not in ('.pyc', '.lock')]
 
