@@ -271,11 +271,11 @@ class Robot:
 
     def nodes(self) -> Child:
         return self._start('pipeline', [
-            *AITABLE, 'run', '--image', 'camera/image_raw', '--ros-args', '-r', '__ns:=/desk'])
+            *AITABLE, 'run', '--image', 'camera/image_raw', '--ros-args', '-r', '__ns:=/chooser'])
 
     def camera(self, *arguments: str) -> Child:
         return self._start('camera', [
-            sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', '/desk', '--wait',
+            sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', '/chooser', '--wait',
             '60', *arguments])
 
     def _start(self, name: str, words: list[str]) -> Child:
@@ -321,7 +321,7 @@ def test_the_operator_sees_what_happens(tmp_path, models, empty_room):
         robot = Robot(tmp_path)
         opened.callback(robot.close)
         nodes = robot.nodes()
-        browser.until("document.querySelector('#cameras').innerText.includes('/desk')", 60)
+        browser.until("document.querySelector('#cameras').innerText.includes('/chooser')", 60)
         robot.camera('--seconds', '8', '--size', 'vga', '--fps', '20')
         browser.until(f"{PERSON} && document.querySelector('#link').dataset.state === 'live'", 60)
         browser.until(

@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(host: str, port: int, namespace: str | None, image: str | None) -> int:
-    from aitable_ros.monitor.board import Board
-    from aitable_ros.monitor.ears import Ears
+    from aitable_ros.monitor.graph_state import GraphState
     from aitable_ros.monitor.guard import Guard
+    from aitable_ros.monitor.listener import GraphListener
     from aitable_ros.monitor.server import Server
 
     loop = asyncio.get_running_loop()
@@ -64,25 +64,25 @@ async def _serve(host: str, port: int, namespace: str | None, image: str | None)
     def failed(error: Exception) -> None:
         loop.call_soon_threadsafe(end, error)
 
-    ears: Ears | None = None
+    listener: GraphListener | None = None
 
     def watch(cameras: frozenset[str]) -> None:
-        if ears is not None:
-            ears.watch(cameras)
+        if listener is not None:
+            listener.watch(cameras)
 
-    board = Board()
-    server = Server(board, Guard(host), on_watch=watch, pictures=image is not None)
+    state = GraphState()
+    server = Server(state, Guard(host), on_watch=watch, pictures=image is not None)
     bound = await server.start(host, port)
     try:
-        ears = await asyncio.to_thread(
-            Ears, board, namespace=namespace, image=image, on_picture=server.show,
+        listener = await asyncio.to_thread(
+            GraphListener, state, namespace=namespace, image=image, on_picture=server.show,
             on_end=failed)
         _announce(host, bound)
         await ended
     finally:
         await server.stop()
-        if ears is not None:
-            await asyncio.to_thread(ears.close)
+        if listener is not None:
+            await asyncio.to_thread(listener.close)
     return 0
 
 

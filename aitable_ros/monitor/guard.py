@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Who may ask: what keeps other sites, through an operator's browser, away from the page."""
+"""Request checks: other web sites must not reach the page through an operator's browser."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ HEADERS = {
     'Cross-Origin-Opener-Policy': 'same-origin',
     'Cache-Control': 'no-store',
 }
-"""Nothing from elsewhere, nothing inline, in nobody's frame, kept nowhere."""
+"""No foreign or inline content, no embedding in other pages, no caching."""
 
 
 class Guard:
     """
-    Knows by which names this server may be called.
+    Admits requests by the names of this server.
 
-    A name that an attacker's DNS points here (rebinding) is in the Host header, and is none of
-    ours; an address is never the attacker's.
+    A name that an attacker's DNS points here (rebinding) arrives in the Host header and is refused.
+    Addresses are admitted.
 
-    :param host: what the user bound
+    :param host: address or name that the user bound
     """
 
     def __init__(self, host: str) -> None:
@@ -42,7 +42,7 @@ class Guard:
         return name in self._names or _is_address(name)
 
     def same_origin(self, origin: str | None, host_header: str | None) -> bool:
-        """Return whether a WebSocket is asked for by our own page, or by no page at all."""
+        """Return whether a WebSocket is requested by our own page, or by no page at all."""
         return origin is None or urlsplit(origin).netloc.lower() == (host_header or '').lower()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""One person as the page shows them: the newest figures, and the last three minutes of them."""
+"""One person on the page: the newest figures, and their course over three minutes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIN_NS = 200_000_000
 WINDOW_NS = 180_000_000_000
 """As long as ``perclos_long`` looks back."""
 FORGET_NS = 10_000_000_000
-"""The nodes forget a lost person after this; the same number later is somebody else."""
+"""The nodes forget a lost person after this; later the same track is another person."""
 AGAIN = 5
 """Steps sent once more with the next message: the emotion of an image comes after its eyes."""
 
@@ -50,7 +50,7 @@ class Bin:
     expression: Expression = Expression.UNKNOWN
 
     def row(self) -> list[float | None]:
-        """Return it as the page takes it."""
+        """Return the step as the page takes it."""
         return [
             self.index, number(self.openness, 2), number(self.perclos, 3), int(self.level),
             int(self.expression)]
@@ -61,9 +61,9 @@ _keys = count(1)
 
 class Person:
     """
-    What was heard about one track.
+    The messages about one track.
 
-    ``key`` is never used again: nodes that were started anew count their tracks from 1 again.
+    ``key`` is unique: nodes that were restarted count their tracks from 1 again.
     """
 
     def __init__(self, track_id: int, stamp_ns: int) -> None:
@@ -82,7 +82,7 @@ class Person:
         return self._fatigue.level if self._fatigue else FatigueLevel.UNKNOWN
 
     def is_another(self, fatigue: FatigueAssessment) -> bool:
-        """Return whether this number must be of somebody new: their counts began again."""
+        """Return whether the track is of a new person: the counts began again."""
         return self._fatigue is not None and fatigue.blink_count < self._fatigue.blink_count
 
     def fatigue(self, fatigue: FatigueAssessment) -> None:
@@ -117,12 +117,12 @@ class Person:
                 return step if step.index == index else None
         return None
 
-    def told(self, now_ns: int, since: int) -> dict[str, Any]:
+    def payload(self, now_ns: int, since: int) -> dict[str, Any]:
         """
-        Return what the page gets.
+        Return the data for the page.
 
         :param now_ns: the newest image's stamp
-        :param since: the last step that it has
+        :param since: the last step that the page has
         """
         oldest = (now_ns - WINDOW_NS) // BIN_NS
         return {

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Which of a camera's images become pictures for the page, and the picture.
+The pictures of a camera for the page.
 
-An image is chosen when its faces are known, a few times a second. The page draws the boxes itself,
-sharp at any size; a picture carries them in front of the JPEG, so that they are of that very image.
+A few times a second an image is chosen whose faces are known. The page draws the boxes, sharp at
+any size; a picture carries the boxes of its own image in front of the JPEG.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUALITY = 75
 HELD = 8
 """Images that wait for their faces: 0.27 s at 30 fps."""
 ALONE_S = 0.5
-"""After so long without a matching image the camera is shown without boxes."""
+"""Time without a matching image after which pictures are shown without boxes."""
 
 Drawn = Sequence[tuple[TrackedFace, FatigueLevel]]
 
@@ -43,11 +43,11 @@ class Picture:
     data: bytes
 
 
-class Desk:
+class PictureChooser:
     """
-    Chooses among one camera's images; used from one thread.
+    Chooses among the images of one camera; used from one thread.
 
-    :param decode: makes a frame of what was offered
+    :param decode: makes a frame of a serialized image
     :param publish: gets each picture
     :param boxed: the images have boxes drawn in already
     """

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The web server: four files and one WebSocket; it reads nothing but its own folder, writes nothing.
+The web server: some files and one WebSocket. It reads only its own folder and writes nothing.
 
-A viewer acknowledges each message, and gets the newest there is when it has: nothing is queued for
-a slow one, and one that does not answer is dropped.
+A viewer acknowledges each message and then gets the newest data: nothing is queued for a slow
+viewer, and one that does not answer is disconnected.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.monitor.board import Board
-from aitable_ros.monitor.board import Memory
+from aitable_ros.monitor.graph_state import GraphState
+from aitable_ros.monitor.graph_state import ViewerState
 from aitable_ros.monitor.guard import Guard
 from aitable_ros.monitor.guard import HEADERS
 from aitable_ros.monitor.pictures import Picture
@@ -37,14 +37,14 @@ PAGES = {
     '/timeline.js': ('timeline.js', 'text/javascript'),
     '/icon.svg': ('icon.svg', 'image/svg+xml'),
 }
-"""Every path there is."""
+"""All paths that are served."""
 SOCKET = '/live'
 MOST_VIEWERS = 8
 PERIOD_S = 0.2
 PATIENCE_S = 5.0
-"""For a viewer's acknowledgement."""
+"""Longest wait for a viewer's acknowledgement."""
 MOST_REQUEST = 1024
-"""Bytes of what a viewer may say at once."""
+"""Longest message of a viewer, bytes."""
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ class _Viewer:
     """One open page."""
 
     socket: web.WebSocketResponse
-    memory: Memory = field(default_factory=Memory)
+    state: ViewerState = field(default_factory=ViewerState)
     picture: bool = True
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     seen: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,16 +60,16 @@ class _Viewer:
 
 class Server:
     """
-    Serves until told to stop, on the loop that runs it.
+    Serves until stopped, on the running event loop.
 
-    :param board: what is shown
-    :param on_watch: told which cameras somebody looks at
+    :param state: what is shown
+    :param on_watch: called with the cameras that viewers look at
     :param pictures: whether pictures were asked for
     :raises InputError: aiohttp is missing
     """
 
     def __init__(
-        self, board: Board, guard: Guard, *, on_watch: Callable[[frozenset[str]], None],
+        self, state: GraphState, guard: Guard, *, on_watch: Callable[[frozenset[str]], None],
         pictures: bool,
     ) -> None:
         try:
@@ -78,7 +78,7 @@ class Server:
             raise InputError(
                 "the web server is not installed: pip install 'aitable_ros[monitor]'") from None
         self._web = web
-        self._board = board
+        self._state = state
         self._guard = guard
         self._on_watch = on_watch
         self._has_pictures = pictures
@@ -124,7 +124,7 @@ class Server:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Say goodbye to the viewers and give the port back. Idempotent."""
+        """Disconnect the viewers and free the port. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -186,7 +186,7 @@ class Server:
                 return
 
     def _understood(self, viewer: _Viewer, text: str) -> bool:
-        """Take in what a viewer says: that it got something, or what it wants to see."""
+        """Take in a viewer's message: an acknowledgement, or the camera it wants to see."""
         if text == 'heard':
             viewer.heard.set()
             return True
@@ -200,17 +200,17 @@ class Server:
             return False
         if not isinstance(camera, str) or not isinstance(picture, bool):
             return False
-        viewer.memory = Memory(camera=camera, chosen=bool(camera))
+        viewer.state = ViewerState(camera=camera, chosen=bool(camera))
         viewer.picture = picture
         self._tell_watched()
         return True
 
     async def _tell(self, viewer: _Viewer) -> None:
-        """Send the figures, a few times a second."""
+        """Send the data a few times a second."""
         while True:
-            watched = viewer.memory.camera
-            message = {**self._board.told(viewer.memory), 'pictures': self._has_pictures}
-            if viewer.memory.camera != watched:
+            watched = viewer.state.camera
+            message = {**self._state.payload(viewer.state), 'pictures': self._has_pictures}
+            if viewer.state.camera != watched:
                 self._tell_watched()
             viewer.heard.clear()
             await asyncio.wait_for(viewer.socket.send_str(
@@ -223,7 +223,7 @@ class Server:
         shown: Picture | None = None
         while True:
             fresh = self._fresh
-            picture = self._pictures.get(viewer.memory.camera)
+            picture = self._pictures.get(viewer.state.camera)
             if picture is None or picture is shown or not viewer.picture:
                 await fresh.wait()
                 continue
@@ -234,10 +234,10 @@ class Server:
 
     def _tell_watched(self) -> None:
         watched = frozenset(
-            viewer.memory.camera for viewer in self._viewers
-            if viewer.picture and viewer.memory.camera)
+            viewer.state.camera for viewer in self._viewers
+            if viewer.picture and viewer.state.camera)
         for camera in set(self._pictures) - watched:
-            del self._pictures[camera]  # the next viewer must not begin with an old one
+            del self._pictures[camera]  # the next viewer must not get an old one
         self._on_watch(watched)
 
     async def _send_away(self, app: web.Application) -> None:

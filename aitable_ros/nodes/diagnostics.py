@@ -25,7 +25,7 @@ from rclpy.node import Node
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.nodes import qos
-from aitable_ros.nodes.image_statistics import Snapshot
+from aitable_ros.nodes.image_statistics import ImageFigures
 from aitable_ros.nodes.model_keeper import FAILURES
 from aitable_ros.types import ModelInfo
 
@@ -138,7 +138,7 @@ def status_of(node: ManagedNode) -> NodeStatus:
 
 
 def _troubles(
-    node: ManagedNode, model: ModelStatus | None, figures: Snapshot,
+    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
 ) -> Iterator[tuple[bytes, str]]:
     """Yield what is wrong, the gravest first."""
     watch = node.images.watch
@@ -166,7 +166,7 @@ def _troubles(
         yield WARN, line
 
 
-def _fine(node: ManagedNode, model: ModelStatus | None, figures: Snapshot) -> str:
+def _fine(node: ManagedNode, model: ModelStatus | None, figures: ImageFigures) -> str:
     if not node.images.watch.came:
         return 'waiting for the first image'
     by = f', {model.model.model} on {model.model.backend}' if model and model.model.model else ''
@@ -174,7 +174,7 @@ def _fine(node: ManagedNode, model: ModelStatus | None, figures: Snapshot) -> st
 
 
 def _values(
-    node: ManagedNode, model: ModelStatus | None, figures: Snapshot,
+    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
 ) -> dict[str, object]:
     values: dict[str, object] = {
         'state': node.state,

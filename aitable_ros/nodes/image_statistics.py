@@ -24,7 +24,7 @@ PLAUSIBLE_LATENCY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ImageFigures:
     """
     The figures of one moment; NaN where nothing was measured.
 
@@ -87,7 +87,7 @@ class Statistics:
         with self._lock:
             self._failed += 1
 
-    def snapshot(self, now_s: float) -> Snapshot:
+    def snapshot(self, now_s: float) -> ImageFigures:
         """Return the figures as of ``now_s``, steady clock."""
         with self._lock:
             recent = [sample for sample in self._samples if now_s - sample[0] <= WINDOW_S]
@@ -96,7 +96,7 @@ class Statistics:
             bad_recently = sum(now_s - bad_s <= WINDOW_S for bad_s in self._bad_s)
         columns = np.array(recent, float).reshape(-1, 3)
         span = float(columns[-1, 0] - columns[0, 0]) if len(columns) > 1 else 0.0
-        return Snapshot(
+        return ImageFigures(
             fps=(len(columns) - 1) / span if span > 0 else 0.0,
             latency_ms=_percentiles(columns[:, 1]),
             stamp_latency_ms=_percentiles(columns[:, 2]),

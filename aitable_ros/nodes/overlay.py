@@ -37,7 +37,7 @@ WAITING = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class DrawableFrame:
     """A frame and what to draw on it."""
 
     shared: SharedFaces
@@ -72,7 +72,7 @@ class Collector:
         self._emotions: dict[int, EmotionEstimate] = {}
         self._models: dict[str, ModelInfo] = {}
 
-    def faces(self, shared: SharedFaces) -> Picture | None:
+    def faces(self, shared: SharedFaces) -> DrawableFrame | None:
         """Add the faces of a frame; returns the newest frame that this completes, if any."""
         stamp_ns = shared.frame.stamp_ns
         with self._lock:
@@ -89,7 +89,7 @@ class Collector:
     def fatigue(
         self, stamp_ns: int, assessments: Mapping[int, FatigueAssessment],
         landmarks: Mapping[int, FaceLandmarks], model: ModelInfo,
-    ) -> Picture | None:
+    ) -> DrawableFrame | None:
         """Add fatigue of one or more faces; returns the frame that this completes, if any."""
         with self._lock:
             self._models['mesh'] = model
@@ -110,11 +110,11 @@ class Collector:
             self._waiting.pop_all()
             self._emotions, self._models = {}, {}
 
-    def _picture(self, parts: _Parts) -> Picture:
+    def _picture(self, parts: _Parts) -> DrawableFrame:
         shared = parts.shared
         assert shared is not None
         self._waiting.pop(shared.frame.stamp_ns)
-        return Picture(shared, FrameResult(
+        return DrawableFrame(shared, FrameResult(
             stamp_ns=shared.frame.stamp_ns,
             faces=tuple(
                 FaceResult(
@@ -210,11 +210,11 @@ class OverlayNode(ManagedNode):
             return
         self._collector.emotion({estimate.track_id: estimate}, model_of(message))
 
-    def _paint(self, picture: Picture | None) -> None:
+    def _paint(self, picture: DrawableFrame | None) -> None:
         if picture is not None:
             super()._offer(picture)
 
-    def _handle(self, item: Picture) -> None:
+    def _handle(self, item: DrawableFrame) -> None:
         frame = item.shared.frame
         canvas = draw(frame.image, item.result)
         data = array('B')

@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 import pytest
 
-from aitable_ros.monitor.board import Board
-from aitable_ros.monitor.board import Memory
-from aitable_ros.monitor.board import MOST_CAMERAS
-from aitable_ros.monitor.board import MOST_STATUSES
-from aitable_ros.monitor.board import Status
+from aitable_ros.monitor.graph_state import DiagnosticEntry
+from aitable_ros.monitor.graph_state import GraphState
+from aitable_ros.monitor.graph_state import MOST_CAMERAS
+from aitable_ros.monitor.graph_state import MOST_STATUSES
+from aitable_ros.monitor.graph_state import ViewerState
 from aitable_ros.monitor.guard import Guard
 from aitable_ros.monitor.guard import is_loopback
-from aitable_ros.monitor.pictures import Desk
 from aitable_ros.monitor.pictures import MAX_SIDE
 from aitable_ros.monitor.pictures import picture
+from aitable_ros.monitor.pictures import PictureChooser
 from aitable_ros.types import Detection
 from aitable_ros.types import EmotionEstimate
 from aitable_ros.types import Expression
@@ -51,28 +51,28 @@ def state(track_id: int, at_s: float, **values: object) -> FatigueAssessment:
         'level': FatigueLevel.ALERT, 'openness': 0.9, 'perclos': 0.03, **values})
 
 
-def board(*cameras: str) -> Board:
-    made = Board()
+def graph(*cameras: str) -> GraphState:
+    made = GraphState()
     for camera in cameras or ('/c',):
         assert made.add(camera)
     return made
 
 
-def see(made: Board, at_s: float, *ids: int, camera: str = '/c', **values: object) -> None:
+def see(made: GraphState, at_s: float, *ids: int, camera: str = '/c', **values: object) -> None:
     stamp = START + round(at_s * SECOND)
     made.faces(camera, stamp, [face(one, primary=one == ids[0]) for one in ids], MODEL)
     for one in ids:
         made.fatigue(camera, state(one, at_s, **values), MODEL)
 
 
-def people(made: Board, memory: Memory | None = None) -> list[dict]:
-    told = made.told(memory or Memory())
+def people(made: GraphState, memory: ViewerState | None = None) -> list[dict]:
+    told = made.payload(memory or ViewerState())
     json.dumps(told, allow_nan=False)  # whatever is told can be sent
     return told['camera']['people']
 
 
 def test_figures_are_told_as_they_were_published_and_unknown_ones_as_null():
-    made = board()
+    made = graph()
     see(made, 0, 7, level=FatigueLevel.SEVERE, eyes_closed=True, closure_s=1.6, openness=0.04,
         reasons=FatigueReason.PERCLOS | FatigueReason.MICROSLEEP, perclos=0.1875,
         perclos_long=math.nan, perclos_coverage=0.5, blink_count=12, head_yaw=-0.5)
@@ -93,13 +93,13 @@ def test_figures_are_told_as_they_were_published_and_unknown_ones_as_null():
     assert emotion['probabilities'][:4] == [0.1, 0.3, 0.0, 0.6]
     assert (emotion['valence'], emotion['arousal']) == (0.25, None)
     assert one['bins'] == [[START // 200_000_000, 0.04, 0.188, 3, 3]]
-    told = made.told(Memory())
+    told = made.payload(ViewerState())
     assert told['camera']['models']['emotion'] == ['fer', 'onnxruntime', 'fp32']
     assert told['cameras'][0]['level'] == 'SEVERE'
 
 
 def test_the_timeline_keeps_the_shut_eye_of_a_blink_and_the_worst_level():
-    made = board()
+    made = graph()
     for index, openness in enumerate((0.9, 0.1, math.nan, 0.8)):
         see(made, index * 0.033, 1, openness=openness,
             level=FatigueLevel.MILD if index == 1 else FatigueLevel.ALERT)
@@ -108,7 +108,7 @@ def test_the_timeline_keeps_the_shut_eye_of_a_blink_and_the_worst_level():
 
 
 def test_three_minutes_are_kept_and_only_news_told_again():
-    made, memory = board(), Memory()
+    made, memory = graph(), ViewerState()
     for index in range(2400):  # 240 s at 10 fps
         see(made, index / 10, 1)
     first = people(made, memory)[0]['bins']
@@ -118,11 +118,11 @@ def test_three_minutes_are_kept_and_only_news_told_again():
     again = people(made, memory)[0]['bins']
     assert again[-1][0] == (START + 240 * SECOND) // 200_000_000
     assert len(again) <= 6
-    assert len(people(made, Memory())[0]['bins']) == 900, 'a new viewer gets all'
+    assert len(people(made, ViewerState())[0]['bins']) == 900, 'a new viewer gets all'
 
 
 def test_who_left_stays_for_a_while_and_then_goes():
-    made = board()
+    made = graph()
     see(made, 0, 1, 2)
     see(made, 5, 2)
     told = people(made)
@@ -137,7 +137,7 @@ def test_who_left_stays_for_a_while_and_then_goes():
 @pytest.mark.parametrize(('later_s', 'blinks'), [(30.0, 5), (3.0, 0)], ids=[
     'the number returns after the nodes forgot it', 'the counts begin again: nodes restarted'])
 def test_the_same_number_later_is_somebody_else(later_s, blinks):
-    made = board()
+    made = graph()
     see(made, 0, 1, blink_count=5)
     key = people(made)[0]['key']
     see(made, later_s, 1, blink_count=blinks)
@@ -147,18 +147,18 @@ def test_the_same_number_later_is_somebody_else(later_s, blinks):
 
 
 def test_a_bag_that_begins_again_begins_a_new_timeline():
-    made, memory = board(), Memory()
+    made, memory = graph(), ViewerState()
     see(made, 100, 1)
-    before = made.told(memory)['camera']['epoch']
+    before = made.payload(memory)['camera']['epoch']
     see(made, 0, 2)
-    camera = made.told(memory)['camera']
+    camera = made.payload(memory)['camera']
     assert camera['epoch'] != before
     assert [one['id'] for one in camera['people']] == [2]
     assert camera['stamp_s'] == START / 1e9
 
 
 def test_events_are_told_by_person_and_forgotten_with_the_window():
-    made = board()
+    made = graph()
     see(made, 0, 1)
     made.event('/c', FatigueEvent(
         1, FatigueEventType.MICROSLEEP, START, 1.75, FatigueLevel.SEVERE))
@@ -171,30 +171,31 @@ def test_events_are_told_by_person_and_forgotten_with_the_window():
 
 
 def test_track_zero_and_strangers_are_nobody():
-    made = board()
+    made = graph()
     made.fatigue('/c', state(0, 0, validity=Validity.NO_FACE), MODEL)
     made.fatigue('/c', state(4, 0), MODEL)
     assert people(made) == []
 
 
 def test_cameras_and_statuses_are_bounded():
-    made = Board()
+    made = GraphState()
     assert [made.add(f'/c{index}') for index in range(MOST_CAMERAS + 1)].count(False) == 1
     assert made.add('/c0'), 'known already'
     made.statuses(
-        Status(f'/c0/n{index}: x', 0, '', '', {}, 0.0) for index in range(3 * MOST_STATUSES))
-    shown = made.told(Memory(camera='/c0', chosen=True))['camera']['diagnostics']
+        DiagnosticEntry(f'/c0/n{index}: x', 0, '', '', {}, 0.0)
+        for index in range(3 * MOST_STATUSES))
+    shown = made.payload(ViewerState(camera='/c0', chosen=True))['camera']['diagnostics']
     assert len(shown) == MOST_STATUSES
     assert f'/c0/n{3 * MOST_STATUSES - 1}: x' in {one['name'] for one in shown}
 
 
 def test_diagnostics_of_the_camera_come_first_and_name_its_image():
-    made = board('/a', '/b')
+    made = graph('/a', '/b')
     made.statuses([
-        Status('/a/fatigue: fatigue', 0, '', '/a/image', {}, 0.0),
-        Status('/b/fatigue: fatigue', 1, 'no image', '/b/image', {}, 0.0),
-        Status('battery', 0, '', 'pack', {}, 0.0)])
-    told = made.told(Memory(camera='/b', chosen=True))['camera']
+        DiagnosticEntry('/a/fatigue: fatigue', 0, '', '/a/image', {}, 0.0),
+        DiagnosticEntry('/b/fatigue: fatigue', 1, 'no image', '/b/image', {}, 0.0),
+        DiagnosticEntry('battery', 0, '', 'pack', {}, 0.0)])
+    told = made.payload(ViewerState(camera='/b', chosen=True))['camera']
     assert [(one['name'], one['own']) for one in told['diagnostics']] == [
         ('/b/fatigue: fatigue', True), ('/a/fatigue: fatigue', False), ('battery', False)]
     assert made.image_topic('/a') == '/a/image'
@@ -202,19 +203,19 @@ def test_diagnostics_of_the_camera_come_first_and_name_its_image():
 
 
 def test_a_camera_that_does_not_exist_shows_the_first_that_was_heard():
-    made, memory = board('/a', '/b'), Memory(camera='/../etc')
+    made, memory = graph('/a', '/b'), ViewerState(camera='/../etc')
     see(made, 0, 1, camera='/b')
-    assert made.told(memory)['camera']['name'] == '/b'
+    assert made.payload(memory)['camera']['name'] == '/b'
     assert memory.camera == '/b'
 
 
 def test_who_chose_nothing_goes_on_to_the_first_that_speaks():
-    made, memory, decided = board('/a', '/b'), Memory(), Memory(camera='/a', chosen=True)
-    assert [made.told(one)['camera']['name'] for one in (memory, decided)] == ['/a', '/a']
+    made, memory, decided = graph('/a', '/b'), ViewerState(), ViewerState(camera='/a', chosen=True)
+    assert [made.payload(one)['camera']['name'] for one in (memory, decided)] == ['/a', '/a']
     see(made, 0, 1, camera='/b')
-    assert [made.told(one)['camera']['name'] for one in (memory, decided)] == ['/b', '/a']
+    assert [made.payload(one)['camera']['name'] for one in (memory, decided)] == ['/b', '/a']
     see(made, 0, 1, camera='/a')
-    assert made.told(memory)['camera']['name'] == '/b', 'and stays there'
+    assert made.payload(memory)['camera']['name'] == '/b', 'and stays there'
 
 
 def split(data: bytes) -> tuple[dict, np.ndarray]:
@@ -241,10 +242,10 @@ def test_the_desk_shows_ten_a_second_each_with_its_own_faces(monkeypatch):
     now = [100.0]
     monkeypatch.setattr('aitable_ros.monitor.pictures.monotonic', lambda: now[0])
     blank = np.zeros((16, 16, 3), np.uint8)
-    desk = Desk(lambda stamp: Frame(blank, stamp), shown.append)
+    chooser = PictureChooser(lambda stamp: Frame(blank, stamp), shown.append)
     for index in range(300):  # ten seconds at 30 fps, faces two images late
-        desk.image(index + 1, index + 1, None)
-        desk.faces(index - 1, [(face(index - 1), FatigueLevel.ALERT)])
+        chooser.image(index + 1, index + 1, None)
+        chooser.faces(index - 1, [(face(index - 1), FatigueLevel.ALERT)])
         now[0] += 1 / 30
     assert 90 <= len(shown) <= 101
     headers = [split(one.data)[0] for one in shown[2:]]
@@ -252,7 +253,7 @@ def test_the_desk_shows_ten_a_second_each_with_its_own_faces(monkeypatch):
     assert [one.number for one in shown] == list(range(1, len(shown) + 1))
     count = len(shown)
     for index in range(300, 330):  # the nodes are gone, the camera goes on
-        desk.image(index + 1, index + 1, None)
+        chooser.image(index + 1, index + 1, None)
         now[0] += 1 / 30
     assert len(shown) > count + 2
     assert split(shown[-1].data)[0]['faces'] is None

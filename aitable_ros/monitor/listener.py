@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The monitor's node: finds the cameras of the graph and listens, in a thread of its own."""
+"""The monitor's node: finds the cameras of the graph and subscribes, on its own thread."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from aitable_ros.clock import header_stamp_ns
 from aitable_ros.clock import serialized_stamp_ns
 from aitable_ros.closing import Closing
 from aitable_ros.message_codec import TOPICS
-from aitable_ros.monitor.board import Board
-from aitable_ros.monitor.board import MOST_TEXT
-from aitable_ros.monitor.board import Status
-from aitable_ros.monitor.pictures import Desk
+from aitable_ros.monitor.graph_state import DiagnosticEntry
+from aitable_ros.monitor.graph_state import GraphState
+from aitable_ros.monitor.graph_state import MOST_TEXT
 from aitable_ros.monitor.pictures import Picture
+from aitable_ros.monitor.pictures import PictureChooser
 
 IMAGE_KINDS = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 SEARCH_S = 1.0
 RECONCILE_S = 0.2
 ANY = ''
-"""The image topic is the one that each camera's nodes say they read."""
+"""The image topic is the one that the nodes of each camera report."""
 
 
-class Ears(Closing):
+class GraphListener(Closing):
     """
-    Listens until closed; never publishes anything but its own presence.
+    Subscribes until closed, and publishes nothing.
 
-    :param namespace: listen to this one only; None finds them all
+    :param namespace: the only one to watch; None finds them all
     :param image: topic of pictures, relative to each camera's namespace or absolute; ``ANY``; None
         for no pictures
     :param on_picture: called from the listening thread with a camera's name and its new picture
@@ -42,7 +42,7 @@ class Ears(Closing):
     """
 
     def __init__(
-        self, board: Board, *, namespace: str | None = None, image: str | None = None,
+        self, state: GraphState, *, namespace: str | None = None, image: str | None = None,
         on_picture: Callable[[str, Picture], None], on_end: Callable[[Exception], None],
     ) -> None:
         import cv2
@@ -51,7 +51,7 @@ class Ears(Closing):
         from rclpy.signals import SignalHandlerOptions
 
         cv2.setNumThreads(1)  # the cores are the nodes'
-        self._board = board
+        self._state = state
         self._image = image
         self._namespace = namespace
         self._on_picture = on_picture
@@ -59,7 +59,7 @@ class Ears(Closing):
         self._lock = Lock()
         self._wanted: frozenset[str] = frozenset()
         self._subscriptions: dict[str, list[Any]] = {}
-        self._desks: dict[str, tuple[str, Desk, Any]] = {}
+        self._choosers: dict[str, tuple[str, PictureChooser, Any]] = {}
         self._searched_s = -SEARCH_S
         self._stop = Event()
         with ExitStack() as opened:
@@ -77,12 +77,12 @@ class Ears(Closing):
             self._listen_to_diagnostics()
             if namespace is not None:
                 self._add(namespace)
-            self._thread = Thread(target=self._run, name='monitor_ears', daemon=True)
+            self._thread = Thread(target=self._run, name='monitor_listener', daemon=True)
             self._thread.start()
             self._opened = opened.pop_all()
 
     def watch(self, cameras: frozenset[str]) -> None:
-        """Receive pictures of these cameras, and of no other: images are not free."""
+        """Receive pictures of these cameras only: images are expensive."""
         with self._lock:
             self._wanted = cameras
 
@@ -115,9 +115,9 @@ class Ears(Closing):
                 self._search()
         with self._lock:
             wanted = self._wanted
-        for camera in set(self._desks) - wanted:
-            self._node.destroy_subscription(self._desks.pop(camera)[2])
-        for camera in wanted if search else wanted - set(self._desks):
+        for camera in set(self._choosers) - wanted:
+            self._node.destroy_subscription(self._choosers.pop(camera)[2])
+        for camera in wanted if search else wanted - set(self._choosers):
             self._look(camera)
 
     def _search(self) -> None:
@@ -128,7 +128,7 @@ class Ears(Closing):
                 self._add(namespace or '/')
 
     def _add(self, camera: str) -> None:
-        if camera in self._subscriptions or not self._board.add(camera):
+        if camera in self._subscriptions or not self._state.add(camera):
             return
         from aitable_msgs.msg import Emotion
         from aitable_msgs.msg import FaceArray
@@ -138,23 +138,23 @@ class Ears(Closing):
         from aitable_ros.message_codec import model_of
         from aitable_ros.nodes.messages import CODEC
 
-        board = self._board
+        state = self._state
 
         def faces(message: Any) -> None:
             stamp = header_stamp_ns(message)
-            board.faces(camera, stamp, faces_of(message), model_of(message))
-            if camera in self._desks:
-                self._desks[camera][1].faces(stamp, board.drawn(camera, stamp) or ())
+            state.faces(camera, stamp, faces_of(message), model_of(message))
+            if camera in self._choosers:
+                self._choosers[camera][1].faces(stamp, state.drawn(camera, stamp) or ())
 
         def fatigue(message: Any) -> None:
-            board.fatigue(camera, CODEC.fatigue_of(message), model_of(message))
+            state.fatigue(camera, CODEC.fatigue_of(message), model_of(message))
 
         def emotion(message: Any) -> None:
-            board.emotion(
+            state.emotion(
                 camera, header_stamp_ns(message), CODEC.emotion_of(message), model_of(message))
 
         def event(message: Any) -> None:
-            board.event(camera, CODEC.event_of(message))
+            state.event(camera, CODEC.event_of(message))
 
         root = camera.rstrip('/')
         self._subscriptions[camera] = [
@@ -167,7 +167,7 @@ class Ears(Closing):
         self, kind: Any, topic: str, callback: Callable[[Any], None], *, reliable: bool,
         raw: bool = False, depth: int = 50,
     ) -> Any:
-        """Subscribe best effort, which hears every publisher and burdens none, or reliably."""
+        """Subscribe best effort, which matches every publisher and slows none, or reliably."""
         from rclpy.qos import QoSProfile
         from rclpy.qos import ReliabilityPolicy
 
@@ -180,8 +180,8 @@ class Ears(Closing):
 
         def heard(message: Any) -> None:
             now_s = monotonic()
-            self._board.statuses(
-                Status(
+            self._state.statuses(
+                DiagnosticEntry(
                     name=status.name[:MOST_TEXT], level=_byte(status.level),
                     message=status.message[:MOST_TEXT], hardware_id=status.hardware_id,
                     values={
@@ -194,10 +194,10 @@ class Ears(Closing):
     def _look(self, camera: str) -> None:
         """Subscribe to a camera's images, or to another topic than before."""
         topic, kind = self._image_topic(camera)
-        if not topic or (camera in self._desks and self._desks[camera][0] == topic):
+        if not topic or (camera in self._choosers and self._choosers[camera][0] == topic):
             return
-        if camera in self._desks:
-            self._node.destroy_subscription(self._desks.pop(camera)[2])
+        if camera in self._choosers:
+            self._node.destroy_subscription(self._choosers.pop(camera)[2])
         from rclpy.serialization import deserialize_message
         from sensor_msgs.msg import CompressedImage
         from sensor_msgs.msg import Image
@@ -210,21 +210,21 @@ class Ears(Closing):
         decode = frame_from_compressed if compressed else frame_from_image
         decoder = ImageDecoder(topic)
         message_type = CompressedImage if compressed else Image
-        desk = Desk(
+        chooser = PictureChooser(
             lambda raw: decode(deserialize_message(raw, message_type), decoder),
             lambda picture: self._on_picture(camera, picture),
             boxed=topic.rpartition('/')[2] == 'overlay')
 
         def arrived(raw: bytes) -> None:
             stamp = serialized_stamp_ns(raw)
-            desk.image(stamp, raw, self._board.drawn(camera, stamp))
+            chooser.image(stamp, raw, self._state.drawn(camera, stamp))
 
-        self._desks[camera] = (topic, desk, self._subscribe(
+        self._choosers[camera] = (topic, chooser, self._subscribe(
             message_type, topic, arrived, reliable=False, raw=True, depth=2))
 
     def _image_topic(self, camera: str) -> tuple[str, str]:
-        """Return a camera's image topic that somebody publishes, and its type; else empty."""
-        told = self._board.image_topic(camera)
+        """Return the image topic of a camera and its type; empty without a publisher."""
+        told = self._state.image_topic(camera)
         if self._image is None:
             return '', ''
         topic = self._image or told
@@ -242,7 +242,7 @@ class Ears(Closing):
 
 
 def _careful(callback: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Pass over what is malformed: the nodes, not their observer, tell of it."""
+    """Ignore malformed messages: the nodes report them."""
     def call(message: Any) -> None:
         with suppress(ValueError):
             callback(message)

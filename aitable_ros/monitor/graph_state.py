@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What is known about every camera of the graph, bounded, thread-safe and free of ROS."""
+"""What the nodes of each camera have published lately: bounded, thread-safe, without ROS."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MOST_CAMERAS = 16
 MOST_STATUSES = 64
 MOST_TEXT = 300
 KEEP_ABSENT_NS = 20_000_000_000
-"""Somebody who left stays on the page for this much image time."""
+"""A person who left stays on the page for this much image time."""
 RATE_NS = 5_000_000_000
 HELD = 16
-"""Images whose faces are kept for a picture that comes after them: half a second at 30 fps."""
+"""Images whose faces are kept for a picture that arrives later: half a second at 30 fps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DiagnosticEntry:
     """One entry of /diagnostics. ``level``: 0 OK, 1 WARN, 2 ERROR, 3 STALE."""
 
     name: str
@@ -48,11 +48,11 @@ class Status:
 
 
 @dataclass(slots=True)
-class Memory:
+class ViewerState:
     """
-    What one viewer has been told, so that it gets only what is new.
+    What one viewer has already received, so that only news is sent.
 
-    :param chosen: the viewer asked for this camera; else it gets one that speaks
+    :param chosen: the viewer asked for this camera; else the first with messages is shown
     """
 
     camera: str = ''
@@ -62,7 +62,7 @@ class Memory:
 
 
 class _Camera:
-    """One namespace."""
+    """The nodes of one namespace."""
 
     def __init__(self) -> None:
         self.heard_s: dict[str, float] = {}
@@ -96,7 +96,7 @@ class _Camera:
             del self.people[track_id]
 
     def person(self, track_id: int, stamp_ns: int) -> Person:
-        """Return somebody, new or known."""
+        """Return a person, known or new."""
         person = self.people.get(track_id)
         if person is None or stamp_ns - person.seen_ns > FORGET_NS:
             person = self.people[track_id] = Person(track_id, stamp_ns)
@@ -115,13 +115,13 @@ class _Camera:
             default=FatigueLevel.UNKNOWN)
 
 
-class Board:
-    """What was heard, by camera; every method may be called from any thread."""
+class GraphState:
+    """The newest messages by camera; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._cameras: dict[str, _Camera] = {}
-        self._statuses: dict[str, Status] = {}
+        self._statuses: dict[str, DiagnosticEntry] = {}
 
     def cameras(self) -> list[str]:
         """Return the namespaces known."""
@@ -129,7 +129,7 @@ class Board:
             return sorted(self._cameras)
 
     def add(self, name: str) -> bool:
-        """Show a camera, heard or not; False where there are too many."""
+        """Add a camera, with or without messages; False where there are too many."""
         with self._lock:
             if name not in self._cameras and len(self._cameras) >= MOST_CAMERAS:
                 return False
@@ -180,8 +180,8 @@ class Board:
             if camera is not None and event.track_id in camera.people:
                 camera.people[event.track_id].event(event)
 
-    def statuses(self, statuses: Iterable[Status]) -> None:
-        """Take in diagnostics; of too many, the newest are kept."""
+    def statuses(self, statuses: Iterable[DiagnosticEntry]) -> None:
+        """Take in diagnostics; the newest are kept."""
         with self._lock:
             for status in statuses:
                 self._statuses.pop(status.name, None)
@@ -190,7 +190,7 @@ class Board:
                 del self._statuses[next(iter(self._statuses))]
 
     def image_topic(self, name: str) -> str:
-        """Return the topic that a camera's nodes read, as they tell in diagnostics; else empty."""
+        """Return the image topic that the nodes of a camera report in diagnostics; else empty."""
         with self._lock:
             for status in self._statuses.values():
                 if _belongs(status, name) and status.hardware_id.startswith('/'):
@@ -198,7 +198,7 @@ class Board:
         return ''
 
     def drawn(self, name: str, stamp_ns: int) -> list[tuple[TrackedFace, FatigueLevel]] | None:
-        """Return the faces of an image and everybody's newest level; None while not known."""
+        """Return the faces of an image with each person's newest level; None while unknown."""
         with self._lock:
             camera = self._cameras.get(name)
             faces = camera.faces.get(stamp_ns) if camera is not None else None
@@ -209,39 +209,39 @@ class Board:
                  if face.track_id in camera.people else FatigueLevel.UNKNOWN)
                 for face in faces]
 
-    def told(self, memory: Memory) -> dict[str, Any]:
+    def payload(self, viewer: ViewerState) -> dict[str, Any]:
         """
-        Return what a viewer's page gets: the camera it chose, or else the first that speaks.
+        Return the data for a viewer: its chosen camera, or else the first with messages.
 
-        :param memory: what it has already; brought up to date
+        :param viewer: what the page has already; updated
         """
         now_s = monotonic()
         with self._lock:
             names = sorted(self._cameras)
-            camera = self._cameras.get(memory.camera)
-            if names and (camera is None or not (memory.chosen or camera.heard_s)):
-                memory.camera = min(
+            camera = self._cameras.get(viewer.camera)
+            if names and (camera is None or not (viewer.chosen or camera.heard_s)):
+                viewer.camera = min(
                     names, key=lambda name: (not self._cameras[name].heard_s, name))
-                memory.epoch = -1
+                viewer.epoch = -1
             return {
                 'cameras': [
                     {'name': name, 'level': camera.worst().name, 'people': len(camera.present),
                      'silent_s': _silent(camera, now_s)}
                     for name, camera in sorted(self._cameras.items())],
-                'camera': self._told_camera(memory, now_s) if names else None,
+                'camera': self._camera_payload(viewer, now_s) if names else None,
             }
 
-    def _told_camera(self, memory: Memory, now_s: float) -> dict[str, Any]:
-        name = memory.camera
+    def _camera_payload(self, viewer: ViewerState, now_s: float) -> dict[str, Any]:
+        name = viewer.camera
         camera = self._cameras[name]
-        if memory.epoch != camera.epoch:
-            memory.epoch = camera.epoch
-            memory.bins.clear()
+        if viewer.epoch != camera.epoch:
+            viewer.epoch = camera.epoch
+            viewer.bins.clear()
         people = [
-            {**person.told(camera.stamp_ns, memory.bins.get(person.key, -1)),
+            {**person.payload(camera.stamp_ns, viewer.bins.get(person.key, -1)),
              'here': track_id in camera.present}
             for track_id, person in camera.people.items()]
-        memory.bins = {
+        viewer.bins = {
             person.key: person.last_bin for person in camera.people.values()}
         people.sort(key=lambda one: (not one['here'], not one['primary'], one['id']))
         return {
@@ -271,12 +271,12 @@ class Board:
 
 
 def _silent(camera: _Camera, now_s: float) -> float | None:
-    """Return for how long no face message came: one comes with every image answered."""
+    """Return the seconds since the last faces message, which comes with every image answered."""
     heard_s = camera.heard_s.get('faces')
     return None if heard_s is None else round(now_s - heard_s, 1)
 
 
-def _belongs(status: Status, name: str) -> bool:
-    """Return whether a status is of a node right in that namespace."""
+def _belongs(status: DiagnosticEntry, name: str) -> bool:
+    """Return whether a status is of a node directly in that namespace."""
     node = status.name.partition(':')[0]
     return node.startswith('/') and (node.rpartition('/')[0] or '/') == name
