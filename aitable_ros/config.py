@@ -26,7 +26,7 @@ NODES = ('face_detector', 'emotion', 'fatigue', 'overlay')
 BRIDGE = 'hri_bridge'
 """A node without a stage."""
 OF_ROS = ('use_sim_time', 'start_type_description_service')
-"""Parameters that rclpy gives every node."""
+"""Parameters that rclpy declares for every node."""
 QOS = 'qos_overrides.'
 """How the names of the parameters begin that change a topic's quality of service."""
 Kind = TypeVar('Kind', bound=Options)
@@ -34,7 +34,7 @@ Kind = TypeVar('Kind', bound=Options)
 
 @dataclass(frozen=True, kw_only=True)
 class CameraOptions(Options):
-    """What every node that reads a camera takes beside its stage's own options."""
+    """Options of every node that reads a camera, beside those of its stage."""
 
     image_transport: str = option(
         'raw', 'raw reads sensor_msgs/Image, compressed reads sensor_msgs/CompressedImage',
@@ -52,7 +52,7 @@ def read_parameter_file(
     """
     Read a ROS 2 parameter file as rcl does.
 
-    :param warn: told, in a line each, of sections that are almost one of a node of ours
+    :param warn: called with a line for each section whose name is almost that of a node
     :return: the parameters of each of :data:`NODES`, of whatever namespace
     :raises InputError: no such file, not YAML, or not in the form of a parameter file
     """
@@ -77,7 +77,7 @@ def read_options(
     A name below ``/**`` need not be one of every node.
 
     :param kinds: node -> the options of its stage
-    :param warn: told, in a line each, what is passed over; None refuses a misspelt parameter
+    :param warn: called with a line for each ignored parameter; None refuses misspelt ones
     :raises InputError: the file, or a parameter in it, cannot be used
     """
     sections = read_sections(Path(path))
@@ -107,7 +107,7 @@ def options_for(
     """
     Split one node's parameters over the option classes that it is made of.
 
-    What every ROS node has, and what ``ros2 param dump`` writes of it, is left out.
+    Parameters of every ROS node, which ``ros2 param dump`` writes too, are left out.
 
     :return: one instance for each of ``kinds``
     :raises InputError: a name that none of them has, or a value that one of them refuses

@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Image messages to frames: what a message must have, around the decoder in ``pixels``.
+Image messages to frames: the checks of a message, around the decoder in ``pixels``.
 
-Nothing is allocated by what a message claims: a raw image must have the bytes that it speaks of,
-and of a compressed one the size is read and held against :data:`MAX_PIXELS` before it is unpacked.
+No claim of a message is trusted with memory: a raw image must have the bytes that its size needs,
+and the size of a compressed one is read and checked against :data:`MAX_PIXELS` before decoding.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MAX_PIXELS = 1 << 26
 MOST_RATIO = 2000
 """Bytes of RGB for a byte of a compressed image: deflate comes to 1032, a gray JPEG to some 200."""
 MOST_SHOWN = 40
-"""Characters of a message's own text in what is said about it: it goes into the log."""
+"""Characters of a message's own text in an error, which goes into the log."""
 
 
 class ImageDecoder:
     """
-    The images of one camera as RGB: what nodes, the reader of bags and that of pictures use.
+    Decodes the images of one camera to RGB, for the nodes and for the readers of recordings.
 
     :param topic: of the camera. One with ``depth`` in its name has distances in ``16UC1`` and
         ``mono16`` (REP 118), which are refused there; elsewhere these are infrared pictures
@@ -108,7 +108,7 @@ class ImageDecoder:
                 'data', f'compressed image of {data.size} bytes and format {form}: {error}',
             ) from None
         if is_jpeg and not is_whole_jpeg(data.data):
-            # OpenCV would fill the rest with gray, and in a gray face nobody's eyes are open.
+            # OpenCV would fill the rest with gray, and a gray face has no open eyes.
             raise ImageError('data', f'truncated JPEG of {data.size} bytes: no end marker')
         try:
             rgb = decode_compressed('', data, self._samples)

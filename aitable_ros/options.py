@@ -51,7 +51,7 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all options: checks types and ranges, then jointly what :meth:`check` says."""
+    """Base of all options: checks each type and range, then calls :meth:`check`."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -111,7 +111,7 @@ def without_aliases(kind: type[Options], values: Mapping[str, Any]) -> dict[str,
 
 
 def _checked(item: Any, value: Any) -> Any:
-    """Return the value in the default's type, or say what is wrong with it."""
+    """Return the value in the type of the default, or raise InputError."""
     kind = type(item.default)
     name = item.name
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -91,7 +91,7 @@ _LAYOUTS = {
 _ALIASES = {
     'uyvy': 'yuv422',  # the names since ROS 2 Iron
     'yuyv': 'yuv422_yuy2',
-    '8UC1': 'mono8',  # what OpenCV programs send that leave the encoding to cv_bridge
+    '8UC1': 'mono8',  # sent by OpenCV programs that leave the encoding to cv_bridge
     '8UC3': 'bgr8',
     '8UC4': 'bgra8',
     '16UC1': 'mono16',

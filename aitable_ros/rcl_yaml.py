@@ -123,7 +123,7 @@ def _values(body: yaml.MappingNode, prefix: str, path: Path) -> Iterator[tuple[s
 
 
 def _scalar(node: yaml.ScalarNode) -> bool | int | float | str:
-    """Return a value as rcl understands it; what is in quotes, or has a tag, is text."""
+    """Return a value as rcl understands it; quoted or tagged values are text."""
     text = str(node.value)
     if node.style is not None:
         return text

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How a program that runs until it is told to stop is told."""
+"""The stop signal of a program that runs until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StopSignal:
         """
         Wait for one.
 
-        :param timeout_s: so long at most; None: until it comes
+        :param timeout_s: longest wait; None waits for the signal
         :return: whether it has come
         """
         if not self._came:

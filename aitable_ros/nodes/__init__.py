@@ -1,3 +1,3 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The ROS 2 side: nodes, and what they share."""
+"""The ROS 2 nodes and their common parts."""

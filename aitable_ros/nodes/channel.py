@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What nodes of one process tell each other by reference, beside the topic of the same name."""
+"""Channels between nodes of one process: results by reference, beside the topic of that name."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Follow = Callable[[int, 'FaceLandmarks | None'], None]
 
 class Precedence:
     """
-    Lets the answer that somebody waits for go first.
+    Lets the fatigue of an image go first.
 
-    Nodes of one process share the interpreter, and the machine may have two cores: what need not be
-    now (a second message, a look for new faces, an expression) else delays what must.
+    Nodes of one process share the interpreter, and the machine may have two cores. Work that can
+    wait (a second message, a look for new faces, an expression) would delay the urgent result.
     """
 
     def __init__(self) -> None:
         self._answered: Event | None = None
 
     def claim(self) -> None:
-        """Ask the others to wait; where nobody does, nobody waits."""
+        """Ask the other nodes to wait; they do so only after this call."""
         self._answered = Event()
 
     def answered(self) -> None:
@@ -59,8 +59,8 @@ class SharedFaces:
     """
     The faces of one image, and the image.
 
-    :param follow: tells the tracker where the mesh found a face (see ``FaceFinder.follow``); None
-        when the tracker is in another process
+    :param follow: reports where the mesh found a face (see ``FaceFinder.follow``); None when the
+        tracker is in another process
     :param received_s: steady clock, when the image came into this process
     :param precedence: the fatigue node's, where it is in this process
     """
@@ -125,7 +125,7 @@ class Channel(Generic[Value]):
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Callable[[Value], None]) -> None:
-        """Stop calling it; what was not listening is no error."""
+        """Stop calling ``listener``. Idempotent."""
         with self._lock:
             self._listeners = tuple(other for other in self._listeners if other != listener)
 

@@ -139,7 +139,7 @@ class Composition(Closing):
         """
         Make several nodes, then start them, the last one first, then spin them.
 
-        So the detector, named first, takes its first image when those who work on its faces have
+        The detector, named first, takes its first image when the nodes that work on its faces have
         their models; and they, when they start, find it in their process.
 
         :param kwargs: for every one of them
@@ -168,7 +168,7 @@ class Composition(Closing):
 
     def unload(self, unique_id: int) -> None:
         """
-        End a node and free what it holds.
+        End a node and free its resources.
 
         :raises InputError: nothing has that number
         """

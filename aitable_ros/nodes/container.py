@@ -65,7 +65,7 @@ class Container(Node):  # type: ignore[misc]
 
     def _node_arguments(self, request: Any) -> dict[str, Any]:
         """
-        Return what a component's constructor gets.
+        Return the arguments of a component's constructor.
 
         :raises InputError: the name is taken, or a model may not be named so; found out before the
             node exists

@@ -140,7 +140,7 @@ def status_of(node: ManagedNode) -> NodeStatus:
 def _troubles(
     node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
 ) -> Iterator[tuple[bytes, str]]:
-    """Yield what is wrong, the gravest first."""
+    """Yield the faults, the gravest first."""
     watch = node.images.watch
     if node.failure:
         yield ERROR, node.failure

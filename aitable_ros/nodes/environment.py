@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What a process must have in its environment before rclpy is imported, so that camera images arrive.
+The environment that a process needs before rclpy is imported, so that camera images arrive.
 
 With Fast DDS as it comes, best-effort images do not cross processes at all (720p: 0 of 120 arrived,
 with our profile 120 of 120), and glibc gives every image's memory back to the kernel and faults it
@@ -69,7 +69,7 @@ def share_directory() -> Path:
 
 
 def additions(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to add to ``environment``; empty where it has what it needs."""
+    """Return the variables to add to ``environment``; empty where none is missing."""
     added = {
         name: value for name, value in (
             *ALLOCATOR.items(), ('OPENCV_IO_MAX_IMAGE_PIXELS', str(MAX_PIXELS)))
@@ -112,7 +112,7 @@ def child_environment(
 
     The child ends when the caller does (see :data:`END_WITH_PARENT`).
 
-    :param base: what to start from; ``os.environ`` where None
+    :param base: the environment to extend; ``os.environ`` where None
     :param python: the child's interpreter; in another venv than ours it must find its own ROS
         libraries, so the bootstrap of the ROS wheels runs again there
     """
@@ -127,7 +127,7 @@ def child_environment(
 
 def prepare() -> None:
     """
-    Give this process the environment it needs, starting it anew where it began without.
+    Give this process the environment it needs, restarting the process if variables are missing.
 
     The allocator reads its settings when a process starts, so there the same command replaces this
     process (same pid). Call it first thing, before anything heavy is imported or any thread runs.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aitable_ros.nodes.composition import Composition
 
 PIPELINE = ('FaceDetectorNode', 'FatigueNode', 'EmotionNode')
-"""The detector first: whoever works on faces finds it in its process."""
+"""The detector comes first, so that the nodes that work on faces find it in their process."""
 NAME_PATTERN = re.compile('[A-Za-z][A-Za-z0-9_]*')
 """Of a camera: one token of a ROS name."""
 PARENT_CHECK_S = 0.5
@@ -86,7 +86,11 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _camera(text: str) -> tuple[str, str]:
-    """Return the name and the topic of a camera; argparse says what is wrong with it."""
+    """
+    Return the name and the topic of a camera.
+
+    :raises ArgumentTypeError: the text is not of the form NAME=TOPIC
+    """
     name, separator, topic = text.partition('=')
     if not (separator and topic and NAME_PATTERN.fullmatch(name)):
         raise argparse.ArgumentTypeError(
@@ -218,7 +222,7 @@ def _split(command: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _check_parameter_files(ros: Sequence[str]) -> list[str]:
     """
-    Read the parameter files for what rcl says in ten lines or not at all.
+    Check the parameter files for mistakes that rcl reports in ten lines or not at all.
 
     :return: a line for each name that is almost one of ours
     :raises InputError: one is not there or not a parameter file

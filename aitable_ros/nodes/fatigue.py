@@ -25,13 +25,13 @@ from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.types import Frame
 
 WATCH_PERIOD_S = 0.1
-"""How often the watchdog looks: with ``stale_after_s`` 0.8 the answer comes within 0.9 s."""
+"""Interval of the check for missing images: 0.9 s at most with a ``stale_after_s`` of 0.8."""
 ABSENT_PERIOD_S = 1.0
-"""How often it repeats that nobody can be seen while there are no images."""
+"""Interval at which NO_FACE is published while no images come."""
 
 
 class FatigueNode(ModelNode):
-    """Publishes one ``FatigueState`` for each face and image, and for people who are not there."""
+    """Publishes one ``FatigueState`` for each face and image, and for people who left."""
 
     NAME = 'fatigue'
     OPTIONS = (FatigueOptions, CameraOptions)
@@ -105,7 +105,7 @@ class FatigueNode(ModelNode):
             stage.model))
 
     def _watch_camera(self) -> None:
-        """While no image comes, say once a second that nobody can be seen."""
+        """Publish NO_FACE once a second while no image comes."""
         frame = self._last
         if not self._active or frame is None:
             return

@@ -68,7 +68,7 @@ class Reader:
     One node's share in an :class:`ImageSource`.
 
     :param arrived: called with every good image; must not wait
-    :param malformed: called with what is wrong with a bad one
+    :param malformed: called with the error of an image that cannot be used
     :param conflicts: gets a camera whose quality of service does not fit
     """
 
@@ -145,7 +145,7 @@ class ImageSource:
             error = failure if isinstance(failure, ImageError) else ImageError(
                 'decoder', f'{type(failure).__name__} while it was decoded')
             # Its traceback knows this frame, this frame knows it: a circle that would keep the
-            # message until somebody collects garbage, 120 MB of them at 720p.
+            # message until the next garbage collection, 120 MB of them at 720p.
             error.__traceback__ = None
             for reader in self._readers:
                 reader.malformed(error)

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a node tells of itself in /diagnostics: rates, latencies and counts, thread-safe."""
+"""The figures of a node in /diagnostics: rates, latencies and counts, thread-safe."""
 
 from __future__ import annotations
 

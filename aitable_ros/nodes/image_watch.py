@@ -1,11 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Whether images still come, and when to subscribe anew.
+Detects that images have stopped, and says when to recreate the subscriptions.
 
-The clock is the steady one. With ``use_sim_time`` an image is late only when it is so on the
-simulation's clock too: a simulation that is paused, or a bag that is played slowly, sends no image
-because no time passes.
+Time is that of the steady clock. With ``use_sim_time`` images are missing only if the simulation's
+clock agrees: a paused simulation, or a bag played slowly, sends no image because no time passes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from time import monotonic
 from rclpy.clock import Clock
 
 FIRST_IMAGE_S = 5.0
-"""So long the first image may take without a warning: camera and nodes start together."""
+"""The first image may take this long without a warning: camera and nodes start together."""
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 """Seconds from one new subscription to the next, doubled each time up to the last."""
 
@@ -25,9 +24,9 @@ FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 class Change(Enum):
     """What :meth:`ImageWatch.look` finds."""
 
-    NONE = 'as before'
-    STALE = 'no image any more'
-    BACK = 'images again'
+    NONE = 'no change'
+    STALE = 'images have stopped'
+    BACK = 'images have returned'
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class ImageWatch:
         return self._came
 
     def start(self) -> None:
-        """Wait from now on."""
+        """Begin to wait for images."""
         self._came, self.stale = False, False
         self._mark = self._now()
 
@@ -74,13 +73,13 @@ class ImageWatch:
         waited = now.steady_s - mark.steady_s
         if now.ros_ns is None:
             return waited
-        if mark.ros_ns is None or now.ros_ns < mark.ros_ns:  # the simulation began (anew)
+        if mark.ros_ns is None or now.ros_ns < mark.ros_ns:  # the simulation has (re)started
             self._mark = now
             return 0.0
         return min(waited, (now.ros_ns - mark.ros_ns) * 1e-9)
 
     def look(self, patience_s: float) -> Change:
-        """Tell what has changed; call it now and then."""
+        """Return what has changed; call it about once a second."""
         if not self._came:
             patience_s = max(patience_s, FIRST_IMAGE_S)
         stale = self.waited_s() > patience_s
@@ -93,7 +92,7 @@ class ImageWatch:
         return Change.STALE
 
     def retry_due(self) -> bool:
-        """Tell whether to subscribe anew now; a yes counts as done."""
+        """Return whether to recreate the subscriptions now; True counts as done."""
         now = monotonic()
         if not self.stale or now - self._retried_s < self._retry_s:
             return False

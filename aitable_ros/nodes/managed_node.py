@@ -115,7 +115,7 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
         return self.source.details()
 
     def model_status(self) -> ModelStatus | None:
-        """Return what runs and how it fares; None for a node without a model."""
+        """Return the model and its state; None for a node without a model."""
         return None
 
     # For the host of the node

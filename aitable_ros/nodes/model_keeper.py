@@ -40,7 +40,7 @@ Made = TypeVar('Made')
 
 class ModelKeeper:
     """
-    Knows what a node runs, and changes it.
+    Holds which model a node runs, and exchanges it.
 
     :param log: the node's
     :param work: owns the stage
@@ -94,7 +94,7 @@ class ModelKeeper:
         Load a model and exchange it for the running one.
 
         :param path: file or catalogue name; empty walks the chain of the parameters again
-        :return: what happened, for the service's answer
+        :return: old and new model, for the answer of the service
         :raises Exception: it could not be; the old one runs on
         """
         options = self._options()

@@ -117,7 +117,7 @@ class ModelNode(ManagedNode):
         return result
 
     def model_status(self) -> ModelStatus:
-        """Return what runs and how it fares."""
+        """Return the model and its state."""
         keeper = self.keeper
         return ModelStatus(
             keeper.model, keeper.attempts, keeper.failures, keeper.reason, self.work.busy_s)

@@ -3,7 +3,7 @@
 """
 Which model files may be named over the graph.
 
-A model file is code (an engine entirely so), and whoever is in the ROS graph can call a service. So
+A model file is code (an engine entirely so), and every node in the graph can call a service. So
 ``~/reload_model``, and a container that is asked to load a component, take catalogue names and
 files in the model folder only. What the operator names at the start, in a parameter file or on the
 command line, is the operator's own.
@@ -22,12 +22,12 @@ from aitable_ros.models.catalogue import model_home
 MODEL_PARAMETERS = ('model', 'engine_path', 'fallbacks', 'near', 'proof')
 """Parameters whose values name models."""
 SWITCH = 'model_folder_only'
-"""The parameter that decides; read-only, so that nobody in the graph can change it."""
+"""The parameter that decides. It is read-only, so that no other node can change it."""
 
 
 def outside(entry: str) -> str:
     """
-    Tell why a model may not be named over the graph; empty where it may.
+    Return why a model may not be named over the graph; empty where it may.
 
     Links inside the folder are followed: the operator has put them there.
     """
@@ -41,7 +41,7 @@ def outside(entry: str) -> str:
 
 
 def refusal(parameters: Mapping[str, Any]) -> str:
-    """Tell why these parameters of a component may not be asked for; empty where they may."""
+    """Return why a component may not have these parameters; empty where it may."""
     if parameters.get(SWITCH) is False:
         return f"only the container's own '{SWITCH}', at its start, can be set to false"
     for name in MODEL_PARAMETERS:

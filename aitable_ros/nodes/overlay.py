@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node that draws what the others found: their topics in, ``overlay`` out, if watched."""
+"""The node that draws the results of the others: their topics in, ``overlay`` out, if watched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WAITING = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DrawableFrame:
-    """A frame and what to draw on it."""
+    """A frame and the results to draw on it."""
 
     shared: SharedFaces
     result: FrameResult

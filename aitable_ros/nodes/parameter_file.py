@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Writes config/pipeline.yaml from the option classes: every parameter, explained.
+Writes config/pipeline.yaml from the option classes: every parameter with its description.
 
 ``python -m aitable_ros.nodes.parameter_file > config/pipeline.yaml`` after an option has changed.
 """

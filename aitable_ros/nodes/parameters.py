@@ -68,7 +68,7 @@ class NodeParameters:
     The parameters of one node, as instances of the option classes they were declared from.
 
     :param kinds: no two of them share a field name
-    :param changed: told the new options before a change is accepted; raises InputError to refuse it
+    :param changed: called with the new options before a change takes effect; may raise InputError
     :raises InputError: an override (file, launch, command line) has a wrong type or value
     """
 
@@ -98,7 +98,7 @@ class NodeParameters:
         return options
 
     def refusal(self, parameters: Sequence[Parameter]) -> str:
-        """Return why a request cannot be met, and how its wish can be; empty where ROS decides."""
+        """Return why a request is refused, with the remedy; empty where ROS decides."""
         for parameter in parameters:
             item = self._names.get(parameter.name)
             if item is None:
@@ -156,7 +156,7 @@ class NodeParameters:
         return SetParametersResult(successful=True)
 
     def _warn_of_unknown(self) -> None:
-        """ROS is silent about a misspelt parameter in a file; the person who wrote it is not."""
+        """Log parameters that no node declares: ROS ignores a misspelt one in silence."""
         overrides = getattr(self._node, '_parameter_overrides', {})
         for name in overrides:
             if self._node.has_parameter(name) or name in OF_ROS or name.startswith(QOS):

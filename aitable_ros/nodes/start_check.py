@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What can be looked at in a few milliseconds before a run: at each start, and by the preflight.
+Checks that take a few milliseconds: made at each start, and by the preflight.
 
 No ROS is needed here, and nothing heavy is imported.
 """
@@ -29,7 +29,7 @@ OLDEST, NEWEST = (3, 10), (3, 14)
 SHARED_MEMORY_BYTES = 256 << 20
 """Room in /dev/shm for the segments (64 MiB each) of a camera, our process and two listeners."""
 DISK_BYTES = 500 << 20
-"""Room for the models, their sources and what a wheel download needs meanwhile."""
+"""Room for the models, their sources and the wheels while they are downloaded."""
 MEMORY_BYTES = 500 << 20
 """The default nodes in one process take 240 MB at 720p on OpenVINO; twice that while one loads."""
 GPU_MEMORY_BYTES = 2 << 30
@@ -41,7 +41,7 @@ MEMORY_USED = Path('/sys/fs/cgroup/memory.current')
 
 
 class Status(str, Enum):
-    """What a check found."""
+    """The outcome of a check."""
 
     OK = 'OK'
     WARN = 'WARN'
@@ -51,10 +51,10 @@ class Status(str, Enum):
 @dataclass(frozen=True, slots=True)
 class Check:
     """
-    One thing that was looked at.
+    The result of one check.
 
-    :param detail: what is there; steps of a chain are on lines of their own
-    :param remedy: what to do about it; empty where nothing is needed
+    :param detail: what was found; each step of a chain has its own line
+    :param remedy: what the user should do; empty where nothing is needed
     """
 
     name: str
@@ -64,7 +64,7 @@ class Check:
 
 
 def quick_checks() -> Iterator[Check]:
-    """Look at everything in this module."""
+    """Run all checks of this module."""
     yield check_python()
     yield check_images()
     yield check_shared_memory()
@@ -73,7 +73,7 @@ def quick_checks() -> Iterator[Check]:
 
 
 def start_lines() -> Iterator[tuple[bool, str]]:
-    """Yield what a program says when it starts: whether it is a warning, and a line."""
+    """Yield the log lines of a start: (is a warning, line)."""
     checks = list(quick_checks())
     for check in checks:
         if check.status is not Status.OK:
