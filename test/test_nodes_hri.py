@@ -16,6 +16,7 @@ from ros_graph import image
 from ros_graph import picture
 
 from aitable_msgs.msg import Emotion
+from aitable_msgs.msg import FatigueEvent
 from aitable_msgs.msg import FatigueState
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import hri
@@ -124,6 +125,14 @@ def test_people_are_on_the_topics_of_rep_155(models, portrait):
             graph.listen(kind, f'{root}/{topic}')
         assert show(lambda: all(heard[f'{root}/{topic}'] for topic in (
             'roi', 'expression', 'facs')))
+        for kind, topic in ((FatigueState, 'fatigue'), (FatigueEvent, 'fatigue/events')):
+            odd = kind(track_id=1)
+            odd.header.stamp.sec = -1  # no time: passed over
+            publisher = graph.tester.create_publisher(kind, topic, 10)
+            assert graph.matched(publisher)
+            publisher.publish(odd)
+        del heard[f'{root}/facs'][:]
+        assert show(lambda: heard[f'{root}/facs'])
         roi = heard[f'{root}/roi'][-1]
         assert 0 <= roi.xmin < roi.xmax <= 1
         assert 0 <= roi.ymin < roi.ymax <= 1

@@ -9,8 +9,10 @@ when it returns: REP-155 wants face ids to be transient. The REP's topic names a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 import math
 from random import SystemRandom
@@ -163,7 +165,7 @@ class HriNode(ManagedNode):
             (FatigueState, 'fatigue', self._fatigue_received),
             (FatigueEvent, 'fatigue/events', self._event_received),
         ):
-            self._listening.append(self._subscription(kind, topic, keep))
+            self._listening.append(self._subscription(kind, topic, _with_a_time(keep)))
 
     def _unsubscribe(self) -> None:
         super()._unsubscribe()
@@ -259,6 +261,15 @@ class HriNode(ManagedNode):
         confidence[BLINK] = confidence[EYES_CLOSED]
         message.intensity, message.confidence = intensity, confidence
         return message
+
+
+def _with_a_time(keep: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Drop messages whose stamp is no time: they are of no node of ours."""
+    def received(message: Any) -> None:
+        with suppress(ValueError):
+            header_stamp_ns(message)
+            keep(message)
+    return received
 
 
 def _share(face: TrackedFace, frame: Frame) -> dict[str, float]:
