@@ -17,6 +17,7 @@ from typing import TypeVar
 Part = TypeVar('Part')
 Left = TypeVar('Left')
 Right = TypeVar('Right')
+Other = TypeVar('Other')
 
 
 class StampBuffer(Generic[Part]):
@@ -89,21 +90,22 @@ class StampMatcher(Generic[Left, Right]):
 
     def left(self, stamp_ns: int, value: Left) -> tuple[Left, Right] | None:
         """Add to one stream; returns the pair if that completes one."""
-        with self._lock:
-            other = self._right.pop(stamp_ns)
-            if other is not None:
-                return value, other
-            self._left.put(stamp_ns, value)
-        return None
+        other = self._other(stamp_ns, value, self._left, self._right)
+        return None if other is None else (value, other)
 
     def right(self, stamp_ns: int, value: Right) -> tuple[Left, Right] | None:
         """Add to the other stream; returns the pair if that completes one."""
+        other = self._other(stamp_ns, value, self._right, self._left)
+        return None if other is None else (other, value)
+
+    def _other(
+        self, stamp_ns: int, value: Part, own: StampBuffer[Part], others: StampBuffer[Other],
+    ) -> Other | None:
         with self._lock:
-            other = self._left.pop(stamp_ns)
-            if other is not None:
-                return other, value
-            self._right.put(stamp_ns, value)
-        return None
+            other = others.pop(stamp_ns)
+            if other is None:
+                own.put(stamp_ns, value)
+            return other
 
     def __len__(self) -> int:
         """Return how many halves wait for the other one."""
