@@ -458,3 +458,16 @@ def test_a_message_of_another_version_is_said_to_be(tmp_path):
         writer.write(topic, START_NS, b'\x00\x01\x00\x00short')
     with pytest.raises(InputError, match='does not fit its definition'):
         read(tmp_path / 'bag')
+
+
+def test_a_damaged_definition_is_replaced_by_the_installed_one(tmp_path):
+    result = answer(0)
+    frame = Frame(np.zeros((24, 32, 3), np.uint8), result.stamp_ns, 'camera')
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        topic = writer.add_connection(
+            '/fatigue', TOPICS['fatigue'], msgdef='float32 ][ \x00', rihs01='x')
+        for role, data in MESSAGES.encode(result, frame):
+            if role == 'fatigue':
+                writer.write(topic, START_NS, data)
+    found, _ = read(tmp_path / 'bag')
+    assert found[0].primary.fatigue.level is FatigueLevel.ALERT

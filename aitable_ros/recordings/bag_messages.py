@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 import os
 from pathlib import Path
 import sys
@@ -45,21 +46,18 @@ class BagMessages:
     """
 
     def __init__(self, topics: Mapping[str, Topic] | None = None) -> None:
-        from rosbags.typesys import get_types_from_msg
         from rosbags.typesys import get_typestore
         from rosbags.typesys import Stores
 
         self.store = get_typestore(Stores.ROS2_HUMBLE)
         self._own = {
-            topic.kind: topic.definition for topic in (topics or {}).values()
-            if topic.kind in TOPICS.values() and _is_msg(topic.definition)}
-        texts: dict[str, str] = dict(self._own)
-        if set(texts) != set(TOPICS.values()):
-            texts = {**definitions(), **texts}
-        for kind, text in texts.items():
+            topic.kind: types for topic in (topics or {}).values()
+            if topic.kind in TOPICS.values() and (types := _types(topic.kind, topic.definition))}
+        known = self._own if set(self._own) == set(TOPICS.values()) else {
+            **{kind: _types(kind, text) for kind, text in definitions().items()}, **self._own}
+        for types in known.values():
             # A definition in a bag includes the types that it is made of: some are known already.
-            new = {name: fields for name, fields in get_types_from_msg(text, kind).items()
-                   if name not in self.store.fielddefs}
+            new = {kind: one for kind, one in types.items() if kind not in self.store.fielddefs}
             if new:
                 self.store.register(new)
         self.codec = MessageCodec(self.make, {
@@ -96,12 +94,8 @@ class BagMessages:
 
     def defines(self, topic: Topic) -> bool:
         """Return whether a topic was recorded with the definition that messages are made with."""
-        from rosbags.typesys import get_types_from_msg
-
-        if not _is_msg(topic.definition):
-            return True  # none, or IDL
-        return get_types_from_msg(topic.definition, topic.kind)[topic.kind] == \
-            self.store.fielddefs[topic.kind]
+        types = _types(topic.kind, topic.definition)
+        return not types or types[topic.kind] == self.store.fielddefs[topic.kind]
 
     def definition(self, kind: str) -> tuple[str, str]:
         """Return the definition of a type with all that it is made of, and its hash."""
@@ -109,5 +103,11 @@ class BagMessages:
         return text, self.store.hash_rihs01(kind)
 
 
-def _is_msg(text: str) -> bool:
-    return bool(text) and not text.startswith('=' * 80 + '\nIDL: ')
+def _types(kind: str, definition: str) -> dict[str, Any]:
+    """Return the types in a definition; none if it is empty, in IDL or damaged."""
+    from rosbags.typesys import get_types_from_msg
+
+    if definition and not definition.startswith('=' * 80 + '\nIDL: '):
+        with suppress(Exception):  # of the parser: several kinds
+            return dict(get_types_from_msg(definition, kind))
+    return {}
