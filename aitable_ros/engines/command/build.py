@@ -36,9 +36,9 @@ def add_build(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``build``."""
     parser: argparse.ArgumentParser = actions.add_parser(
         'build', help='make a TensorRT engine',
-        description='Build an engine, with its record (NAME.engine.json) beside it. An engine of '
-        'TensorRT runs only on the GPU it was built on: run this on the robot. One of TensorRT for '
-        'RTX is built anywhere, and runs on the RTX cards that --for names.')
+        description='Build an engine and its sidecar (NAME.engine.json). An engine of TensorRT '
+        'runs only on the GPU that built it: build it on the robot. An engine of TensorRT for RTX '
+        'is built on any machine and runs on the RTX cards of --for.')
     parser.add_argument(
         'source', metavar='NAME|FILE',
         help='catalogue name, .onnx, .tflite, .pth (EmoNet, needs PyTorch) or .pt (YOLOv8-face, '
@@ -57,14 +57,14 @@ def add_all(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``all``."""
     parser: argparse.ArgumentParser = actions.add_parser(
         'all', help='make the engines of all models',
-        description='Build an engine of every model that is here, or of those a YAML file lists. '
-        'What is there and fits is kept, so an interrupted run goes on where it stopped. One that '
-        'fails does not stop the others; the exit status is then 1.')
+        description='Build an engine of every model on this machine, or of those in a YAML file. '
+        'Engines that fit are kept, so an interrupted run continues. A failed build does not stop '
+        'the others; the exit status is then 1.')
     parser.add_argument('yaml', nargs='?', type=Path, metavar='YAML', help='a list: docs/models.md')
     parser.add_argument(
         '--precision', action='append', choices=PRECISIONS,
-        help='may be given again (default: fp16)')
-    parser.add_argument('--rebuild', action='store_true', help='also what is there and fits')
+        help='may be repeated (default: fp16)')
+    parser.add_argument('--rebuild', action='store_true', help='also build engines that fit')
     _add_options(parser)
     parser.set_defaults(act=run_all)
     return parser
@@ -125,7 +125,7 @@ def run_all(args: argparse.Namespace) -> int:
 
 
 def described(sidecar: Sidecar) -> str:
-    """Return an engine's record in a line."""
+    """Return an engine's sidecar as a line."""
     batch = (f'batch {sidecar.min_batch} to {sidecar.max_batch}'
              if sidecar.max_batch > sidecar.min_batch else f'batch {sidecar.max_batch}')
     parts = [sidecar.precision, batch, f'{sidecar.engine_bytes / 1e6:.1f} MB',
@@ -135,7 +135,7 @@ def described(sidecar: Sidecar) -> str:
 
 
 def _layers(sidecar: Sidecar) -> str:
-    """Return ``layers: 12 fp16, 2 fp32``; empty where the builder did not tell."""
+    """Return ``layers: 12 fp16, 2 fp32``; empty if the builder did not report them."""
     told = ', '.join(f'{count} {precision}' for precision, count in sorted(sidecar.layers.items()))
     return f'layers: {told}' if told else ''
 

