@@ -3,7 +3,7 @@
 """
 Engines of TensorRT for RTX in the chain, on a stand-in of its runtime, which needs an RTX card.
 
-What the real library parses and builds is in test_models_rtx.py.
+What the real library parses and builds is in test_engines_rtx.py.
 """
 
 from __future__ import annotations

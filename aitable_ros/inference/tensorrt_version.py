@@ -1,14 +1,14 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What differs between the TensorRT versions, all of it: nobody else asks for a version.
+All differences between TensorRT versions; no other module depends on a version.
 
 Checked against the sources of NVIDIA's Python bindings and trtexec, tags 8.5.3, 8.6.1, 9.3.0,
 10.0.1, 10.3.0, 10.13.0, 11.0 and 11.1, and against the bindings themselves
 (test_inference_tensorrt_names.py). JetPack 5 has 8.5, 6.0 has 8.6, 6.1 and 6.2 have 10.3, 7 has
 10.13. TensorRT for RTX counts its own versions, and has the names of TensorRT 11.
 
-``trt`` is the Python module, TensorRT's where none is given.
+``trt`` is the Python module; default: TensorRT's.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ def parse_version(text: str) -> Version:
     """Return major and minor of ``10.3.0.26``."""
     numbers = re.match(r'(\d+)\.(\d+)', text)
     if numbers is None:
-        raise InputError(f'TensorRT calls its version "{text}", which is none')
+        raise InputError(f'TensorRT reports the version "{text}", which is not a number')
     return int(numbers[1]), int(numbers[2])
 
 
 def trt_version(trt: Any = None) -> Version:
     """
-    Return the major and minor version of TensorRT whose names a module has.
+    Return the major and minor version of TensorRT with the names of a module.
 
-    :raises InputError: it is older than what this package runs on
+    :raises InputError: older than :data:`OLDEST`
     """
     trt = trt or TENSORRT.load()
     return RTX_IS_LIKE if is_rtx(trt) else check_version(parse_version(trt.__version__))
 
 
 def check_version(version: Version) -> Version:
-    """Return a version; :raises InputError: it is too old."""
+    """Return the version; :raises InputError: older than :data:`OLDEST`."""
     if version < OLDEST:
         raise InputError(
             f'TensorRT {version[0]}.{version[1]} is too old: 8.5 or newer is needed (it brought '
@@ -58,20 +58,20 @@ def check_version(version: Version) -> Version:
     return version
 
 
-# How a precision is asked for.
+# Precision.
 
 def typed_by_onnx(version: Version) -> bool:
-    """Tell whether precision is what the ONNX file says (strongly typed), or flags say it."""
+    """Tell whether the ONNX file sets the precision (strongly typed), not the builder's flags."""
     return version >= (10, 0)
 
 
 def reports_progress(version: Version) -> bool:
-    """Tell whether a build reports its phases, and can be stopped."""
+    """Tell whether a build reports its phases and can be stopped."""
     return version >= (10, 0)
 
 
 def calibrates(version: Version) -> bool:
-    """Tell whether there are calibrators; 11 knows quantisation only from the ONNX file (Q/DQ)."""
+    """Tell whether this version has calibrators; 11 takes int8 only from the ONNX file (Q/DQ)."""
     return version < (11, 0)
 
 
@@ -94,17 +94,17 @@ def set_precision(
     config: Any, precision: str, *, typed: bool, tf32: bool, trt: Any = None,
 ) -> None:
     """
-    Say what a builder may compute in.
+    Set the precisions that a builder may use.
 
-    TF32 is on by default and has ten bits of mantissa: without ``tf32``, fp32 is fp32.
+    TF32, which has ten bits of mantissa, is on by default; without ``tf32`` it is turned off.
 
-    :param typed: the ONNX file says it; flags are then an error
+    :param typed: the ONNX file sets the precision; flags are then an error
     """
     flags = (trt or TENSORRT.load()).BuilderFlag
     (config.set_flag if tf32 else config.clear_flag)(flags.TF32)
     if typed:
         return
-    if precision in ('fp16', 'int8'):  # what int8 does not cover runs in fp16
+    if precision in ('fp16', 'int8'):  # layers outside int8 run in fp16
         config.set_flag(flags.FP16)
     if precision == 'int8':
         config.set_flag(flags.INT8)
@@ -112,12 +112,12 @@ def set_precision(
 
 def keep_fp32(network: Any, config: Any, nodes: Collection[str], *, strict: bool = True) -> int:
     """
-    Hold the layers of some ONNX nodes in fp32, where flags say the precision (8.5 to 9).
+    Keep the layers of some ONNX nodes in fp32, on versions with precision flags (8.5 to 9).
 
     :param nodes: names of ONNX nodes
-    :param strict: False leaves the last word to the builder: with Q/DQ pairs in the graph, 8.6
-        fails over constraints that it must obey ("incorrectly marked as an int8 node")
-    :return: how many layers are held
+    :param strict: False lets the builder decide: with Q/DQ pairs in the graph, 8.6 fails if it must
+        obey ("incorrectly marked as an int8 node")
+    :return: number of these layers
     """
     import tensorrt
 
@@ -153,10 +153,10 @@ def _onnx_node(layer: Any) -> str:
     return str(layer.name)
 
 
-# What else a builder is told.
+# Other builder options.
 
 def set_workspace(config: Any, mib: int, trt: Any = None) -> None:
-    """Limit the scratch memory that a layer may take; 0 leaves it to TensorRT (all there is)."""
+    """Limit the scratch memory of a layer; 0: TensorRT's default, all memory."""
     if mib:
         pools = (trt or TENSORRT.load()).MemoryPoolType
         config.set_memory_pool_limit(pools.WORKSPACE, mib << 20)
@@ -185,7 +185,7 @@ def set_aux_streams(config: Any, streams: int | None, trt: Any = None) -> None:
 
 
 def set_sparse(config: Any, trt: Any = None) -> None:
-    """Let it use weights that are sparse 2:4."""
+    """Allow kernels for weights that are 2:4 sparse."""
     config.set_flag((trt or TENSORRT.load()).BuilderFlag.SPARSE_WEIGHTS)
 
 
@@ -196,9 +196,9 @@ def set_detailed(config: Any, trt: Any = None) -> None:
 
 def set_dla(builder: Any, config: Any, core: int) -> None:
     """
-    Put what it can run onto a deep learning accelerator, the rest on the GPU.
+    Run supported layers on a deep learning accelerator, the others on the GPU.
 
-    :raises InputError: there is no such core
+    :raises InputError: the machine has no such core
     """
     import tensorrt
 
@@ -216,15 +216,15 @@ _EXTERNAL = (
     ('CUBLAS_LT', ('libcublasLt.so.12', 'libcublasLt.so.11'), 'cublasLtGetProperty'),
     ('CUDNN', ('libcudnn.so.8',), 'cudnnGetProperty'),
 )
-"""Libraries that 8.5 to 9 take kernels from; 10 does not by default, 11 cannot."""
+"""Libraries whose kernels 8.5 to 9 use; 10 does not by default, 11 cannot."""
 
 
 def external_tactics(allowed: bool = True) -> dict[str, bool]:
     """
-    Tell which libraries with further kernels this version would use, and whether each may be.
+    Return the libraries whose kernels this version would use, and whether each is allowed.
 
-    :param allowed: False leaves them all off, as does a library that cannot be loaded: with its
-        tactic source on, TensorRT crashes or fails in the middle of a build
+    :param allowed: False forbids all. A library that cannot be loaded is always forbidden: with it
+        TensorRT crashes or fails during a build
     """
     if trt_version() >= (10, 0):
         return {}
@@ -233,7 +233,7 @@ def external_tactics(allowed: bool = True) -> dict[str, bool]:
 
 
 def set_tactics(config: Any, external: dict[str, bool]) -> None:
-    """Leave out the libraries that :func:`external_tactics` found wanting."""
+    """Turn off the libraries that :func:`external_tactics` does not allow."""
     if external and not all(external.values()):
         import tensorrt
 
@@ -245,7 +245,7 @@ def set_tactics(config: Any, external: dict[str, bool]) -> None:
 
 
 def _answers(library: str, symbol: str) -> bool:
-    """Load a library and let it tell its version; one that only has the name does not answer."""
+    """Load a library and ask for its version, which a mere placeholder cannot give."""
     try:
         function = getattr(ctypes.CDLL(library), symbol)
     except (OSError, AttributeError):
@@ -256,9 +256,9 @@ def _answers(library: str, symbol: str) -> bool:
 
 def set_timing_cache(config: Any, content: bytes) -> bool:
     """
-    Give a builder what former builds measured.
+    Give a builder the measurements of earlier builds.
 
-    :return: False: it is of another TensorRT or GPU, and an empty one is used
+    :return: False if they are of another TensorRT or GPU; an empty cache is used then
     """
     if content:
         cache = config.create_timing_cache(content)
@@ -269,17 +269,17 @@ def set_timing_cache(config: Any, content: bytes) -> bool:
 
 
 def timing_cache(config: Any) -> bytes:
-    """Return what this and former builds measured."""
+    """Return the measurements of this and earlier builds."""
     return bytes(config.get_timing_cache().serialize())
 
 
-# What runs.
+# Running engines.
 
 def share_profile(config: Any, trt: Any = None) -> None:
     """
-    Let several execution contexts have one optimisation profile, each with a CUDA graph.
+    Allow several execution contexts for one optimisation profile, each with a CUDA graph.
 
-    8.5 cannot: its engines keep the graph of one batch size at a time. From 10 on it is always so.
+    8.5 cannot: its engines keep the graph of one batch size. From 10 on this is always allowed.
     """
     trt = trt or TENSORRT.load()
     if (8, 6) <= trt_version(trt) < (10, 0):
@@ -287,14 +287,14 @@ def share_profile(config: Any, trt: Any = None) -> None:
 
 
 def activation_bytes(engine: Any, trt: Any = None) -> int:
-    """Return the scratch memory that a context of an engine needs, for its largest batch."""
+    """Return the scratch memory of a context for its largest batch, bytes."""
     if trt_version(trt) < (11, 0):
         return int(engine.device_memory_size)
     return int(engine.device_memory_size_v2)
 
 
 def create_context(engine: Any, trt: Any = None) -> Any:
-    """Return an execution context that waits for its scratch memory, or None."""
+    """Return an execution context without scratch memory, or None on failure."""
     trt = trt or TENSORRT.load()
     if trt_version(trt) < (10, 0):
         return engine.create_execution_context_without_device_memory()
@@ -302,20 +302,20 @@ def create_context(engine: Any, trt: Any = None) -> Any:
 
 
 def give_memory(context: Any, address: int, nbytes: int, trt: Any = None) -> None:
-    """Give a context the scratch memory, which others may use when it does not run."""
+    """Give a context its scratch memory, which other contexts may use between its runs."""
     if trt_version(trt) < (10, 1):
         context.device_memory = address
     else:
         context.set_device_memory(address, nbytes)
 
 
-# What a parser says.
+# Parser errors.
 
 def parser_errors(
     parser: Any, nodes: list[tuple[str, str]], trt: Any = None,
 ) -> Iterator[str]:
     """
-    Yield a line for each thing that an ONNX parser did not understand: node, operator, reason.
+    Yield a line for each error of an ONNX parser: node, operator, reason.
 
     :param nodes: name and operator of the graph's nodes, in order; up to 8.6 errors only count them
     """
@@ -331,7 +331,7 @@ def parser_errors(
         yield where + ' '.join(str(error.desc()).split())
 
 
-# trtexec, which is the builder where there are no Python bindings.
+# trtexec, the builder without Python bindings.
 
 def trtexec_version(banner: str) -> Version | None:
     """Find the version in trtexec's output, ``[TensorRT v8601]`` or, from 10 on, ``v100300``."""
@@ -347,7 +347,7 @@ def trtexec_precision(
     version: Version, precision: str, *, typed: bool, tf32: bool, fp32_layers: Collection[str],
     calibration_cache: Path | None, strict: bool = True,
 ) -> list[str]:
-    """Return what says the precision; the same as :func:`set_precision` and those after it."""
+    """Return the arguments for the precision, like :func:`set_precision` and :func:`keep_fp32`."""
     arguments = [] if tf32 else ['--noTF32']
     if typed:  # always on from 11 on, where the option is left only as one without effect
         return arguments + (['--stronglyTyped'] if version < (11, 0) else [])
@@ -373,11 +373,11 @@ def trtexec_options(
     version: Version, *, workspace_mib: int, builder_level: int | None, aux_streams: int | None,
 ) -> list[str]:
     """
-    Return the options that have not always been there, or not by that name.
+    Return the options that differ between versions.
 
     ``--workspace`` went with 10; ``--memPoolSize`` came with 8.4, so all of ours have it.
 
-    :raises InputError: this version has no such option
+    :raises InputError: this version lacks an option
     """
     arguments = ['--skipInference' if version >= (8, 6) else '--buildOnly']
     if (8, 6) <= version < (10, 0):  # see share_profile

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch: the named fallback for a ``.pth`` checkpoint of a network that we know (EmoNet)."""
+"""PyTorch: the fallback for a ``.pth`` checkpoint of EmoNet."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from aitable_ros.inference.protocol import TensorSpec
 
 class TorchBackend(BackendBase):
     """
-    EmoNet from its checkpoint, on the GPU where PyTorch sees one, else on the CPU; fp32.
+    EmoNet from its checkpoint in fp32, on the GPU if PyTorch finds one, else on the CPU.
 
     :param path: the ``.pth`` file
     :param model: name to report
     :param precision: ``auto`` or ``fp32``
-    :param threads: CPU threads of the whole process, PyTorch has no other; 0 leaves them
+    :param threads: PyTorch's CPU threads in the whole process; 0 does not change them
     :param device_id: GPU number
-    :raises BackendError: cannot load, or not as asked
+    :raises BackendError: cannot load, another precision, or no such GPU
     """
 
     name = 'torch'

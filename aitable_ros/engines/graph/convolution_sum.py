@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Images as sums of convolutions of other images, and what is done to such sums."""
+"""Values that are sums of convolutions of other values, and arithmetic on such sums."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from aitable_ros.engines.graph.writer import Array
 @dataclass(frozen=True, slots=True)
 class Term:
     """
-    One convolution of a value that exists.
+    One convolution of an existing value.
 
     :param weight: ``(out, in, height, width)``
-    :param origin: of the window against the output's pixel times stride: minus the padding
+    :param origin: offset of the window from the output's pixel times stride: minus the padding
     """
 
     source: str
@@ -29,7 +29,7 @@ class Term:
 
     @property
     def pointwise(self) -> bool:
-        """Tell whether it is a 1x1 convolution without stride."""
+        """Whether this is a 1x1 convolution without stride."""
         return (self.weight.shape[2:] == (1, 1) and self.origin == (0, 0) and self.stride == 1)
 
 
@@ -43,12 +43,12 @@ class Linear:
 
     @property
     def channels(self) -> int:
-        """Return how many it has."""
+        """Number of channels."""
         return len(self.bias)
 
 
 def is_identity(term: Term) -> bool:
-    """Tell whether it is the value itself."""
+    """Tell whether a term is the value itself."""
     out, inputs = term.weight.shape[:2]
     return term.pointwise and out == inputs and bool(
         (term.weight[..., 0, 0] == np.eye(out)).all())
@@ -76,7 +76,7 @@ def total_of(values: Sequence[Linear]) -> Linear:
 
 
 def dense(weight: Array, group: int) -> Array:
-    """Write a grouped convolution's weights out, zeros where groups do not meet."""
+    """Return a grouped convolution's weights as dense ones, with zeros between groups."""
     if group == 1:
         return weight
     out, inputs = weight.shape[:2]

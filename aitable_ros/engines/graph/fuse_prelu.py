@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""PRelu as one operator again, where a converter wrote it out in plain ones."""
+"""Fuses plain operators into PRelu."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fuse_prelu(model: Any) -> Any:
         return node if node is not None and node.op_type == op else None
 
     def scaled(name: str) -> tuple[str, str] | None:
-        """Return what a Mul scales and by which constant."""
+        """Return the value that a Mul scales, and the constant."""
         node = made_by(name, 'Mul')
         if node is None:
             return None

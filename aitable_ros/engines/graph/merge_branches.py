@@ -1,10 +1,10 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Networks of one shape side by side as one network of grouped convolutions.
+Merges parallel branches of the same architecture into one branch of grouped convolutions.
 
-The attention mesh looks at lips and eyes with towers of the same architecture and different
-weights. Stacked along the channels they are one: a fifth of the kernels, each five times as wide.
+The attention mesh reads lips and eyes with five such branches of different weights. Stacked along
+the channels they need a fifth of the kernels, each five times as wide.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from aitable_ros.engines.graph.writer import Writer
 
 def merge_branches(model: Any) -> Any:
     """
-    Merge what follows equal slices of one value.
+    Merge the branches that follow equal slices of one value.
 
-    :param model: a ModelProto with shapes that can be inferred; a new one is returned, or this one
-        where it has no towers
+    :param model: a ModelProto with shapes that can be inferred
+    :return: a new ModelProto, or the given one if it has no such branches
     """
     return _Merger(model).run()
 
@@ -76,7 +76,7 @@ class _Merger:
                         len(node.input) > 1 and node.input[1] in self.where):
                     group = self._alike(node, pending, ready)
                     if group is None:
-                        continue  # waits for its like
+                        continue  # until the same node of the other branches is ready
                     if group:
                         self._merge(group)
                         progress = True
@@ -86,7 +86,7 @@ class _Merger:
                 pending.remove(node)
                 progress = True
             if not progress:
-                # nothing more merges: take one as it is
+                # nothing more merges: copy one node
                 node = next(n for n in pending if all(
                     name in ready or name in self.where for name in n.input))
                 self._copy(node)
@@ -96,7 +96,7 @@ class _Merger:
                                  self.model.opset_import[0].version, self.model.ir_version)
 
     def _slices(self) -> list[Any]:
-        """Return slices of the rows of one image that take all of it in equal parts, in order."""
+        """Return the slices that divide the rows of one image into equal parts, in order."""
         for readers in self.readers.values():
             parts = [node for node in readers if node.op_type == 'Slice' and len(node.input) > 3
                      and self.constants.get(node.input[3], np.zeros(0)).tolist() == [2]]
@@ -110,7 +110,7 @@ class _Merger:
         return []
 
     def _stack(self, slices: list[Any]) -> None:
-        """Rows of one image to channels: ``(n, c, parts * h, w)`` to ``(n, parts * c, h, w)``."""
+        """Move row parts to channels: ``(n, c, parts * h, w)`` to ``(n, parts * c, h, w)``."""
         source = slices[0].input[0]
         shape = self.shapes[slices[0].output[0]]
         _, channels, height, width = shape
@@ -215,7 +215,7 @@ class _Merger:
         self.writer.nodes.append(copied)
 
     def _part(self, name: str) -> str:
-        """Cut one tower's value out of the stack."""
+        """Slice one branch's value from the stacked value."""
         stacked, begin, count = self.where[name]
         w = self.writer
         return w.add('Slice', stacked, w.constant([begin], np.int64),

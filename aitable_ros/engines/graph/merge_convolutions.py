@@ -63,7 +63,7 @@ class Composer:
         self.linear: dict[str, Linear] = {}
         self.makers = {name: node for node in graph.node for name in node.output}
         self.readers = Counter(name for node in graph.node for name in node.input)
-        self.later: dict[str, Any] = {}  # copied when it is read as it is
+        self.later: dict[str, Any] = {}  # copied only if another operator reads them
         self.flat: set[str] = set()  # (n, channels) in the graph, an image of one pixel here
         self.raw: dict[str, str] = {}
         outputs = {output.name for output in graph.output}
@@ -79,10 +79,10 @@ class Composer:
         return self.writer.model(graph.input, graph.output, graph.name, opset,
                                  self.model.ir_version)
 
-    # what there is
+    # values
 
     def lin(self, name: str) -> Linear | None:
-        """Return a value as a sum of convolutions; None where it is not an image."""
+        """Return a value as a sum of convolutions; None if it is not an image."""
         if name in self.linear:
             return self.linear[name]
         self.value(name)
@@ -95,7 +95,7 @@ class Composer:
             (int(shape[2]), int(shape[3])))
 
     def value(self, name: str) -> str:
-        """Return a value of the original graph in the new one, making it where it is not there."""
+        """Return the new graph's name of an original value; write the value if needed."""
         if name in self.constants:
             return self.writer.constant(self.constants[name], self.constants[name].dtype)
         if name in self.later:
@@ -106,7 +106,7 @@ class Composer:
             value = self.linear[name]
             if name in self.flat:
                 self.raw[name] = self._reshaped(name, [-1, value.channels])
-            else:  # what reads it from now on need not compute it again
+            else:  # later readers use this value
                 self.raw[name] = self.emit(value)
                 self._exists(name, self.raw[name], value.channels, value.size)
         return self.raw[name]
@@ -127,12 +127,12 @@ class Composer:
             terms += identity[1:]
         elif identity:
             terms = identity
-        # the deepest convolution last: the sum and the activation go into its kernel
+        # the largest convolution last: runtimes fuse sum and activation into its kernel
         terms.sort(key=lambda term: term.weight.size)
         for index, term in enumerate(terms):
             height, width = term.weight.shape[2:]
             top, left = (-origin for origin in term.origin)
-            # what the window needs beyond the far edge
+            # padding beyond the far edge
             source = self._size(term.source)
             pads = [top, left] + [
                 (out - 1) * term.stride + kernel - before - have for out, kernel, before, have in
@@ -228,7 +228,7 @@ class Composer:
         scale = gamma / np.sqrt(var + attributes_of(node).get('epsilon', 1e-5))
         x = self.linear.get(node.input[0])
         if x is None or self.readers[node.input[0]] > 1 or all(map(is_identity, x.terms)):
-            # no convolution to fold it into, or one that must be there without it, too
+            # no convolution to fold it into, or one that is also read without it
             shape = (-1, *(1 for _ in self.shapes[node.input[0]][2:]))
             scaled = self.writer.add('Mul', self.value(node.input[0]),
                                      self.writer.constant(scale.reshape(shape)))
@@ -298,12 +298,12 @@ class Composer:
 
     def _with_mask(self, name: str, weight: Array) -> Linear | None:
         """
-        Take a product with a map of one channel through a 1x1 convolution, to where it is small.
+        Apply a mask of one channel after a 1x1 convolution instead of before it.
 
-        ``conv([a, m [b, c]]) = conv(a) + m conv([b, c])``
+        ``conv([a, m [b, c]]) = conv(a) + m conv([b, c])``: the product then has fewer channels.
 
-        :param name: what is convolved
-        :return: None where it is no such thing
+        :param name: value that is convolved
+        :return: None if the value has no such product
         """
         parts = self._concatenated(name)
         masked = [one for one in parts if getattr(
@@ -331,7 +331,7 @@ class Composer:
                        for value, first, count in values if value is not None])
 
     def _concatenated(self, name: str) -> list[tuple[str, int, int]]:
-        """Return parts that are put together: name, first channel, channels; empty if unknown."""
+        """Return concatenated parts: name, first channel, channels; empty for other values."""
         node = self.makers.get(name)
         if node is None or node.op_type != 'Concat' or attributes_of(node).get('axis') != 1:
             return []
@@ -342,7 +342,7 @@ class Composer:
         return [(part, int(end) - size[0], size[0])
                 for part, end, size in zip(node.input, ends, sizes)]
 
-    # a classifier: what follows pixels that were pooled to one
+    # a classifier: operators on an image of one pixel
 
     def _flatten(self, node: Any) -> bool:
         x = self.lin(node.input[0])
@@ -381,7 +381,7 @@ class Composer:
         return self._rows(node, [int(index)], flat=True)
 
     def _rows(self, node: Any, rows: list[int], flat: bool) -> bool:
-        """Make some outputs of a classifier by a convolution of their own: no kernel that copies"""
+        """Write some outputs of a classifier as their own convolution, without a copying kernel."""
         x = self.linear[node.input[0]]
         self.linear[node.output[0]] = Linear(
             tuple(Term(t.source, t.weight[rows], t.origin, t.stride) for t in x.terms),

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A small writer of ONNX graphs out of arrays: convolutions with what runtimes fuse into them."""
+"""A small writer of ONNX graphs: nodes, constants, and convolutions with addend and ReLU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = NDArray[Any]
 
 
 class Writer:
-    """Collects nodes and weights; every value is named by its node."""
+    """Collects nodes and weights; a value has the name of its node."""
 
     def __init__(self, prefix: str = '') -> None:
         self.prefix = prefix
@@ -23,7 +23,7 @@ class Writer:
         self._known: dict[tuple[Any, ...], str] = {}
 
     def constant(self, array: Any, dtype: Any = np.float32) -> str:
-        """Add a constant; equal ones are stored once."""
+        """Add a constant; equal constants are stored once."""
         value = np.array(array, dtype, order='C')
         key = (value.dtype.str, value.shape, value.tobytes())
         if key not in self._known:
@@ -43,10 +43,10 @@ class Writer:
              pads: Sequence[int] = (0, 0, 0, 0), stride: int = 1, plus: str = '',
              relu: bool = False, group: int = 1, name: str = '') -> str:
         """
-        Add a convolution, and what one kernel does with it: an addend and a ReLU.
+        Add a convolution, with an addend and a ReLU that runtimes fuse into its kernel.
 
         :param weight: ``(out, in / group, height, width)``
-        :param plus: a value of the output's shape that is added
+        :param plus: name of an addend of the output's shape
         """
         bias = np.zeros(len(weight)) if bias is None else bias
         out = self.add(
@@ -58,7 +58,7 @@ class Writer:
 
     def model(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str,
               opset: int = 17, ir_version: int = 8) -> Any:
-        """Return the model; what no output depends on is left out."""
+        """Return the model without nodes that no output needs."""
         from onnx import helper
         from onnx import numpy_helper
 

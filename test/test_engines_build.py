@@ -46,7 +46,7 @@ from aitable_ros.inference.tensorrt import TensorRTBackend
 
 every_version = pytest.mark.parametrize('tensorrt', VERSIONS, indirect=True)
 up_to_8 = pytest.mark.parametrize('tensorrt', VERSIONS[:2], indirect=True)
-"""For what the real parser and builder of test_models_rtx.py show of later ones."""
+"""For what the real parser and builder of test_engines_rtx.py show of later ones."""
 UNREADABLE = 'is not written: TensorRT cannot read its own cache of this model'
 TOLERANCE = {'fp32': 1e-4, 'fp16': 2e-2}
 
