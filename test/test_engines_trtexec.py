@@ -303,5 +303,5 @@ def test_a_program_that_is_none_is_told(tmp_path):
 def test_a_layer_that_the_option_cannot_name_is_refused():
     prepared = BuilderInput(name='', content=b'', source_sha256='', nodes=[], inputs={},
                         batches=(1, 1, 1), typed=False, fp32_nodes=('a:0',))
-    with pytest.raises(InputError, match="cannot be told of the layer 'a:0'"):
+    with pytest.raises(InputError, match="cannot take the layer name 'a:0'"):
         arguments((8, 6), prepared, Path('a'), Path('b'), BuildOptions())

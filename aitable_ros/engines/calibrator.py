@@ -99,7 +99,7 @@ class CalibrationBatches:
             of = [key[name] for name in ('cache_sha256', 'model_sha256', 'inputs_sha256')]
         except FileNotFoundError:
             self.note = (f'{self.cache} is not used: {key_path(self.cache).name} beside it, '
-                         'which says what it is of, is missing')
+                         'which names its model and inputs, is missing')
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.note = f'{self.cache} is not used: it cannot be read ({error})'

@@ -250,5 +250,5 @@ def _resident() -> int:
 
 def _device_bytes(backend: Backend) -> int | None:
     """Return what the backend says it takes on the GPU."""
-    told: Callable[[], int] | None = getattr(backend, 'memory', None)
-    return told() if told else None
+    memory: Callable[[], int] | None = getattr(backend, 'memory', None)
+    return memory() if memory else None

@@ -237,9 +237,9 @@ def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progr
 
 def _takes(config: Any, content: bytes, progress: Progress) -> bool:
     """Give a builder earlier measurements; TensorRT's complaints about them are not errors."""
-    told = len(progress.errors)
-    taken = versions.set_timing_cache(config, content) and len(progress.errors) == told
-    del progress.errors[told:]
+    before = len(progress.errors)
+    taken = versions.set_timing_cache(config, content) and len(progress.errors) == before
+    del progress.errors[before:]
     return taken
 
 

@@ -71,11 +71,11 @@ class RtxToolchain:
             if getattr(options, name) is not None:
                 raise InputError(f'{says}: leave it out, or build with --runtime tensorrt')
         trt = self._trt
-        told: list[str] = []
+        messages: list[str] = []
 
         def heard(level: str, text: str) -> None:
             progress.log(level, text)
-            told.append(text)
+            messages.append(text)
 
         def work() -> bytes:
             with heard_by(heard):
@@ -91,7 +91,8 @@ class RtxToolchain:
                 return bytes(plan)
 
         engine.write_bytes(interruptible(work, progress, stoppable=True))
-        return dict(Counter(layer.precision for layer in logged_layers(told) if layer.precision))
+        layers = logged_layers(messages)
+        return dict(Counter(layer.precision for layer in layers if layer.precision))
 
     def _configured(self, builder: Any, prepared: BuilderInput, options: BuildOptions) -> Any:
         trt = self._trt

@@ -67,7 +67,7 @@ class Attempt:
     One step of the chain.
 
     :param entry: the file or catalogue name
-    :param backend: that tried to load it; empty where none did
+    :param backend: that tried to load it; empty if none did
     :param reason: why the entry was skipped; empty for the one that runs
     :param note: a remark of the backend that runs
     """

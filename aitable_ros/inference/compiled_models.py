@@ -44,13 +44,13 @@ def key_of(onnx_file: Path, *conditions: object) -> str:
     """
     digest = sha256(repr(conditions).encode())
     for file in (onnx_file, *external_files(onnx_file)):
-        if file.is_file():  # OpenVINO says what is wrong with the others
+        if file.is_file():  # OpenVINO reports missing files
             digest.update(sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def load(key: str) -> tuple[dict[str, Any], bytes] | None:
-    """Return description and content as stored; None where there is none or the file is damaged."""
+    """Return description and content as stored; None if the file is missing or damaged."""
     path = _path(key)
     if path is None:
         return None

@@ -79,7 +79,7 @@ class OpenVINOBackend(BackendBase):
                 f'{path}: OpenVINO would run it in {self.precision} on this CPU, not {precision}')
 
     def _import(self, key: str, config: dict[str, Any]) -> bool:
-        """Take what an earlier process compiled; return False where there is none."""
+        """Import a model that an earlier process compiled; return False if there is none."""
         kept = compiled_models.load(key)
         if kept is None:
             return False

@@ -60,7 +60,7 @@ class Runtime:
 
     @property
     def missing(self) -> str:
-        """Why the library cannot be used; empty where it is installed. Does not import it."""
+        """Why the library cannot be used; empty if it is installed. Does not import it."""
         return '' if any(map(find_spec, self.packages)) else f'{self.spoken} is not installed'
 
     def open(

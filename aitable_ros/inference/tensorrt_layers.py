@@ -62,10 +62,10 @@ def logged_layers(texts: Iterable[str]) -> list[InspectedLayer]:
     found = []
     for text in texts:
         for line in text.splitlines():
-            told = _LOGGED.match(line)
-            if told:
+            match = _LOGGED.match(line)
+            if match:
                 types = _LOGGED_TYPE.findall(line)
-                found.append(InspectedLayer(told[1], told[2], _named(types[0]) if types else ''))
+                found.append(InspectedLayer(match[1], match[2], _named(types[0]) if types else ''))
     return found
 
 

@@ -360,7 +360,7 @@ def trtexec_precision(
     if fp32_layers and precision != 'fp32':
         unfit = [name for name in fp32_layers if set(name) & set(':,')]
         if unfit:
-            raise InputError(f"trtexec cannot be told of the layer '{unfit[0]}' for its ':' or "
+            raise InputError(f"trtexec cannot take the layer name '{unfit[0]}', which has ':' or "
                              "',': leave it out of --exclude-from-fp16")
         layers = ','.join(f'{name}:fp32' for name in fp32_layers)
         arguments += [f"--precisionConstraints={'obey' if strict else 'prefer'}",

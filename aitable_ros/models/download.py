@@ -162,7 +162,7 @@ class _Download:
                     'look at the address')
             self._receive(response, start, total)
         if not is_blob(self._part, self._blob):
-            self._discard(start > 0, 'what it serves is not the pinned file')
+            self._discard(start > 0, 'the file it serves is not the pinned one')
 
     def _discard(self, resumed: bool, reason: str) -> None:
         """Delete the partial file; after a resumed download, start over once."""
@@ -255,7 +255,7 @@ class _Download:
         raise InputError(f'cannot download {self._path.name} from {self._url}: {reason}; {remedy}')
 
 
-class _Refused(Exception):  # noqa: N818 -- told as an InputError
+class _Refused(Exception):  # noqa: N818 -- becomes an InputError
     """A redirect that is not followed."""
 
 

@@ -136,8 +136,8 @@ def described(sidecar: Sidecar) -> str:
 
 def _layers(sidecar: Sidecar) -> str:
     """Return ``layers: 12 fp16, 2 fp32``; empty if the builder did not report them."""
-    told = ', '.join(f'{count} {precision}' for precision, count in sorted(sidecar.layers.items()))
-    return f'layers: {told}' if told else ''
+    counts = ', '.join(f'{count} {kind}' for kind, count in sorted(sidecar.layers.items()))
+    return f'layers: {counts}' if counts else ''
 
 
 def _accuracy(sidecar: Sidecar) -> str:

@@ -69,7 +69,7 @@ def add_verify(actions: Actions) -> argparse.ArgumentParser:
     parser.add_argument('--reference', metavar='NAME|FILE',
                         help='the fp32 model (default: what the engine was built from)')
     parser.add_argument('--samples', type=int, default=256, metavar='N', help='(default: 256)')
-    parser.add_argument('--device-id', type=int, default=0, metavar='N', help='GPU (default: 0)')
+    _add_device(parser)
     parser.set_defaults(act=run_verify)
     return parser
 
@@ -94,9 +94,13 @@ def add_profile(actions: Actions) -> argparse.ArgumentParser:
     parser.add_argument('--backend', choices=BACKENDS, default='auto', help='(default: auto)')
     parser.add_argument('--threads', type=int, default=0, metavar='N',
                         help='CPU threads; 0 leaves it to the backend (default: 0)')
-    parser.add_argument('--device-id', type=int, default=0, metavar='N', help='GPU (default: 0)')
+    _add_device(parser)
     parser.set_defaults(act=run_profile)
     return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--device-id', type=int, default=0, metavar='N', help='GPU (default: 0)')
 
 
 def run_quantize(args: argparse.Namespace) -> int:
@@ -134,8 +138,8 @@ def run_quantize(args: argparse.Namespace) -> int:
         _print(report.table())
         _print(f'{output}: {made.layers} layers in int8, {len(made.excluded)} left out'
                if written else
-               f'{output} is not written; another --method, --exclude or other pictures may help, '
-               '--force writes it all the same')
+               f'{output} is not written; try another --method, --exclude or other pictures, or '
+               'write it with --force')
     return 0 if report.passed else 1
 
 
@@ -197,7 +201,7 @@ def _reference(
     try:
         if source:
             return onnx_of(source)
-        reason = 'nothing says what it was made of'
+        reason = 'its fp32 model is unknown'
     except InputError as error:
         if given:
             raise

@@ -32,7 +32,7 @@ def read_weights(content: bytes, manifest: bytes, name: str) -> dict[str, NDArra
 
     :param content: the weights, in one piece
     :param manifest: JSON: a list of groups with ``weights``; of each its ``name``, ``shape`` and,
-        where it is stored as uint8, ``quantization`` with ``scale`` and ``min``
+        if stored as uint8, ``quantization`` with ``scale`` and ``min``
     :param name: of the file in errors
     :raises InputError: an invalid manifest, or one of other weights
     """

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow Lite to ONNX without TensorFlow: one function an operator."""
+"""Converts TensorFlow Lite to ONNX without TensorFlow: one function for each operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aitable_ros.models.convert.tflite_tensors import TO_NCHW
 
 
 class TfliteTranslation(TfliteTensors):
-    """A translation that knows every operator."""
+    """Converts all operators of a file."""
 
     def __init__(self, source: TfliteModel, graph: OnnxGraph, inputs: tuple[str, ...]) -> None:
         super().__init__(source, graph, inputs)
@@ -34,7 +34,7 @@ class TfliteTranslation(TfliteTensors):
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """TFLite's SAME: what is odd goes to the end."""
+    """Return TFLite's SAME padding; an odd pixel goes to the end."""
     steps = -(-size // stride)
     total = max((steps - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
     return total // 2, total - total // 2
@@ -42,7 +42,7 @@ def _same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tup
 
 def _window(at: TfliteTensors, index: int, kernel: tuple[int, int], stride: tuple[int, int],
             dilation: tuple[int, int], options: Any) -> list[int]:
-    """ONNX pads ``[top, left, bottom, right]`` for a TFLite window."""
+    """Return ONNX's pads ``[top, left, bottom, right]`` for a TFLite window."""
     if options.Padding() == 1:  # VALID
         return [0, 0, 0, 0]
     (top, bottom), (left, right) = (
@@ -51,7 +51,7 @@ def _window(at: TfliteTensors, index: int, kernel: tuple[int, int], stride: tupl
 
 
 def _constant(at: TfliteTensors, op: Operator) -> None:
-    """DEQUANTIZE (float16 to float32) and DENSIFY: both were done while reading."""
+    """DEQUANTIZE (float16 to float32) and DENSIFY, which reading the file has already done."""
     try:
         at.constants[op.outputs[0]] = at.constants[op.inputs[0]]
     except KeyError:
@@ -90,10 +90,10 @@ def _max_pool(at: TfliteTensors, op: Operator) -> None:
 
 def _prelu(at: TfliteTensors, op: Operator) -> None:
     """
-    Write PRelu with plain operators, which every runtime fuses into what is around them.
+    Write PRelu with plain operators, which runtimes fuse into their neighbours.
 
-    Where no slope is above 1, PRelu is simply the larger one of x and slope * x. For the meshes
-    OpenVINO takes 10 % less than with PRelu, ONNX Runtime 10 % more (one thread, x86).
+    If no slope is above 1, PRelu is the maximum of x and slope * x. With it the meshes take 10 %
+    less time on OpenVINO and 10 % more on ONNX Runtime (one thread, x86).
     """
     x = at.value(op.inputs[0])
     slopes = aligned(at.constants[op.inputs[1]], 4)
@@ -168,7 +168,7 @@ def _depth_to_space(at: TfliteTensors, op: Operator) -> None:
 
 
 def _strided_slice(at: TfliteTensors, op: Operator) -> None:
-    """Only the slice that takes everything: the attention mesh has one, to name an output."""
+    """Convert a slice that takes everything: the attention mesh names an output with one."""
     if at.shape(op.inputs[0]) != at.shape(op.outputs[0]) or (at.constants[op.inputs[3]] != 1).any():
         raise InputError('a STRIDED_SLICE that leaves something out cannot be converted')
     at.values[op.outputs[0]] = at.value(op.inputs[0])

@@ -24,10 +24,10 @@ TO_NHWC = (0, 2, 3, 1)
 
 class TfliteTensors:
     """
-    A TFLite graph being written as ONNX: what its tensors have become.
+    The tensors of a TFLite file, with their constants and ONNX values.
 
     :param source: the parsed file
-    :param graph: where the nodes go
+    :param graph: receives the nodes
     :param inputs: a name for each input of the file
     """
 
@@ -46,12 +46,12 @@ class TfliteTensors:
         return self.source.tensors[index].shape
 
     def value(self, index: int) -> str:
-        """Return the value of a tensor that is not constant."""
+        """Return the ONNX value of a tensor that is not constant."""
         try:
             return self.values[index]
         except KeyError:
-            raise InputError(f'tensor {self.source.tensors[index].name} is used where it cannot be '
-                             'converted: it is constant, or comes later') from None
+            raise InputError(f'tensor {self.source.tensors[index].name} cannot be converted in '
+                             'this place: it is constant, or comes later') from None
 
     def operands(self, op: Operator) -> list[str]:
         """Return the two operands of element-wise arithmetic, a constant one aligned."""
@@ -93,7 +93,7 @@ class TfliteTensors:
         return self.graph.add('Transpose', value, perm=TO_NHWC)
 
     def flat(self, index: int) -> str:
-        """Return a 4-D value ready to be reshaped: in NHWC order, where that makes a difference."""
+        """Return a 4-D value for a reshape: in NHWC order, unless height and width are 1."""
         height_width = self.shape(index)[1:3]
         return self.value(index) if height_width == (1, 1) else self._to_nhwc(index)
 
