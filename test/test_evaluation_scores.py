@@ -340,7 +340,7 @@ def test_every_kind_of_label_is_read(tmp_path):
     assert labels.expressions[0].expression is Expression.ANGER
     assert labels.expressions[0].valence == -0.5
     assert (labels.faces, labels.perclos) == (1, 0.037)
-    assert labels.notes == ('not used of the labels: mood',)
+    assert labels.notes == ('not used in the labels: mood',)
     assert read_labels_of(tmp_path, {}).blinks is None  # not labelled is not 'none blinked'
     assert read_labels_of(tmp_path, {'blinks': []}).blinks == ()
 

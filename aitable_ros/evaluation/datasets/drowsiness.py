@@ -79,7 +79,7 @@ def read_nthu(path: Path, recording: Path) -> Labels:
     def ones(kind: str) -> tuple[FrameSpan, ...] | None:
         return runs(mark == '1' for mark in digits[kind][:frames]) if kind in digits else None
 
-    notes = ['not used of the labels: sleepy eyes'] if 'eye' in digits else []
+    notes = ['not used in the labels: sleepy eyes'] if 'eye' in digits else []
     if len(set(lengths.values())) > 1:
         each = ', '.join(f'{kind} {length}' for kind, length in lengths.items())
         notes.append(f'the label files differ in length ({each} frames); the common part is scored')

@@ -82,7 +82,7 @@ def read_labels(path: str | Path) -> Labels:
 def _not_used(keys: Iterable[str]) -> tuple[str, ...]:
     """Return a note that names the keys that are not used, with remedies; empty without any."""
     names = [f'{name} ({HINTS[name]})' if name in HINTS else name for name in sorted(keys)]
-    return (f"not used of the labels: {', '.join(names)}",) if names else ()
+    return (f"not used in the labels: {', '.join(names)}",) if names else ()
 
 
 def _class(document: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _sure(ends: Sequence[float] | None, form: str = '.3f') -> str:
 
 def _no_intervals(found: Score) -> list[str]:
     return [] if found['best']['interval'] else [
-        f'No intervals: {found["people"]} labelled people, at least 3 are needed.']
+        f'No intervals: {found["people"]} of at least 3 labelled people.']
 
 
 def _marks(found: Score, value: float) -> list[str]:
