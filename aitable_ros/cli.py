@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        # A name of a file may hold what the terminal has no characters for.
+        # The name of a file may hold characters that the terminal lacks.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors='backslashreplace')  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(

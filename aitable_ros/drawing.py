@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-The overlay: what is known about each person, drawn beside the face. No ROS here.
+The overlay: the results of each person, drawn beside the face. No ROS here.
 
 Sizes follow the height of the image, so that 480p and 1080p look alike.
 """

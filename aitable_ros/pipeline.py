@@ -55,7 +55,7 @@ class PipelineOptions:
         """
         Read the same YAML that the nodes take.
 
-        :param warn: told what is passed over, misspelt names above all; None refuses them
+        :param warn: called with each ignored name, misspelt ones above all; None refuses them
         :raises InputError: the file, or a parameter in it, cannot be used
         """
         kinds: dict[str, type[Options]] = {
@@ -101,7 +101,7 @@ class Pipeline(Closing):
 
     @property
     def models(self) -> dict[str, ModelInfo]:
-        """What runs, by stage."""
+        """The models in use, by stage."""
         return {
             'face': self.faces.model, 'mesh': self.fatigue.model, 'emotion': self.emotion.model}
 

@@ -60,7 +60,7 @@ class Frame:
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """
-    What produced a result: goes into every message, row and report.
+    The model that produced a result; it goes into every message, row and report.
 
     >>> ModelInfo('facemesh', backend='openvino', precision='fp32').backend
     'openvino'
@@ -79,7 +79,8 @@ class Detection:
     :param box: ``(4,)`` float32 ``[x1, y1, x2, y2]``, pixels
     :param confidence: 0 ... 1
     :param keypoints: ``(k, 2)`` float32 pixels, image left/right as the *person's*: right eye, left
-        eye, nose tip, then what the model has (BlazeFace: mouth, right ear, left ear); k may be 0
+        eye, nose tip, then those that the model has (BlazeFace: mouth, right ear, left ear); k may
+        be 0
 
     >>> import numpy as np
     >>> Detection(np.array([10, 20, 110, 140], np.float32), confidence=0.9).keypoints.shape
@@ -280,7 +281,7 @@ class FatigueEventType(IntEnum):
 @dataclass(frozen=True, slots=True)
 class EyeReading:
     """
-    What one image says about one person's eyes, mouth and head: geometry, no memory.
+    Eyes, mouth and head of one person in one image: geometry, no memory.
 
     :param stamp_ns: of the image
     :param validity: VALID when the eyes could be measured, else NO_FACE (no mesh),
@@ -357,7 +358,7 @@ class FatigueAssessment:
 @dataclass(frozen=True, slots=True)
 class FatigueEvent:
     """
-    Something that happened to one person, told once, when it is certain.
+    Something that happened to one person, reported once, when it is certain.
 
     :param start_ns: when it began, image time
     :param duration_s: how long it lasted (so far, for a sleep that goes on)
@@ -401,8 +402,8 @@ class FrameResult:
     :param faces: the tracked faces in the image, the primary one first
     :param absent: assessments of people who were here within the forget time and are not now
         (validity NO_FACE); with nobody known, one with track_id 0
-    :param events: what became certain with this frame
-    :param models: what ran, by stage: ``face``, ``mesh``, ``emotion``
+    :param events: that became certain with this frame
+    :param models: that ran, by stage: ``face``, ``mesh``, ``emotion``
     :param elapsed_ms: time spent by stage, milliseconds: ``face``, ``fatigue``, ``emotion``
 
     >>> FrameResult(0, (), (), (), {}, {}).primary is None

@@ -55,10 +55,10 @@ def _judged(**change: float) -> bool:
             **{name: {'rss_mb': 300.0, 'threads': 20, 'descriptors': 40}[name] + step * k / 6
                for name, step in change.items() if name != 'answered'}})
         for k in range(31)]
-    story = SimpleNamespace(
-        sent=range(9000), answered=9000, answered_share=change.get('answered', 1.0),
-        ears=SimpleNamespace(fatigue=()), latency_ms=lambda _: np.full(9000, 12.0))
-    return bool(soak.judge(samples, story, 30.0)['passed'])
+    latency = SimpleNamespace(
+        images=9000, answered=9000, answered_share=change.get('answered', 1.0),
+        samples_ms={'fatigue': np.full(9000, 12.0)})
+    return bool(soak.judge(samples, latency, 30.0)['passed'])
 
 
 @pytest.mark.parametrize(('change', 'passed'), [

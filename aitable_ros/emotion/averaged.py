@@ -3,7 +3,7 @@
 """
 ``fer`` and ``faceexpress`` averaged: they err on different faces.
 
-How the constants were found, and what the pair reads right and wrong: docs/expression.md.
+docs/expression.md says how the constants were found, and what the pair misreads.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FER_SIDE = 3.3
 TEMPERATURE = 1.25
 """Softens the average until its confidence is the share of right answers."""
 SURE = 0.4
-"""Confidence from which the averaged word is told although the two name different ones."""
+"""Confidence from which the averaged word counts although the models name different ones."""
 
 
 class Averaged:
     """
     Read expressions with two models, the mean of their logarithms; both count alike.
 
-    :param fer: what :class:`Fer` takes
-    :param faceexpress: what :class:`FaceExpress` takes
+    :param fer: backend of :class:`Fer`
+    :param faceexpress: backend of :class:`FaceExpress`
     """
 
     def __init__(self, fer: Backend, faceexpress: Backend) -> None:

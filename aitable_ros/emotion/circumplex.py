@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Valence and arousal of a word, for models that tell only the word."""
+"""Valence and arousal of a word, for models that give only the word."""
 
 from __future__ import annotations
 

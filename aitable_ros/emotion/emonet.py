@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""EmoNet's way of looking at a face, and what its numbers mean; the network itself is elsewhere."""
+"""The face crop of EmoNet, and the meaning of its outputs."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SIDE = 2.8
 BELOW_EYES = 0.2
 """Centre of the crop below the line of the eyes, in sides."""
 MEAN_RGB = np.array([122.782, 117.001, 104.298], np.float32)
-"""What upstream takes off the channels, 0 ... 255, before it divides by 255."""
+"""Subtracted from the channels by upstream, 0 ... 255, before it divides by 255."""
 TEMPERATURE = 2.0
 """
 Softens the network's answer where no other model is averaged with it; docs/expression.md says how

@@ -78,7 +78,7 @@ def cut(
 
     :param image: ``(h, w, 3)`` uint8 RGB
     :param wanted: the others lie in the last one
-    :param size: side of what is returned, pixels
+    :param size: side of the crops, pixels
     :param gray: return ``(size, size)`` gray instead of ``(size, size, 3)`` RGB
     :param samples: to average for a pixel, along each axis; 1 takes a third of the time of 2
     """

@@ -65,7 +65,7 @@ def is_readable(
     image: NDArray[np.uint8], detection: Detection, *, min_face_px: float, max_turn: float,
     min_sharpness: float,
 ) -> bool:
-    """Return whether a face passes all gates, by what of it is in the image; cheap gates first."""
+    """Return whether the part of a face in the image passes all gates; cheap gates first."""
     if not np.isfinite(detection.box).all() or not np.isfinite(detection.keypoints).all():
         return False
     x1, y1, x2, y2 = _inside(image, detection.box)

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The expressions of the people in a frame: when to read whom, smoothing, cache, "can't tell"."""
+"""The expressions of the people in a frame: schedule, smoothing, cache, UNKNOWN."""
 
 from __future__ import annotations
 
@@ -123,15 +123,15 @@ class EmotionReader(Closing):
         """
         Load the first model of the chain that loads.
 
-        :param load: who loads it, see :func:`aitable_ros.inference.chain.resolve`
-        :param avoid: what to pass over
+        :param load: loads a backend, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: models to skip
         :raises InputError: none does and one is required, or it is no expression model
         """
         return resolve(options, load, avoid, _fits).hand_to(partial(cls, options))
 
     @property
     def model(self) -> ModelInfo:
-        """What runs; empty where the stage is off."""
+        """The model in use; empty where the stage is off."""
         if self._backend is None:
             return ModelInfo()
         return ModelInfo(self._backend.model, self._backend.name, self._backend.precision)
@@ -140,7 +140,7 @@ class EmotionReader(Closing):
         self, frame: Frame, faces: Sequence[TrackedFace],
     ) -> dict[int, EmotionEstimate]:
         """
-        Read whoever is due; for the others repeat their last reading, marked ``from_cache``.
+        Read the faces that are due; for the others repeat the last reading, marked ``from_cache``.
 
         :return: an estimate for each face by ``track_id``, UNKNOWN for one that cannot be read and
             was not within ``cache_timeout_s``, or on which two averaged models contradict each
@@ -167,7 +167,7 @@ class EmotionReader(Closing):
         return {face.track_id: self._estimate(face.track_id, now) for face in faces}
 
     def configure(self, options: EmotionOptions) -> None:
-        """Take over what may change while running; the model stays. Readings so far stay valid."""
+        """Take other dynamic options; the model and the readings stay."""
         self.options = options
         for person in self._people.values():
             person.smoother.time_constant_s = options.smoothing_s
@@ -188,7 +188,7 @@ class EmotionReader(Closing):
         """
         Take the face that each person in the image shows now as that person's resting face.
 
-        It holds as long as the person is followed. Calling again measures anew.
+        It holds as long as the person is followed. Calling again measures again.
 
         :return: by ``track_id``, what the face was read as before
         :raises InputError: nobody can be read just now, or a face is not at rest; nothing changes
@@ -232,7 +232,7 @@ class EmotionReader(Closing):
             del self._people[track_id]
 
     def _due(self, now: int, faces: Sequence[TrackedFace]) -> list[TrackedFace]:
-        """Return who is to be read: if it is time for anyone, all for whom it nearly is."""
+        """Return the faces to read: if one is due, all that are nearly due."""
         own_s = self.options.interval_s
         others_s = max(own_s, self.options.others_interval_s)
         over = [
@@ -251,7 +251,7 @@ class EmotionReader(Closing):
             max_turn=options.max_turn, min_sharpness=options.min_sharpness)
 
     def _repeated(self, track_id: int) -> EmotionEstimate:
-        """Return what was said of a face in the newest image."""
+        """Return the estimate of a face in the newest image."""
         return replace(self._estimate(track_id, self.time.newest_ns or 0), from_cache=True)
 
     def _estimate(self, track_id: int, now: int) -> EmotionEstimate:
@@ -271,7 +271,7 @@ class EmotionReader(Closing):
 
 @dataclass(slots=True)
 class _Person:
-    """What is remembered of a tracked face."""
+    """The memory of a tracked face."""
 
     seen_ns: int
     smoother: Smoother

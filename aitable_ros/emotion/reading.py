@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What an expression model says of a face in an image, and how faces go through it in one run."""
+"""The answer of an expression model to one face, and running all faces in one batch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
 
 def log_mean(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """
-    Average several answers to one face as logarithms: what one of them rules out stays small.
+    Average several answers to one face as logarithms: a class that one rules out stays small.
 
     :param probabilities: ``(n, answers, classes)``
     :return: ``(n, classes)``, each row summing to 1; 0 for a class that no answer knows

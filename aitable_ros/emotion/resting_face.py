@@ -32,7 +32,7 @@ NOT_RESTING = (Expression.HAPPY, Expression.SURPRISE)
 @dataclass(frozen=True, slots=True, eq=False)
 class RestingFace:
     """
-    What a person's resting face takes off the person's readings.
+    The correction of a person's readings by the person's resting face.
 
     :param factors: ``(8,)`` for the probabilities, 1 or less
     :param valence: of the resting face, to be taken off

@@ -16,7 +16,7 @@ class Smoother:
     Exponential moving average of one person's readings, in image time.
 
     :param time_constant_s: after this long a step has come through to 63 %; 0 = no smoothing
-    :param gap_s: a longer silence starts anew
+    :param gap_s: a longer silence starts again
     """
 
     def __init__(self, time_constant_s: float, gap_s: float) -> None:

@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-What the models saw, kept, and judged again under other fatigue thresholds.
+Keep the readings of a recording, and judge them again under other fatigue thresholds.
 
 Vision takes milliseconds a frame, judging its readings microseconds: a recording is looked at once
 and judged as often as one likes. Some kilobytes a frame are kept, no images.
@@ -41,7 +41,7 @@ class Seen:
     """
     One frame without its image.
 
-    :param result: what the pipeline said, its landmarks and fatigue left out
+    :param result: of the pipeline, without landmarks and fatigue
     :param readings: of each face, by track
     :param landmarks: of each face that has a mesh, by track; empty where they are not kept
     :param size: width and height of the image

@@ -61,7 +61,7 @@ def anchors(side: int) -> NDArray[np.float32]:
 
 class BlazeFace:
     """
-    Both ranges; the model's input size tells which.
+    Both ranges; the input size of the model decides.
 
     :param backend: stays the caller's to close
     """
@@ -109,7 +109,7 @@ class BlazeFace:
 
     def strongest(self, square: NDArray[np.uint8]) -> tuple[float, NDArray[np.float32]]:
         """
-        Say what looks most like a face, whether or not it is one.
+        Return the most face-like place, whether or not it is a face.
 
         :param square: ``(side, side, 3)`` uint8 RGB
         :return: logit of the score, and ``(6, 2)`` key points in pixels of the square

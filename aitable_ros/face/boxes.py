@@ -49,7 +49,7 @@ def merge(
 
     :param boxes: ``(n, 4)``
     :param scores: ``(n,)``
-    :param values: ``(n, k)`` what to average
+    :param values: ``(n, k)`` values to average
     :return: the best score and the mean ``(k,)`` of each group, best first
     """
     return [

@@ -57,7 +57,7 @@ of faces under 80 pixels, and of covers drawn on those people: bar 1.00, dark gl
 
 def eyes_covered(image: NDArray[np.uint8], landmarks: FaceLandmarks) -> bool:
     """
-    Tell whether neither eye can be seen; False where the eyes are too small to tell.
+    Return whether neither eye can be seen; False where the eyes are too small to decide.
 
     :param image: ``(height, width, 3)`` uint8 RGB, the one that the mesh was found in
     """

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a face detector is, and which one a loaded model wants."""
+"""The interface of face detectors, and the detector that fits a loaded model."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The first stage: find the faces, follow them, say who is primary."""
+"""The first stage: find faces, follow them, choose the primary person."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ NS = 1_000_000_000
 
 PAUSE_S = 10.0
 """
-A camera that stood still for less has seen nobody leave: who is where somebody was is the same
-person. The fatigue stage forgets after the same time.
+After a shorter pause of the camera, a face in the place of a person is that person. The fatigue
+stage forgets after the same time.
 """
 STAMP_SLACK_S = 0.005
 """A camera's stamps jitter; a look due 5 ms from now is due."""
@@ -78,7 +78,7 @@ class FaceOptions(ModelOptions):
         0.45, 'detections that overlap more than this are one face', low=0.0, high=1.0)
     detect_interval_s: float = option(
         1.0, 'seconds of image time between two looks for new faces, a third of it for a room; in '
-        'between faces are followed; who is lost is looked for at once; 0 looks in every image',
+        'between faces are followed; a lost face is looked for at once; 0 looks in every image',
         low=0.0, high=60.0)
     range: str = option(
         'desk', 'desk looks at the whole image, 0.3 to 2 m with a 65 degree lens; room looks at '
@@ -127,7 +127,7 @@ class FaceFinder(Closing):
     is forgotten where the clock jumps back (:mod:`aitable_ros.clock`) and where no image came for
     more than :data:`PAUSE_S`. A late image changes nothing: the last answer is repeated.
 
-    :param backend: what detects, closed with this; None where the stage is off and no face is found
+    :param backend: of the detector, closed with this; None: the stage is off and finds no face
     :param attempts: how the chain came to it
     :param near: a second BlazeFace for faces too large for the first, closed with this
     :raises InputError: the model is not a face detector
@@ -165,8 +165,8 @@ class FaceFinder(Closing):
         """
         Load the models.
 
-        :param load: who loads them, see :func:`aitable_ros.inference.chain.resolve`
-        :param avoid: what to pass over
+        :param load: loads a backend, see :func:`aitable_ros.inference.chain.resolve`
+        :param avoid: models to skip
         :raises InputError: no model of the chain loads and it is required
         """
         options = options or FaceOptions()
@@ -186,7 +186,7 @@ class FaceFinder(Closing):
 
     @property
     def model(self) -> ModelInfo:
-        """What detects; empty where the stage is off."""
+        """The detectors in use; empty where the stage is off."""
         return self._model
 
     @property
@@ -196,11 +196,11 @@ class FaceFinder(Closing):
 
     @property
     def options(self) -> FaceOptions:
-        """What is in force."""
+        """The options in use."""
         return self._options
 
     def configure(self, options: FaceOptions) -> None:
-        """Change what is dynamic, from the next frame on; the model stays."""
+        """Take other dynamic options from the next frame on; the model stays."""
         self._options = options
 
     def adopt(self, other: FaceFinder) -> None:
@@ -215,7 +215,7 @@ class FaceFinder(Closing):
 
     def follow(self, track_id: int, landmarks: FaceLandmarks | None) -> None:
         """
-        Tell where the mesh saw a face of the last frame; it takes effect with the next one.
+        Take the mesh of a face of the last frame; it takes effect with the next one.
 
         :param track_id: one that is no longer followed is ignored
         :param landmarks: None where the mesh found no face: the detector then looks for it
@@ -260,7 +260,7 @@ class FaceFinder(Closing):
         self._backends, self._scanner = [], None
 
     def _catch_up(self, stamp_ns: int, options: FaceOptions) -> bool:
-        """Take in what happened since the last frame; tell whether this one is to be looked at."""
+        """Apply the changes since the last frame; return whether this frame is looked at."""
         with self._lock:
             followed, self._followed = self._followed, {}
             forget, self._forget = self._forget, False
@@ -308,7 +308,7 @@ class FaceFinder(Closing):
             frame.image, confidence, options.nms_iou, None if self._fresh else known)
 
     def _needs_detector(self) -> bool:
-        """Tell whether somebody has to be found, whatever the interval."""
+        """Return whether a face is missing and must be found, whatever the interval."""
         tracks = self._tracker.tracks
         return not tracks or any(
             track.mesh_lost or not track.visible or track.unseen_s > BLIND_S for track in tracks)
@@ -340,7 +340,7 @@ def _fits(backend: Backend) -> None:
 
 def _scanner(backend: Backend, near: Backend | None) -> Scanner:
     """
-    Give the detector what looks closely: the second BlazeFace, or itself where it is that one.
+    Give the detector its close look: the second BlazeFace, or itself where it is that model.
 
     :raises InputError: one of the two is no detector that fits
     """

@@ -48,7 +48,7 @@ the mesh's longer side."""
 
 class MeshProof:
     """
-    Compares meshes with what a detector sees in the same place.
+    Compares meshes with the answer of a detector in the same place.
 
     Buffers are kept between calls, so one instance serves one thread.
 
@@ -67,7 +67,7 @@ class MeshProof:
 
     def holds(self, image: NDArray[np.uint8], landmarks: FaceLandmarks) -> bool:
         """
-        Tell whether a mesh lies on a face.
+        Return whether a mesh lies on a face.
 
         :param image: ``(height, width, 3)`` uint8 RGB, the one that the mesh was found in
         """
@@ -80,7 +80,7 @@ class MeshProof:
         """
         Look where a mesh lies.
 
-        :return: the logit of what looks most like a face there, and the greatest distance of its
+        :return: the logit of the most face-like place there, and the greatest distance of its
             eyes, nose and mouth from those of the mesh, in eye distances
         """
         cx, cy, size, angle = roi_from_landmarks(landmarks).tolist()

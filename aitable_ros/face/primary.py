@@ -45,7 +45,7 @@ class PrimaryChoice:
         self, appeals: Mapping[int, float], stamp_ns: int, hysteresis_s: float,
     ) -> int | None:
         """
-        Say who is primary in this image.
+        Return the primary track of this image.
 
         :param appeals: of the faces in it, by track id
         :param hysteresis_s: how long another one must have been ahead, image time, seconds

@@ -4,14 +4,14 @@
 Where the detectors look: at the whole image, for small faces at tiles of it too, and closely at
 each face that is new.
 
-BlazeFace comes in two ranges, and neither does for a desk: full range loses who is near, short
-range who is not. So both look, and where they find the same face the near one's answer counts,
+BlazeFace comes in two ranges, and neither suffices for a desk: full range loses near faces, short
+range far ones. So both look. Where they find the same face, the answer of the near one counts,
 which places the key points better.
 
-What one of them takes for a face the near one looks at once more, alone, at the size that it finds
-best, and mirrored. The first look tells little (faces score 0.5 to 0.97, letters, stars and collars
-0.5 to 0.84), the second nearly all: 0.7 both ways had 99 % of 710 faces, placed, turned and lit at
-random, and none of 190 others. It also places the key points of a small face better.
+The near one looks at each find once more, alone, at the size that it finds best, and mirrored. The
+first look tells little (faces score 0.5 to 0.97, letters, stars and collars 0.5 to 0.84), the
+second look nearly all: 0.7 both ways had 99 % of 710 faces, placed, turned and lit at random, and
+none of 190 others. It also places the key points of a small face better.
 
 BlazeFace full range finds a face from 0.057 of the image's longer side on: with a lens of 65
 degrees an adult's at 2 m, whatever the camera's resolution. Tiles of 0.34 of the longer side reach
@@ -111,8 +111,8 @@ class Scanner:
     One tile is looked at each time, and those that hold a small face that is being followed; all of
     them when there is nothing to go by yet.
 
-    :param near: finds what is too large for the detector and looks closely; may be the detector
-        itself; without one nothing does
+    :param near: finds faces that are too large for the detector and looks closely; may be the
+        detector itself; without one nothing does
     """
 
     def __init__(self, detector: Detector, near: Detector | None = None) -> None:
@@ -143,7 +143,7 @@ class Scanner:
 
     def closely(self, image: NDArray[np.uint8], seen: Detection) -> Detection | None:
         """
-        Look once more at what a detector takes for a face.
+        Look once more at the find of a detector.
 
         :return: the face as it is seen from near; as it was where nothing looks closely, or where
             it fills so much of the image that it has been seen from near already; None where it is

@@ -74,7 +74,7 @@ _ids = count(1)
 
 
 def number_from_one() -> None:
-    """Begin the ids anew: only between recordings, where nobody can be mistaken for another."""
+    """Number tracks from 1 again: only between recordings, whose people are not mixed up."""
     global _ids
     _ids = count(1)
 
@@ -133,7 +133,7 @@ class Track:
         return not self.missed or self.unseen_s <= HOLD_S
 
     def detection(self) -> Detection:
-        """Give it the form that leaves this room."""
+        """Return the track as a detection."""
         return Detection(
             box=self.box.astype(np.float32), confidence=self.confidence, keypoints=self.keypoints)
 
@@ -145,7 +145,7 @@ class Tracker:
         self.tracks: list[Track] = []
 
     def predict(self, stamp_ns: int, lost_after_s: float) -> None:
-        """Move everybody to a later image; forget who has been unseen for too long."""
+        """Move all tracks to a later image; forget those unseen for too long."""
         for track in self.tracks:
             elapsed_s = (stamp_ns - track.stamp_ns) / NS
             slowed = math.exp(-elapsed_s / COAST_S) if track.missed else 1.0
@@ -246,7 +246,7 @@ class Tracker:
         self, tracks: Sequence[Track], detections: Sequence[Detection], iou: float,
         strong: NDArray[np.bool_],
     ) -> list[tuple[Track, Detection]]:
-        """Pair who overlaps; then, of those left over, who is near."""
+        """Pair faces and tracks that overlap; then, of the rest, those near each other."""
         if not tracks or not detections:
             return []
         shared, distance, ratio = _compare(tracks, detections)
@@ -271,7 +271,7 @@ class Tracker:
 
 
 def _cheapest(cost: NDArray[np.float64], alone: float) -> list[tuple[int, int]]:
-    """Rows and columns of least total cost; what is infinite costs ``alone`` and is no pair."""
+    """Rows and columns of least total cost; an infinite cost counts ``alone`` and is no pair."""
     finite = np.isfinite(cost)
     return [pair for pair in cheapest_pairs(np.where(finite, cost, alone)) if finite[pair]]
 

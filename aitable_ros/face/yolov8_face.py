@@ -41,7 +41,7 @@ SMALLEST_PX = 10
 
 class Yolov8Face:
     """
-    Whichever layout the model has; told by its shape.
+    The shape of the output decides which layout the model has.
 
     :param backend: stays the caller's to close
     """

@@ -38,7 +38,7 @@ class LevelJudge:
         self._reason_met: dict[int, int] = {}
 
     def configure(self, options: FatigueOptions) -> None:
-        """Take other thresholds; what was met is held as before."""
+        """Take other thresholds; levels already met are held as before."""
         self._options = options
         self._hold = int(options.level_hold_s * 1e9)
 

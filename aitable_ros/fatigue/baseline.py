@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A person's open eyes: what an EAR must be compared with before it says anything."""
+"""The EAR of a person's open eyes, with which every other EAR is compared."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Baseline:
 
     Only readings above a share of the baseline are learned from, so it stays where it is while the
     eyes are shut or narrowed. Should it have been learned from something else (a startled look, the
-    person before), hardly any reading passes: then it is learned anew from all above the floor.
+    person before), hardly any reading passes: then it is learned again from all readings above the
+    floor.
 
     :param options: the thresholds
     :param start: EAR to start from instead of the prior
@@ -42,7 +43,7 @@ class Baseline:
         self._begin()
 
     def configure(self, options: FatigueOptions) -> None:
-        """Take other thresholds, and keep what was learned."""
+        """Take other thresholds; the learned baseline stays."""
         self._options = options
         if not self.learned:
             self.value = options.ear_prior

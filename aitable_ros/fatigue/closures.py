@@ -44,11 +44,11 @@ PITCH_STEP = 0.02
 
 
 class Lids(Enum):
-    """What the lids do."""
+    """State of the lids."""
 
     UNKNOWN = 'low, and the open eyes of the person are not known yet'
     OPEN = 'open'
-    FALLING = 'closed, not yet told from a look down'
+    FALLING = 'closed, and not yet known whether it is a look down'
     CLOSED = 'closed'
     DOWN = 'lowered to look down'
 

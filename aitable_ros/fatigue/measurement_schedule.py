@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Whose face is measured in which image: the mesh is what every further person costs."""
+"""Which faces are measured in which image: each further person costs a mesh."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class MeasurementSchedule:
         others_fps: float,
     ) -> list[TrackedFace]:
         """
-        Say who is measured in an image.
+        Return the faces to measure in an image.
 
         :param stamp_ns: of the image; later than that of the call before
-        :param measured: tracks that have figures; who is not among them is measured now
-        :param others_fps: how often a second for those who are not primary; 0 for every image
+        :param measured: tracks that have figures; other faces are measured now
+        :param others_fps: measurements a second of each face that is not primary; 0 for every image
         :return: some of the faces, in their order
         """
         elapsed_s = (stamp_ns - self._stamp_ns) * 1e-9

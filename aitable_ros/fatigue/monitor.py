@@ -49,7 +49,7 @@ class FatigueUpdate:
     :param landmarks: mesh of each face in the image that has one, by track
     :param assessments: of each face in the image, by track
     :param absent: of the people known and not in the image; with nobody known, one with track_id 0
-    :param events: what became certain with this frame
+    :param events: that became certain with this frame
     :param readings: of each face in the image, by track
     :param measured: tracks measured in this image; the figures of other faces are of an earlier
         image (see ``others_fps``)
@@ -193,7 +193,7 @@ class FatigueMonitor(Closing):
 
     def calibrate(self) -> dict[int, float]:
         """
-        Pin the baseline of everybody in the last image to what it is now.
+        Pin the present baseline of everybody in the last image.
 
         :return: EAR of open eyes by track
         :raises InputError: nobody was in it, or nobody was seen for long enough

@@ -44,8 +44,8 @@ class FatigueOptions(ModelOptions):
         0.5, 'least probability that a crop shows a face; below it the mesh is not read',
         low=0.05, high=0.99)
     proof: str = option(
-        PROOF, 'detector that must bear out each mesh, since meshes fit hair and hands, '
-        'too; "off" believes every mesh', dynamic=False)
+        PROOF, 'detector that must confirm each mesh, since meshes fit hair and hands, '
+        'too; "off" accepts every mesh', dynamic=False)
     proof_interval_s: float = option(
         1.0, 'seconds of image time between two proofs of a mesh that is followed; a new or '
         'doubtful mesh is proved at once', low=0.0, high=60.0)
@@ -178,7 +178,7 @@ class FatigueOptions(ModelOptions):
 
     @property
     def proof_model(self) -> FatigueOptions:
-        """The chain of the detector that bears out meshes; an engine falls back to the ONNX."""
+        """The chain of the detector that confirms meshes; an engine falls back to the ONNX."""
         others = (PROOF,) if self.proof.endswith(('.engine', '.plan')) else ()
         return replace(self, model=self.proof, fallbacks=others, required=False)
 

@@ -32,7 +32,7 @@ class Judgement:
 
     :param assessments: of each face that was measured, by track
     :param absent: of the people known and not in the image; with nobody known, one with track 0
-    :param events: what became certain with this image
+    :param events: that became certain with this image
     """
 
     assessments: dict[int, FatigueAssessment] = field(default_factory=dict)
@@ -94,14 +94,14 @@ class People:
                 continue
             if reading.validity is not Validity.NO_FACE:
                 known.seen_ns = stamp_ns
-            assessments[track_id], told = known.memory.update(reading)
-            events += told
+            assessments[track_id], new = known.memory.update(reading)
+            events += new
         absent: list[FatigueAssessment] = []
         for track_id, known in self._roster.known.items():
             if track_id not in boxes:
-                assessment, told = known.memory.update(no_face(stamp_ns))
+                assessment, new = known.memory.update(no_face(stamp_ns))
                 absent.append(assessment)
-                events += told
+                events += new
         if not boxes and not absent:
             absent.append(nobody(stamp_ns))
         self._last = Judgement(assessments, tuple(absent), tuple(events))

@@ -57,7 +57,7 @@ MAR_MAX = 10.0
 
 class PersonFatigue:
     """
-    What is known of one person's tiredness.
+    The tiredness of one person.
 
     Streaming: an update is O(1) amortised, and memory is bounded whatever the frame rate. All time
     is the readings' own. The stamps must rise; a reading that is not later than the one before is
@@ -92,7 +92,7 @@ class PersonFatigue:
         """
         Take other thresholds; baseline and counts stay.
 
-        The windows begin anew where the figures in them would have been others.
+        The windows are emptied if their figures depend on a changed threshold.
         """
         before = self._options
         changed = {
@@ -137,7 +137,7 @@ class PersonFatigue:
         """
         Take in the reading of one image.
 
-        :return: the assessment, and what became certain with it
+        :return: the assessment, and the events that became certain with it
         """
         now, options = reading.stamp_ns, self._options
         events: list[tuple[FatigueEventType, int, float]] = []
@@ -183,7 +183,7 @@ class PersonFatigue:
         return self._assess(reading, usable, openness, extra, events)
 
     def absent(self, stamp_ns: int) -> FatigueAssessment:
-        """Return what to say at a moment without an image of this person; changes nothing."""
+        """Return the assessment for a moment without an image of this person; changes nothing."""
         return replace(
             self._last, stamp_ns=stamp_ns, validity=Validity.NO_FACE, level=FatigueLevel.UNKNOWN,
             reasons=FatigueReason.NONE, ear_left=NAN, ear_right=NAN, openness=NAN,
@@ -227,7 +227,7 @@ class PersonFatigue:
     def _close(
         self, closure: Closure, events: list[tuple[FatigueEventType, int, float]],
     ) -> None:
-        """Tell a closure that is over, unless it is a blink, which the dip tells."""
+        """Report a closure that is over; a blink is reported by its dip."""
         options, lasted = self._options, closure.duration_s
         slept, self._slept = self._slept, False
         if lasted <= options.blink_max_s:
@@ -247,7 +247,7 @@ class PersonFatigue:
         events.append((kind, closure.start_ns, lasted))
 
     def _dip(self, dip: Dip, events: list[tuple[FatigueEventType, int, float]]) -> None:
-        """Tell a blink, unless a longer closure tells the same."""
+        """Report a blink, unless a longer closure was reported for it."""
         if dip.lowest_ns <= self._long_end:
             return
         start, end = dip.start_ns, dip.end_ns
@@ -323,7 +323,7 @@ class PersonFatigue:
         if level is not self._level and level is not FatigueLevel.UNKNOWN:
             self._level = level
             events.append((FatigueEventType.LEVEL_CHANGED, now, 0.0))
-        told = tuple([
+        reported = tuple([
             FatigueEvent(self.track_id, kind, start, lasted, level)
             for kind, start, lasted in events]) if events else ()
         self._last = FatigueAssessment(
@@ -334,7 +334,7 @@ class PersonFatigue:
             mean_blink, reading.mar, self._yawns.yawning, self._yawn_count, reading.head_roll,
             reading.head_pitch, reading.head_yaw, self.baseline.learned, self.baseline.value,
             p80, self._usable_ns * 1e-9, self._closed_ns * 1e-9)
-        return self._last, told
+        return self._last, reported
 
 
 def _middle_mean(values: list[int]) -> float:

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Who is in front of the camera and who left it lately: one memory for each person."""
+"""The people in front of the camera and those who left it lately, one memory each."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SAME_SIZE = 1.6
 Box = NDArray[np.float32]
 
 
-class Memory(Protocol):
-    """What is remembered of one person."""
+class PersonMemory(Protocol):
+    """The memory of one person."""
 
     def continue_as(self, track_id: int) -> None:
         """Go on under the number of another track."""
 
 
-M = TypeVar('M', bound=Memory)
+M = TypeVar('M', bound=PersonMemory)
 
 
 @dataclass(slots=True, eq=False)

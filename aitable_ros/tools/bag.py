@@ -46,7 +46,7 @@ class BagWriter:
         self._writer.close()
 
     def topic(self, name: str, kind: Any) -> Callable[[int, bytes], None]:
-        """Add a topic of a message class; return what writes (time in ns, serialised message)."""
+        """Add a topic of a message class; return its writer: (time in ns, serialised message)."""
         package = kind.__module__.split('.')[0]
         connection = self._writer.add_connection(
             name, f'{package}/msg/{kind.__name__}', typestore=self._types)

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable bench``: what this machine can do, measured where it counts."""
+"""``aitable bench``: answered images, latency and load of the nodes on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @dataclass(frozen=True, slots=True)
 class Load:
     """
-    What a process took.
+    The load of a process.
 
     :param cpu_percent: of one core, over the run
     :param rss_mb: resident at the end

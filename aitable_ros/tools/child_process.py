@@ -72,7 +72,7 @@ class Child:
         """
         Raise if it has ended by itself.
 
-        :raises InputError: it could not use what it was given, and said so
+        :raises InputError: the child could not use its input
         :raises ProcessError: it failed or died
         """
         status = self.process.poll()

@@ -69,7 +69,7 @@ _NOISE_SHIFT = 64  # pixels by which the noise pattern is thrown about from fram
 
 
 @dataclass(frozen=True, slots=True)
-class Closure:
+class ScriptedClosure:
     """
     A time in which the lids cover at least :data:`HALF` of the eyes.
 
@@ -93,7 +93,7 @@ class Closure:
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipTruth:
     """
-    What the clip contains.
+    The contents of the clip.
 
     :param closure: ``(frames,)`` float32, 0 open ... 1 shut
     :param closures: all of them in the order of time
@@ -101,14 +101,14 @@ class ClipTruth:
 
     fps: float
     closure: NDArray[np.float32]
-    closures: tuple[Closure, ...]
+    closures: tuple[ScriptedClosure, ...]
 
-    def of_kind(self, kind: str) -> tuple[Closure, ...]:
+    def of_kind(self, kind: str) -> tuple[ScriptedClosure, ...]:
         """Return the closures of one kind."""
         return tuple(item for item in self.closures if item.kind == kind)
 
     @property
-    def blinks(self) -> tuple[Closure, ...]:
+    def blinks(self) -> tuple[ScriptedClosure, ...]:
         """The short closures."""
         return self.of_kind('blink')
 
@@ -118,7 +118,7 @@ class ClipTruth:
         return float(np.mean(self.closure >= CLOSED))
 
     def until(self, frames: int, settled: int) -> ClipTruth:
-        """Return what a run of ``frames`` contained, with closures over before ``settled``."""
+        """Return the truth of the first ``frames``, with closures over before ``settled``."""
         return replace(
             self, closure=self.closure[:frames],
             closures=tuple(item for item in self.closures if item.end_frame < settled))
@@ -138,7 +138,7 @@ class ClipTruth:
         :param settled: frames to score; default: all
         """
         frames = len(self.closure)
-        def span(item: Closure) -> dict[str, Any]:
+        def span(item: ScriptedClosure) -> dict[str, Any]:
             return {'start_frame': item.start_frame, 'end_frame': item.end_frame}
         return {
             'blinks': [span(item) for item in self.blinks],
@@ -396,7 +396,7 @@ def _truth(script: list[_Lids], fps: float, frames: int) -> ClipTruth:
         covered = np.flatnonzero(own >= HALF)
         # At a low rate a blink may fall between two frames: then it is the one after its start.
         first, last = (covered[0], covered[-1]) if covered.size else [math.ceil(start_s * fps)] * 2
-        closures.append(Closure(lids.kind, start_s, end_s, int(first), int(last)))
+        closures.append(ScriptedClosure(lids.kind, start_s, end_s, int(first), int(last)))
     return ClipTruth(fps, closure, tuple(closures))
 
 

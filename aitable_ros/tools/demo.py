@@ -24,7 +24,7 @@ from aitable_ros.types import FrameResult
 
 if TYPE_CHECKING:
     from aitable_ros.tools.demo_report import Evaluation
-    from aitable_ros.tools.script_check import Check
+    from aitable_ros.tools.script_check import ScriptCheck
 
 LIVE_SECONDS = 60.0
 """Length of a run with a live camera."""
@@ -243,18 +243,19 @@ def _evaluate(
     return Evaluation(source, replay, labels, measured, summary, results)
 
 
-def _checks(truth: ClipTruth | None, evaluation: Evaluation) -> list[Check]:
+def _checks(truth: ClipTruth | None, evaluation: Evaluation) -> list[ScriptCheck]:
     """Check the contents of the clip; of another input, that there was a face."""
-    from aitable_ros.tools.script_check import Check
     from aitable_ros.tools.script_check import check_script
+    from aitable_ros.tools.script_check import ScriptCheck
 
     if truth is not None and evaluation.labels is not None:
         return check_script(truth, evaluation.measured, evaluation.labels.ignore)
     seen, frames = evaluation.summary['face_ratio'], evaluation.summary['frames']
-    return [Check('faces', seen > 0, f'{seen:.0%}', f'a face in {seen:.1%} of {frames} images')]
+    line = f'a face in {seen:.1%} of {frames} images'
+    return [ScriptCheck('faces', seen > 0, f'{seen:.0%}', line)]
 
 
-def _print(args: argparse.Namespace, summary: dict[str, Any], checks: list[Check]) -> None:
+def _print(args: argparse.Namespace, summary: dict[str, Any], checks: list[ScriptCheck]) -> None:
     if args.json:
         print(json.dumps(summary))  # noqa: T201
         return

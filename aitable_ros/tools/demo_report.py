@@ -33,7 +33,7 @@ from aitable_ros.tools.latency import Percentiles
 from aitable_ros.tools.latency import stages
 from aitable_ros.tools.live_graph import Received
 from aitable_ros.tools.live_graph import SentImage
-from aitable_ros.tools.script_check import Check
+from aitable_ros.tools.script_check import ScriptCheck
 from aitable_ros.types import FrameResult
 
 BUDGET_MS = 33.0
@@ -64,8 +64,8 @@ class Evaluation:
 
 def write_demo_report(
     folder: Path, name: str, source: Any, truth: ClipTruth | None, evaluation: Evaluation,
-    checks: Sequence[Check], latency: Latency, received: Received, sent: Sequence[SentImage], *,
-    gif: bool = False,
+    checks: Sequence[ScriptCheck], latency: Latency, received: Received,
+    sent: Sequence[SentImage], *, gif: bool = False,
 ) -> Path:
     """
     Write ``report.html``, ``keyframe.jpg`` and, of the clip, ``overlay.gif`` if asked for.
@@ -106,7 +106,7 @@ def write_demo_report(
             'machine': f'{platform.machine()}, {os.cpu_count()} cores', 'input': name}))
 
 
-def _cards(checks: Sequence[Check], latency: Latency) -> list[Card]:
+def _cards(checks: Sequence[ScriptCheck], latency: Latency) -> list[Card]:
     p95 = Percentiles.of(latency.samples_ms['fatigue']).p95
     return [
         *(Card(label=LABELS[check.name], value=check.value, note=check.line,

@@ -34,7 +34,7 @@ RECENT = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class RunSnapshot:
     """
     One moment of a run, as the display shows it.
 
@@ -54,7 +54,7 @@ class Snapshot:
 
 def snapshot(
     received: Received, sent: Sequence[SentImage], truth: ClipTruth | None, total_s: float | None,
-) -> Snapshot:
+) -> RunSnapshot:
     """
     Return the newest messages in the form of the table.
 
@@ -87,7 +87,7 @@ def snapshot(
         expression = (
             f'{Expression(emotion.expression).name.lower()} {emotion.confidence:.2f}, '
             f'valence {emotion.valence:+.2f}, arousal {emotion.arousal:+.2f}')
-    return Snapshot(
+    return RunSnapshot(
         elapsed_s=elapsed_s, total_s=total_s, openness=openness, level=level,
         rows=(
             ('PERCLOS', perclos),
@@ -135,10 +135,10 @@ class Display(ABC):
 
     @abstractmethod
     def stage(self, text: str) -> None:
-        """Say what is being done."""
+        """Show the present stage of the start."""
 
     @abstractmethod
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: RunSnapshot) -> None:
         """Show a moment."""
 
 
@@ -153,7 +153,7 @@ class _Nothing(Display):
     def stage(self, text: str) -> None:
         pass
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: RunSnapshot) -> None:
         pass
 
 
@@ -166,7 +166,7 @@ class _Lines(Display):
     def stage(self, text: str) -> None:
         print(text, flush=True)  # noqa: T201
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: RunSnapshot) -> None:
         if snapshot.elapsed_s < self._next_s:
             return
         self._next_s = snapshot.elapsed_s + LINE_EVERY_S
@@ -197,10 +197,10 @@ class _Table(Display):
     def stage(self, text: str) -> None:
         self._live.update(self._text(f'{text} …', style='dim'))
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: RunSnapshot) -> None:
         self._live.update(self._panel(snapshot))
 
-    def _panel(self, snapshot: Snapshot) -> Any:
+    def _panel(self, snapshot: RunSnapshot) -> Any:
         from rich.panel import Panel
         from rich.table import Table
 
@@ -217,7 +217,7 @@ class _Table(Display):
         return Panel(table, title='aitable demo', border_style='blue', expand=False)
 
 
-def _clock(snapshot: Snapshot) -> str:
+def _clock(snapshot: RunSnapshot) -> str:
     total = '' if snapshot.total_s is None else f' of {snapshot.total_s:.0f}'
     return f'{snapshot.elapsed_s:.1f}{total} s'
 

@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable run``: the ``pipeline`` executable, for whoever has no ``ros2 run``."""
+"""``aitable run``: the ``pipeline`` executable, for machines without ``ros2 run``."""
 
 from __future__ import annotations
 

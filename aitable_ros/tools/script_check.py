@@ -13,7 +13,7 @@ from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
 from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
 from aitable_ros.tools.clip import ClipTruth
-from aitable_ros.tools.clip import Closure
+from aitable_ros.tools.clip import ScriptedClosure
 from aitable_ros.types import FatigueEventType
 
 CLOSURES = {
@@ -22,7 +22,7 @@ CLOSURES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ScriptCheck:
     """
     One requirement.
 
@@ -39,13 +39,13 @@ class Check:
 
 def check_script(
     truth: ClipTruth, measured: Measurements, ignore: Sequence[FrameSpan] = (),
-) -> list[Check]:
+) -> list[ScriptCheck]:
     """
     Compare the primary person's events with the script.
 
     :param ignore: frames that are not judged
     """
-    def matched(scripted: Sequence[Closure], kind: FatigueEventType) -> Matching:
+    def matched(scripted: Sequence[ScriptedClosure], kind: FatigueEventType) -> Matching:
         found = [FrameSpan(e.start_frame, e.end_frame) for e in measured.of_primary(kind)]
         return match_spans(
             found, [FrameSpan(item.start_frame, item.end_frame) for item in scripted], ignore)
@@ -57,26 +57,26 @@ def check_script(
     return checks
 
 
-def _blinks(blinks: Matching) -> list[Check]:
+def _blinks(blinks: Matching) -> list[ScriptCheck]:
     found, scripted = len(blinks.pairs), len(blinks.pairs) + len(blinks.missed)
     worst = max((abs(one.start - other.start) for one, other in blinks.pairs), default=0)
     within = '1 frame' if worst == 1 else f'{worst} frames'
     return [
-        Check('blinks_found', not blinks.missed, f'{found} of {scripted}',
+        ScriptCheck('blinks_found', not blinks.missed, f'{found} of {scripted}',
               f'{found} of {scripted} scripted blinks found{_at(blinks.missed)}'),
-        Check('blinks_invented', not blinks.invented, str(len(blinks.invented)),
+        ScriptCheck('blinks_invented', not blinks.invented, str(len(blinks.invented)),
               f'{len(blinks.invented)} blinks invented{_at(blinks.invented)}'),
-        Check('blink_onset', bool(blinks.pairs) and worst <= TOLERANCE_FRAMES, within,
+        ScriptCheck('blink_onset', bool(blinks.pairs) and worst <= TOLERANCE_FRAMES, within,
               f'onsets within {within} (at most {TOLERANCE_FRAMES})'),
     ]
 
 
-def _closure(name: str, matching: Matching) -> Check:
+def _closure(name: str, matching: Matching) -> ScriptCheck:
     key = name.replace(' ', '_')
     if matching.missed or not matching.pairs:
-        return Check(key, False, 'missed', f'the scripted {name} raised no event')
+        return ScriptCheck(key, False, 'missed', f'the scripted {name} raised no event')
     (found, scripted), *_ = matching.pairs
-    return Check(
+    return ScriptCheck(
         key, True, 'found', f'the {name} raised its event (frames {found.start} to {found.end}, '
         f'scripted {scripted.start} to {scripted.end})')
 
