@@ -89,7 +89,7 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
                 _stamp(message, stamp)
                 node = detectors['raw' if isinstance(message, Image) else 'compressed']
                 try:
-                    node._images._received(message)
+                    node.source._images._received(message)
                 except BaseException as error:
                     escaped.append(f'{seed + number}: {error!r}')
                 if number % GOOD_EVERY == GOOD_EVERY - 1:
@@ -133,7 +133,7 @@ def _answered(node: Any, picture: np.ndarray, stamp: int, transport: str) -> boo
     try:
         end = time.monotonic() + ANSWER_S
         while time.monotonic() < end:
-            node._images._received(make(picture, 0, stamp)[0][0])
+            node.source._images._received(make(picture, 0, stamp)[0][0])
             tried = time.monotonic()
             while time.monotonic() - tried < 1.0:
                 if any(one.frame.stamp_ns == stamp and one.faces for one in seen):
