@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-# All checks; sets up first. Arguments go to pytest, but for --all as the first of them: then what is
-# optional is installed and tested, too (PyTorch's CPU build, MediaPipe, Chromium).
+# All checks; sets up first. Arguments go to pytest. With --all as the first of them the script also installs
+# and tests what is optional (PyTorch's CPU build, MediaPipe, Chromium), and asks the package index whether
+# every pin has a wheel for every Python.
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -13,6 +14,7 @@ if [ "${1:-}" = --all ]; then
   . "$ROOT/scripts/extras.sh"
   aitable_setup tests
   aitable_setup_extras
+  export AITABLE_TEST_ALL=1
 else
   aitable_setup tests
 fi
@@ -25,7 +27,7 @@ if [ -x "$MEDIAPIPE/bin/python" ]; then
   elsewhere=("--ignore=$OWN")
   "$MEDIAPIPE/bin/python" -m pytest "$OWN" || status=$?
 fi
-# Tests wait more than they compute, so there is one worker more than there are cores.
-"$VENV/bin/python" -m pytest -n "$(($(nproc) + 1))" --dist worksteal ${elsewhere[@]+"${elsewhere[@]}"} "$@" || status=$?
+# Tests wait as long as they compute, so there are two workers a core.
+"$VENV/bin/python" -m pytest -n "$((2 * $(nproc)))" --dist worksteal ${elsewhere[@]+"${elsewhere[@]}"} "$@" || status=$?
 [ -z "$fell" ] || { say "not clean: $fell (see above)"; [ $status != 0 ] || status=1; }
 exit $status

@@ -136,7 +136,9 @@ def tensorrt(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, with the reason."""
+    """Begin with the slow tests; skip what needs a GPU where there is none, with the reason."""
+    # Left for the end, one worker would still be in them when the others have nothing to do.
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
     marked = [item for item in items if item.get_closest_marker('gpu')]
     reason = _no_gpu() if marked else ''
     if reason:

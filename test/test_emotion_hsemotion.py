@@ -149,6 +149,7 @@ def test_a_chain_runs_it_by_its_name_a_batch_at_a_time(
             reader.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tensorrt', ['8.6.0'], indirect=True)
 def test_an_engine_is_built_verified_and_read(
     tensorrt: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path,

@@ -617,6 +617,7 @@ def test_a_tflite_file_is_converted_first(tensorrt, home, tmp_path, models):
     assert onnx_of(str(path))[0].parent == home / 'converted'
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_emonet_is_exported_first(tensorrt, home, tmp_path):
     torch = pytest.importorskip('torch')
     import emonet_seeded

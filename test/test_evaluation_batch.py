@@ -212,6 +212,7 @@ def test_what_was_done_is_not_done_again(clips, alone, tmp_path, capsys):
     assert 'finished' not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('workers', [1, 2])
 def test_ctrl_c_keeps_what_is_there_and_the_next_run_does_the_rest(models, tmp_path, workers):
     first = write_clip(tmp_path / 'first.avi', 9)

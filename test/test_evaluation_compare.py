@@ -125,6 +125,7 @@ def test_the_command_writes_a_page_and_json_and_ends_with_0(runs, capsys):
     assert {entry['verdict'] for entry in same['scores']} <= {'', 'not told apart'}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason='no Chromium here to open the pages with')
 def test_a_browser_draws_the_pages_over_several_inputs_without_an_error(runs):
     folders = [runs / 'b' / f'r{index}' for index in range(4)]

@@ -186,6 +186,7 @@ def test_series_of_unequal_length_are_refused():
         Series(time_s=np.zeros(3), ear=np.zeros(2))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason='no Chromium here to open the report with')
 def test_a_browser_draws_it_without_an_error_and_the_keyboard_reaches_it(written, tmp_path):
     page = tmp_path / 'probe.html'

@@ -112,6 +112,7 @@ def _in_use():
     return heap.uordblks + heap.hblkhd
 
 
+@pytest.mark.slow
 def test_unloading_frees_everything(graph):
     """The tester lives on, and so does the DDS participant that it shares with the nodes."""
     def services():

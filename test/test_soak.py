@@ -139,6 +139,7 @@ def test_an_order_is_carried_out_as_often_as_it_says(tmp_path: Path) -> None:
     assert [one is not None for one in done] == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_a_fault_is_injected_and_recovered(models: Path, tmp_path: Path) -> None:
     output = tmp_path / 'faults.json'
     done = _run('faults', 'model_file_corrupt', '--size', 'vga', '--output', str(output))
@@ -156,6 +157,7 @@ def test_a_fault_is_injected_and_recovered(models: Path, tmp_path: Path) -> None
 
 # --- rounds ---------------------------------------------------------------------------------------
 
+@pytest.mark.slow
 def test_rounds_of_a_lifecycle_leave_nothing_behind(models: Path) -> None:
     """A few rounds are enough for threads and descriptors; memory needs a long soak."""
     figures = soak_rounds.run(6, 4, 6)
