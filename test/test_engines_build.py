@@ -36,7 +36,7 @@ from aitable_ros.engines.build_list import of_catalogue
 from aitable_ros.engines.build_list import of_yaml
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import method
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.face.yolov8_face import Yolov8Face
@@ -186,7 +186,7 @@ def test_a_timing_cache_that_tensorrt_cannot_read_is_no_error_of_the_build(tenso
         pytest.skip('needs a cache that the real one cannot read')
     cache = home / 'cache'
     cache.write_bytes(b'TIMING8.6.0 measured' + standin.UNREADABLE)
-    progress = Progress()
+    progress = BuildProgress()
     options = BuildOptions(timing_cache=cache)
     build(home / 'fer.onnx', home / 'x.engine', options, progress)
     assert progress.errors == []
@@ -225,7 +225,7 @@ def test_a_model_whose_timings_cannot_be_read_back_leaves_the_cache_as_it_is(ten
     onnx.save(model, home / 'crops.onnx')
     cache = home / 'cache'
     for name in ('fer', 'crops', 'fer'):
-        progress = Progress()
+        progress = BuildProgress()
         build(home / f'{name}.onnx', home / 'x.engine', BuildOptions(timing_cache=cache), progress)
         assert progress.errors == []
         assert cache.read_bytes() == b'TIMING8.6.0 measured'
@@ -326,7 +326,7 @@ def test_a_failed_build_leaves_the_old_engine(tensorrt, home, monkeypatch, capsy
 def test_a_build_can_be_stopped(tensorrt, home):
     seen = []
 
-    class Stopped(Progress):
+    class Stopped(BuildProgress):
         def show(self, name, done, total):
             seen.append((name, done, total))
             if name == 'Tactic Selection':

@@ -23,7 +23,7 @@ import yolov8_seeded
 from aitable_ros.cli import main
 from aitable_ros.engines.build import build
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.tensorrt_rtx import RtxToolchain
 from aitable_ros.engines.toolchain import toolchain
 from aitable_ros.errors import InputError
@@ -54,7 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path) -> Path:
     return folder
 
 
-class Told(Progress):
+class Told(BuildProgress):
     """Keeps what the builder logs."""
 
     def __init__(self) -> None:

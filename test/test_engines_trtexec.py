@@ -241,10 +241,10 @@ def test_int8_is_not_named_where_nothing_can_prove_it(fake, small, tmp_path, cap
     """There is a calibration cache, but trtexec alone cannot compare with the ONNX."""
     from aitable_ros.engines.calibrator import CalibrationBatches
     from aitable_ros.engines.graph.builder_input import make_builder_input
-    from aitable_ros.engines.progress import Progress
+    from aitable_ros.engines.progress import BuildProgress
 
     cache = tmp_path / 'calibration.cache'
-    ready = make_builder_input(small, BuildOptions(precision='fp16'), (8, 6), Progress())
+    ready = make_builder_input(small, BuildOptions(precision='fp16'), (8, 6), BuildProgress())
     images = np.zeros((4, 3, 8, 8), np.float32)
     np.savez(tmp_path / 'inputs.npz', image=images)
     from aitable_ros.engines.model_inputs import collect_inputs

@@ -10,7 +10,7 @@ import pytest
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import make_builder_input
 from aitable_ros.engines.graph.builder_input import source_digest
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.finder import FaceOptions
@@ -116,7 +116,7 @@ def test_weights_in_a_file_beside_the_model_are_found_and_part_of_its_hash(tmp_p
     path = with_external_data(tmp_path / 'models')
     monkeypatch.chdir(tmp_path)
     before = source_digest(path)
-    ready = make_builder_input(path, BuildOptions(), (10, 0), Progress())
+    ready = make_builder_input(path, BuildOptions(), (10, 0), BuildProgress())
     assert ready.source_sha256 == before
     assert len(ready.content) > 500 * 5 * 4  # the weights are in it
     data = path.with_name('model.data')
@@ -126,4 +126,4 @@ def test_weights_in_a_file_beside_the_model_are_found_and_part_of_its_hash(tmp_p
     assert source_digest(path) != before
     data.unlink()
     with pytest.raises(InputError, match=r'cannot read .*model\.data, which holds weights of'):
-        make_builder_input(path, BuildOptions(), (10, 0), Progress())
+        make_builder_input(path, BuildOptions(), (10, 0), BuildProgress())

@@ -25,7 +25,7 @@ from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import make_builder_input
 from aitable_ros.engines.graph.builder_input import preparation
 from aitable_ros.engines.graph.builder_input import source_digest
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.toolchain import Toolchain
 from aitable_ros.engines.toolchain import toolchain
 from aitable_ros.errors import InputError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    onnx: Path, engine: Path, options: BuildOptions, progress: Progress | None = None, *,
+    onnx: Path, engine: Path, options: BuildOptions, progress: BuildProgress | None = None, *,
     model: str = '', tools: Toolchain | None = None,
 ) -> Sidecar:
     """
@@ -55,7 +55,7 @@ def build(
     :raises InputError: an operator or option that this TensorRT lacks, too little memory, or an
         int8 engine that is not accurate enough; old files are kept
     """
-    progress = progress or Progress()
+    progress = progress or BuildProgress()
     tools = tools or toolchain(options.device_id)
     began = time.monotonic()
     prepared = make_builder_input(
@@ -122,7 +122,7 @@ def _rebuild(source: str, engine: Path, options: BuildOptions, tools: Toolchain)
 
 def _proved(
     sidecar: Sidecar, part: Path, onnx: Path, model: str, options: BuildOptions, tools: Toolchain,
-    progress: Progress,
+    progress: BuildProgress,
 ) -> Sidecar:
     """
     Compare the engine with the fp32 ONNX and add the report.

@@ -18,7 +18,7 @@ from typing import Any
 from aitable_ros.engines.build import build
 from aitable_ros.engines.build import kept
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.engines.sources import YOLO
 from aitable_ros.engines.toolchain import Toolchain
@@ -167,7 +167,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 def build_all(
     jobs: Sequence[BuildJob], tools: Toolchain,
-    watch: Callable[[BuildJob], AbstractContextManager[Progress]], rebuild: bool = False,
+    watch: Callable[[BuildJob], AbstractContextManager[BuildProgress]], rebuild: bool = False,
 ) -> Iterator[BuildOutcome]:
     """
     Build missing engines one after another; a failure does not stop the others.

@@ -11,7 +11,6 @@ close-up views.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -44,6 +43,7 @@ from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.models.catalogue import ModelCard
+from aitable_ros.models.store import Progress
 from aitable_ros.recordings.image_folder import ImageFolder
 from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.recordings.readers import open_source
@@ -64,8 +64,6 @@ places its crop, as in nearly all frames of a running pipeline.
 """
 VIDEOS = ('.mp4', '.mov', '.avi', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.gif')
 ARRAYS = '.npz'
-Progress = Callable[[str, int, int], None]
-"""Called with the file, the number of its frames read, and the number to read."""
 
 
 @dataclass(frozen=True, slots=True)

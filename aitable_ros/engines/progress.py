@@ -21,7 +21,7 @@ LINE_S = 10.0
 """Least time between two lines of a log if the second repeats a phase: int8 builds twice."""
 
 
-class Progress:
+class BuildProgress:
     """
     Records phases, steps and TensorRT's messages; shows nothing. Any thread may call it.
 
@@ -60,7 +60,7 @@ class Progress:
         """Tell the user something that does not end the build; subclasses do."""
 
 
-class _Shown(Progress):
+class _Shown(BuildProgress):
     """Progress with the name of the engine and the time since the start."""
 
     def __init__(self, what: str, verbose: bool) -> None:
@@ -102,7 +102,7 @@ class Line(_Shown):
 
 
 @contextmanager
-def shown(what: str, verbose: bool = False) -> Iterator[Progress]:
+def shown(what: str, verbose: bool = False) -> Iterator[BuildProgress]:
     """Show a build on the terminal; without a terminal, print a line when a phase begins."""
     from rich.console import Console
 
@@ -140,7 +140,7 @@ class _LogLines(_Shown):
 _unfinished: list[Event] = []
 
 
-def interruptible(work: Callable[[], _T], progress: Progress, stoppable: bool) -> _T:
+def interruptible(work: Callable[[], _T], progress: BuildProgress, stoppable: bool) -> _T:
     """
     Run long native work on a thread, so that Ctrl-C works.
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.progress import interruptible
-from aitable_ros.engines.progress import Progress
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
@@ -29,7 +29,7 @@ from aitable_ros.models.store import write_atomically
 if TYPE_CHECKING:
     from aitable_ros.engines.calibrator import CalibrationBatches
     from aitable_ros.inference.cuda_device import Device
-    from aitable_ros.inference.cuda_device import Memory
+    from aitable_ros.inference.cuda_device import DeviceMemory
     from aitable_ros.inference.cuda_device import Pinned
 
 _LOGGED = (
@@ -62,7 +62,7 @@ class PythonToolchain:
         self._device_id = device_id
 
     def build(
-        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: BuildProgress,
     ) -> dict[str, int]:
         """:raises InputError: the build failed; the reason is TensorRT's own."""
         import tensorrt
@@ -151,11 +151,11 @@ class Feed:
     """Copies calibration batches to the GPU; implements ``tensorrt_callbacks.Batches``."""
 
     def __init__(
-        self, calibration: CalibrationBatches, device: Device, progress: Progress,
+        self, calibration: CalibrationBatches, device: Device, progress: BuildProgress,
     ) -> None:
         self.batch_size = calibration.batch_size
         self._calibration, self._device, self._progress = calibration, device, progress
-        self._held: dict[str, tuple[Memory, Pinned]] = {}
+        self._held: dict[str, tuple[DeviceMemory, Pinned]] = {}
         self._stream = device.stream()
         self._given = 0
 
@@ -213,7 +213,7 @@ def _cache_path(machine: Machine, model: str) -> Path:
     return model_home() / 'timing' / f'{name}.cache'
 
 
-def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
+def _load_timing_cache(config: Any, path: Path, progress: BuildProgress) -> None:
     try:
         content = path.read_bytes()
     except OSError:
@@ -224,7 +224,7 @@ def _load_timing_cache(config: Any, path: Path, progress: Progress) -> None:
                         'cannot read: starting a new one')
 
 
-def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progress) -> None:
+def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: BuildProgress) -> None:
     """Write the measurements, unless TensorRT cannot read them back."""
     if not _takes(builder.create_builder_config(), content, progress):
         progress.remark(f'{path} is not written: TensorRT cannot read its own cache of this model')
@@ -235,7 +235,7 @@ def _keep_timing_cache(builder: Any, content: bytes, path: Path, progress: Progr
         progress.remark(f'the measurements are not kept: {error}')
 
 
-def _takes(config: Any, content: bytes, progress: Progress) -> bool:
+def _takes(config: Any, content: bytes, progress: BuildProgress) -> bool:
     """Give a builder earlier measurements; TensorRT's complaints about them are not errors."""
     before = len(progress.errors)
     taken = versions.set_timing_cache(config, content) and len(progress.errors) == before
@@ -243,7 +243,7 @@ def _takes(config: Any, content: bytes, progress: Progress) -> bool:
     return taken
 
 
-def _note(progress: Progress, level: str, text: str, monitored: bool) -> None:
+def _note(progress: BuildProgress, level: str, text: str, monitored: bool) -> None:
     progress.log(level, text)
     if not monitored:
         phase = next((name for pattern, name in _LOGGED if pattern.search(text)), '')

@@ -12,8 +12,8 @@ from typing import Any
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.progress import interruptible
-from aitable_ros.engines.progress import Progress
 from aitable_ros.engines.tensorrt_python import parsed
 from aitable_ros.engines.tensorrt_python import profile_of
 from aitable_ros.errors import InputError
@@ -60,7 +60,7 @@ class RtxToolchain:
         self.runs = _capability(device_id) in self.compute_capabilities
 
     def build(
-        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: BuildProgress,
     ) -> dict[str, int]:
         """
         Write the engine; see :class:`aitable_ros.engines.toolchain.Toolchain`.

@@ -10,7 +10,7 @@ from typing import Protocol
 from typing import TYPE_CHECKING
 
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_library import RTX
@@ -39,7 +39,7 @@ class Toolchain(Protocol):
     """Whether this machine can run the engine and compare it with its ONNX."""
 
     def build(
-        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: BuildProgress,
     ) -> dict[str, int]:
         """
         Write the engine.

@@ -11,7 +11,7 @@ import subprocess
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
@@ -57,7 +57,7 @@ class TrtexecToolchain:
         self.machine = _machine(self.version, device_id)
 
     def build(
-        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: Progress,
+        self, prepared: BuilderInput, engine: Path, options: BuildOptions, progress: BuildProgress,
     ) -> dict[str, int]:
         """:raises InputError: the build failed; the reason is trtexec's own."""
         onnx = engine.with_suffix('.onnx')

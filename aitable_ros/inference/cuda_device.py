@@ -43,7 +43,7 @@ class Gpu:
 
 
 @dataclass(slots=True)
-class Memory:
+class DeviceMemory:
     """Bytes on the GPU."""
 
     address: int
@@ -124,7 +124,7 @@ class Device(ABC):
     def _pop(self) -> None: ...
 
     @abstractmethod
-    def allocate(self, nbytes: int) -> Memory:
+    def allocate(self, nbytes: int) -> DeviceMemory:
         """Allocate GPU memory; :meth:`free` releases it."""
 
     @abstractmethod
@@ -136,15 +136,15 @@ class Device(ABC):
         """Make a stream; :meth:`free` releases it."""
 
     @abstractmethod
-    def free(self, item: Memory | Pinned | Stream) -> None:
+    def free(self, item: DeviceMemory | Pinned | Stream) -> None:
         """Release memory or a stream; errors of the driver are ignored."""
 
     @abstractmethod
-    def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
         """Start copying the first ``nbytes`` bytes to the GPU."""
 
     @abstractmethod
-    def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
+    def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:
         """Start copying the first ``nbytes`` bytes from the GPU."""
 
     @abstractmethod

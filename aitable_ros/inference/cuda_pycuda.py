@@ -17,9 +17,9 @@ from aitable_ros.inference.cuda_device import check
 from aitable_ros.inference.cuda_device import cuda_version
 from aitable_ros.inference.cuda_device import CudaError
 from aitable_ros.inference.cuda_device import Device
+from aitable_ros.inference.cuda_device import DeviceMemory
 from aitable_ros.inference.cuda_device import driver_error
 from aitable_ros.inference.cuda_device import Gpu
-from aitable_ros.inference.cuda_device import Memory
 from aitable_ros.inference.cuda_device import NON_BLOCKING
 from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.cuda_device import Stream
@@ -62,10 +62,10 @@ class PyCuda(Device):
     def _pop(self) -> None:
         self._call(self._module.Context.pop)
 
-    def allocate(self, nbytes: int) -> Memory:
+    def allocate(self, nbytes: int) -> DeviceMemory:
         """Allocate GPU memory."""
         owner = self._call(self._module.mem_alloc, nbytes)
-        return Memory(int(owner), nbytes, owner)
+        return DeviceMemory(int(owner), nbytes, owner)
 
     def pin(self, nbytes: int) -> Pinned:
         """Allocate pinned host memory."""
@@ -77,7 +77,7 @@ class PyCuda(Device):
         owner = self._call(self._module.Stream, NON_BLOCKING)
         return Stream(owner.handle, owner, self._call(self._module.Event, BLOCKING_EVENT))
 
-    def free(self, item: Memory | Pinned | Stream) -> None:
+    def free(self, item: DeviceMemory | Pinned | Stream) -> None:
         """Release memory or a stream."""
         if not isinstance(item, Stream):
             with suppress(CudaError):
@@ -86,12 +86,12 @@ class PyCuda(Device):
             item.event = None  # PyCUDA destroys these two with their Python objects
         item.owner = None
 
-    def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
         """Start a copy to the GPU."""
         self._call(self._module.memcpy_htod_async, memory.address, pinned.array[:nbytes],
                    stream.owner)
 
-    def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
+    def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:
         """Start a copy from the GPU."""
         self._call(self._module.memcpy_dtoh_async, pinned.array[:nbytes], memory.address,
                    stream.owner)

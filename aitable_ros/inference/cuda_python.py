@@ -17,9 +17,9 @@ from aitable_ros.inference.cuda_device import check
 from aitable_ros.inference.cuda_device import cuda_version
 from aitable_ros.inference.cuda_device import CudaError
 from aitable_ros.inference.cuda_device import Device
+from aitable_ros.inference.cuda_device import DeviceMemory
 from aitable_ros.inference.cuda_device import driver_error
 from aitable_ros.inference.cuda_device import Gpu
-from aitable_ros.inference.cuda_device import Memory
 from aitable_ros.inference.cuda_device import NON_BLOCKING
 from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.cuda_device import Stream
@@ -119,10 +119,10 @@ class CudaPython(Device):
     def _pop(self) -> None:
         self._graphs.call(self._graphs.module.cuCtxPopCurrent)
 
-    def allocate(self, nbytes: int) -> Memory:
+    def allocate(self, nbytes: int) -> DeviceMemory:
         """Allocate GPU memory."""
         owner = self._graphs.call(self._graphs.module.cuMemAlloc, nbytes)
-        return Memory(int(owner), nbytes, owner)
+        return DeviceMemory(int(owner), nbytes, owner)
 
     def pin(self, nbytes: int) -> Pinned:
         """Allocate pinned host memory."""
@@ -136,11 +136,11 @@ class CudaPython(Device):
         owner = call(module.cuStreamCreate, NON_BLOCKING)
         return Stream(int(owner), owner, call(module.cuEventCreate, BLOCKING_EVENT))
 
-    def free(self, item: Memory | Pinned | Stream) -> None:
+    def free(self, item: DeviceMemory | Pinned | Stream) -> None:
         """Release memory or a stream."""
         call, module = self._graphs.call, self._graphs.module
         with suppress(CudaError):
-            if isinstance(item, Memory):
+            if isinstance(item, DeviceMemory):
                 call(module.cuMemFree, item.owner)
             elif isinstance(item, Pinned):
                 item.array = np.empty(0, np.uint8)
@@ -149,12 +149,12 @@ class CudaPython(Device):
                 call(module.cuEventDestroy, item.event)
                 call(module.cuStreamDestroy, item.owner)
 
-    def upload(self, memory: Memory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
         """Start a copy to the GPU."""
         self._graphs.call(self._graphs.module.cuMemcpyHtoDAsync, memory.owner,
                           pinned.array.ctypes.data, nbytes, stream.owner)
 
-    def download(self, pinned: Pinned, memory: Memory, nbytes: int, stream: Stream) -> None:
+    def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:
         """Start a copy from the GPU."""
         self._graphs.call(self._graphs.module.cuMemcpyDtoHAsync, pinned.array.ctypes.data,
                           memory.owner, nbytes, stream.owner)

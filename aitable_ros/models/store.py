@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
@@ -15,6 +16,9 @@ import tempfile
 
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import model_home
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of the work, the part that is done and the total (0: unknown)."""
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

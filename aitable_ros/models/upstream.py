@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import model_home
@@ -16,9 +15,7 @@ from aitable_ros.models.catalogue import Upstream
 from aitable_ros.models.download import download
 from aitable_ros.models.download import is_blob
 from aitable_ros.models.store import home_lock
-
-if TYPE_CHECKING:
-    from aitable_ros.models.fetch import Progress
+from aitable_ros.models.store import Progress
 
 MIRROR = 'AITABLE_MODELS_URL'
 """Environment variable: address of a folder that holds the files under their own names."""

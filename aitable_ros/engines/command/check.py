@@ -13,7 +13,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.engines.progress import shown
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
@@ -247,7 +247,7 @@ def _file(given: str) -> Path:
     return path
 
 
-def _steps(progress: Progress) -> Any:
+def _steps(progress: BuildProgress) -> Any:
     def step(what: str, done: int, total: int) -> None:
         progress.phase(what, done, total)
 

@@ -26,7 +26,7 @@ from aitable_ros.models.convert import convert_file
 from aitable_ros.models.convert import is_converted
 from aitable_ros.models.fetch import fetch_all
 from aitable_ros.models.fetch import is_fetched
-from aitable_ros.models.fetch import Progress
+from aitable_ros.models.store import Progress
 from aitable_ros.models.upstream import checkpoint_path
 from aitable_ros.models.upstream import fetch_upstream
 from aitable_ros.models.upstream import is_downloaded

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from aitable_ros import __version__
 from aitable_ros.engines.build_options import better
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.progress import Progress
+from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference.onnx_file import external_files
 from aitable_ros.inference.protocol import BackendError
@@ -153,7 +153,7 @@ def method(options: BuildOptions, version: Version) -> str:
 
 
 def make_builder_input(
-    onnx_file: Path, options: BuildOptions, version: Version, progress: Progress,
+    onnx_file: Path, options: BuildOptions, version: Version, progress: BuildProgress,
     model: str = '', calibrating: bool = True,
 ) -> BuilderInput:
     """
@@ -235,7 +235,7 @@ def _half(proto: Any, options: BuildOptions) -> Any:
     return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
 
 
-def _half_beside_int8(proto: Any, options: BuildOptions, progress: Progress) -> Any:
+def _half_beside_int8(proto: Any, options: BuildOptions, progress: BuildProgress) -> Any:
     """Convert all nodes that int8 does not cover to fp16, as the builder's flags do on 8.5 to 9."""
     from onnx.version_converter import convert_version
 
@@ -281,7 +281,7 @@ def _excluded(proto: Any, options: BuildOptions) -> list[str]:
 
 def _quantised(
     proto: Any, onnx_file: Path, model: str, pictures: Any, options: BuildOptions,
-    progress: Progress, judging: bool,
+    progress: BuildProgress, judging: bool,
 ) -> tuple[Any, dict[str, Any]]:
     """
     Return the graph with Q/DQ nodes, and the report of the quantisation.
@@ -335,7 +335,7 @@ def _calibration_cache(onnx_file: Path) -> Path:
     return model_home() / 'calibration' / f'{onnx_file.stem}.cache'
 
 
-def _report(progress: Progress, name: str, done: int, total: int) -> None:
+def _report(progress: BuildProgress, name: str, done: int, total: int) -> None:
     progress.phase(name, done, total)
 
 

@@ -30,6 +30,7 @@ from aitable_ros.engines.graph.fp16 import node_name
 from aitable_ros.engines.graph.fp16 import sensitive
 from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
+from aitable_ros.models.store import Progress
 from aitable_ros.models.store import write_atomically
 
 METHODS = ('percentile', 'entropy', 'minmax')
@@ -45,7 +46,6 @@ SPARED = (0.0, 0.1, 0.2, 0.4)
 """Shares of the layers to keep in fp32, tried in turn until the model passes."""
 _CHANNEL_AXIS = {'Conv': 0, 'ConvTranspose': 1, 'Gemm': 0, 'MatMul': 1}
 """Axis of the output channels in the weights (of a Gemm with transB, as exporters write it)."""
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
