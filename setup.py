@@ -51,6 +51,7 @@ setup(
             'aitable = aitable_ros.cli:main',
             'pipeline = aitable_ros.nodes.executables:pipeline',
             'container = aitable_ros.nodes.executables:container',
+            'camera = aitable_ros.nodes.executables:camera',
             'face_detector = aitable_ros.nodes.executables:face_detector',
             'emotion = aitable_ros.nodes.executables:emotion',
             'fatigue = aitable_ros.nodes.executables:fatigue',
@@ -59,6 +60,7 @@ setup(
             'player = aitable_ros.tools.camera:main',
         ],
         'rclpy_components': [
+            'aitable_ros::CameraNode = aitable_ros.nodes.camera:CameraNode',
             'aitable_ros::FaceDetectorNode = aitable_ros.nodes.face_detector:FaceDetectorNode',
             'aitable_ros::EmotionNode = aitable_ros.nodes.emotion:EmotionNode',
             'aitable_ros::FatigueNode = aitable_ros.nodes.fatigue:FatigueNode',

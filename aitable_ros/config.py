@@ -21,7 +21,7 @@ from aitable_ros.rcl_yaml import near
 from aitable_ros.rcl_yaml import near_misses
 from aitable_ros.rcl_yaml import read_sections
 
-NODES = ('face_detector', 'emotion', 'fatigue', 'overlay')
+NODES = ('camera', 'face_detector', 'emotion', 'fatigue', 'overlay')
 """Names of the nodes, and so of the sections in a parameter file."""
 BRIDGE = 'hri_bridge'
 """A node without a stage."""
@@ -44,6 +44,31 @@ class CameraOptions(Options):
     autostart: bool = option(
         True, 'configure and activate by itself; false waits for lifecycle transitions',
         dynamic=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions(Options):
+    """What the camera node takes."""
+
+    device: str = option(
+        '', 'camera to read: 0, /dev/video0, rtsp://..., a video file (repeated at its end) or a '
+        'GStreamer pipeline with its !', dynamic=False)
+    width: int = option(
+        0, 'width asked of the device, pixels; 0 leaves it', low=0, high=16384, dynamic=False)
+    height: int = option(
+        0, 'height asked of the device, pixels; 0 leaves it', low=0, high=16384, dynamic=False)
+    fps: float = option(
+        0.0, 'images a second asked of the device; 0 leaves it', low=0.0, high=1000.0,
+        dynamic=False)
+    format: str = option(
+        '', 'pixel format asked of the device as its four letters, such as MJPG or YUYV; empty '
+        'leaves it', dynamic=False)
+    frame_id: str = option('camera', 'frame of the camera, REP-103 optical', dynamic=False)
+
+    def check(self) -> None:
+        """Check the pixel format."""
+        if len(self.format) not in (0, 4):
+            raise InputError(f"'format' takes four letters such as MJPG, not '{self.format}'")
 
 
 def read_parameter_file(

@@ -37,6 +37,8 @@ from launch import LaunchDescription
 ARGUMENTS = (
     ('image', '/camera/image_raw', 'the camera topic (sensor_msgs/Image, or the base name of a '
      'compressed one when the parameters say so)', None),
+    ('camera_device', '', 'run the camera in the process of the nodes: 0, /dev/video0, rtsp://..., '
+     'a video file; needs processes:=one', None),
     ('cameras', '', 'several cameras instead, as NAME=TOPIC with a space between: the nodes of '
      'each are in the namespace NAME, below namespace', None),
     ('params_file', '', 'ROS 2 parameter file; empty is the defaults. A bare name such as cpu.yaml '
@@ -87,9 +89,13 @@ def _nodes(context, *args, **kwargs):
         parameters.insert(0, _parameter_file(value['params_file']))
     cameras = _cameras(value['cameras'])
     player = _player(value) if value['bag'] else None
+    if value['camera_device'] and (cameras or player or value['processes'] != 'one'):
+        raise InputError('camera_device:= goes with neither cameras:=, bag:= nor processes:=many')
     if value['processes'] == 'one':
         options = [f'--{name}' for name in ('overlay', 'hri', 'container')
                    if value[name] == 'true']
+        if value['camera_device']:
+            options += ['--camera-device', value['camera_device']]
         for name, topic in cameras.items():
             options += ['--camera', f'{name}={topic}']
         programs = [('pipeline', options, value['namespace'], value['image'])]

@@ -18,7 +18,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 # What apt and rosdep lack; the ranges are those that the tests have seen with numpy 1 and 2.
-PACKAGES=('onnx>=1.14' 'onnxruntime>=1.16' 'openvino>=2023.2' 'tflite>=2.10' 'flatbuffers>=23.5'
+PACKAGES=('onnx>=1.14' 'openvino>=2023.2' 'tflite>=2.10' 'flatbuffers>=23.5'
   'rosbags>=0.9.20' 'pyarrow>=12' 'plotly>=5')
 MODULES=(onnx onnxruntime openvino tflite flatbuffers rosbags pyarrow plotly)
 # Compiled against the installed numpy, or part of what cv_bridge and the like expect.
@@ -130,6 +130,8 @@ install_python_packages() {
   file=$(mktemp) && constraints "$SYSTEM" >"$file"
   say "kept as installed: $(tr '\n' ' ' <"$file")"
   step "${pip[@]}" --quiet --constraint "$file" "${PACKAGES[@]}"
+  # ONNX Runtime asks for numpy 1.21.6; it runs with Ubuntu 22.04's 1.21.5, which has the same ABI.
+  step "${pip[@]}" --quiet --constraint "$file" onnxruntime || step "${pip[@]}" --quiet --no-deps 'onnxruntime<1.19'
   rm -f "$file"
 }
 

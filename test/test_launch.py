@@ -16,7 +16,8 @@ NEEDS_LAUNCH = pytest.mark.skipif(
     importlib.util.find_spec('launch_ros') is None,
     reason='launch_ros is not installed here; ROS wheels from PyPI come without it')
 ARGUMENTS = {
-    'image', 'cameras', 'params_file', 'namespace', 'overlay', 'hri', 'use_sim_time', 'bag',
+    'image', 'camera_device',
+    'cameras', 'params_file', 'namespace', 'overlay', 'hri', 'use_sim_time', 'bag',
     'bag_rate', 'bag_topic', 'processes', 'container', 'respawn', 'autostart', 'log_level'}
 
 
@@ -83,6 +84,7 @@ def test_starts_one_process_or_many(arguments, count):
     ({'bag': __file__, 'bag_rate': 'fast'}, 'bag_rate:=fast'),
     ({'bag': __file__, 'bag_rate': '0'}, 'bag_rate:=0'),
     ({'bag': __file__, 'cameras': 'a=/a'}, 'image:='),
+    ({'camera_device': '0', 'processes': 'many'}, 'camera_device:='),
 ])
 def test_a_wrong_argument_is_refused_before_anything_starts(arguments, words):
     with pytest.raises(InputError, match=words):

@@ -27,6 +27,7 @@ from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 
 COMPONENTS = {
+    'CameraNode': 'aitable_ros.nodes.camera',
     'FaceDetectorNode': 'aitable_ros.nodes.face_detector',
     'EmotionNode': 'aitable_ros.nodes.emotion',
     'FatigueNode': 'aitable_ros.nodes.fatigue',

@@ -46,6 +46,11 @@ def container(argv: Sequence[str] | None = None) -> int:
     return _main('container', argv, _load_container)
 
 
+def camera(argv: Sequence[str] | None = None) -> int:
+    """Run the camera node alone."""
+    return _main('camera', argv, lambda loaded, _: _load(loaded, 'CameraNode'))
+
+
 def face_detector(argv: Sequence[str] | None = None) -> int:
     """Run the face detector alone."""
     return _main('face_detector', argv, lambda loaded, _: _load(loaded, 'FaceDetectorNode'))
@@ -83,6 +88,10 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--camera', action='append', default=[], type=_camera, metavar='NAME=TOPIC',
         help='one of several cameras: its nodes get the namespace NAME and read TOPIC; repeat it')
+    parser.add_argument(
+        '--camera-device', metavar='DEVICE',
+        help='also run the camera in this process: 0, /dev/video0, rtsp://..., a video file; other '
+        'processes see its topic, too')
 
 
 def _camera(text: str) -> tuple[str, str]:
@@ -106,6 +115,10 @@ def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
             raise InputError(f"--camera: {count} cameras are called '{name}'")
     if args.hri:
         plugins = (*plugins, *_hri())
+    if args.camera_device and names:
+        raise InputError('--camera-device is one camera: leave --camera out')
+    if args.camera_device:
+        _load_camera(loaded, args.camera_device)
     if not names:
         loaded.load_all(plugins)
     for name, topic in args.camera:
@@ -114,6 +127,12 @@ def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
         plugins = tuple(plugin for plugin in plugins if plugin != 'HriNode')  # see nodes/hri.py
     if args.container:
         _load_container(loaded, args)
+
+
+def _load_camera(loaded: Composition, device: str) -> None:
+    from rclpy.parameter import Parameter
+
+    loaded.load('CameraNode', parameter_overrides=[Parameter('device', value=device)])
 
 
 def _hri() -> tuple[str, ...]:

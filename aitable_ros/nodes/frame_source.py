@@ -91,6 +91,22 @@ class ImageSource:
         self._guard = StampGuard()
         self._decoder = ImageDecoder(topic)
         self._losses = LossEstimate()
+        self._feeder: object | None = None
+
+    def set_feeder(self, feeder: object, here: bool) -> None:
+        """Announce a camera in this process, or take that back; readers follow in a second."""
+        with self._lock:
+            if here:
+                self._feeder = feeder
+            elif self._feeder is feeder:
+                self._feeder = None
+
+    def follow_feeder(self, reader: Reader) -> None:
+        """Subscribe or not, as a camera in this process comes or goes; on the reader's thread."""
+        with self._lock:
+            if self._carrier is reader and (self._subscription is None) == (self._feeder is None):
+                self._drop_subscription(reader)
+                self._carry(reader)
 
     def join(self, reader: Reader) -> None:
         """Give ``reader`` every image from now on."""
@@ -108,8 +124,8 @@ class ImageSource:
         with self._lock:
             self._readers = tuple(other for other in self._readers if other is not reader)
             if self._carrier is reader:
-                reader.node.destroy_subscription(self._subscription)
-                self._carrier = self._subscription = None
+                self._drop_subscription(reader)
+                self._carrier = None
                 if self._readers:
                     self._carry(self._readers[0])
 
@@ -117,18 +133,27 @@ class ImageSource:
         """Recreate the subscription if this reader's node carries it; on the node's thread."""
         with self._lock:
             if self._carrier is reader:
-                reader.node.destroy_subscription(self._subscription)
+                self._drop_subscription(reader)
                 self._carry(reader)
 
     def fault(self, node: Node, waited_s: float, came: bool) -> Fault | None:
         """Return why images are missing (see :func:`find_fault`); None while they arrive."""
+        if self._feeder is not None:
+            return None
         lost = self._losses.share() if came else 1.0
         if waited_s < LOOK_AFTER_S and (not came or lost < MANY_LOST):
             return None
         return find_fault(node, self.topic, IMAGE_TYPES[self._compressed], lost)
 
+    def _drop_subscription(self, reader: Reader) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            reader.node.destroy_subscription(subscription)
+
     def _carry(self, reader: Reader) -> None:
         self._carrier = reader
+        if self._feeder is not None:
+            return
         self._subscription = reader.node.create_subscription(
             CompressedImage if self._compressed else Image, self.topic, self._received,
             qos.own(qos.IMAGE), qos_overriding_options=qos.overridable(),
@@ -150,6 +175,14 @@ class ImageSource:
             for reader in self._readers:
                 reader.malformed(error)
             return
+        self.feed(frame, received_s)
+
+    def feed(self, frame: Frame, received_s: float) -> None:
+        """
+        Give all readers a frame.
+
+        :param received_s: when it arrived, seconds of the steady clock
+        """
         arrival = Arrival(frame, received_s)
         for reader in self._readers:
             reader.arrived(arrival)
@@ -246,6 +279,11 @@ class CameraSource(FrameSource):
         if self._started:
             self._started = False
             self._images.leave(self._reader)
+
+    def refresh(self) -> None:
+        """Follow a camera of this process that comes or goes."""
+        if self._started:
+            self._images.follow_feeder(self._reader)
 
     def resubscribe(self) -> None:
         """Recreate the subscription if this node carries it."""

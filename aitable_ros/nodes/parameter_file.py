@@ -16,12 +16,14 @@ from textwrap import wrap
 from typing import Any
 
 from aitable_ros.config import CameraOptions
+from aitable_ros.config import CaptureOptions
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.options import Options
 
 STAGES: dict[str, tuple[type[Options], ...]] = {
+    'camera': (CaptureOptions, CameraOptions),
     'face_detector': (FaceOptions, CameraOptions),
     'fatigue': (FatigueOptions, CameraOptions),
     'emotion': (EmotionOptions, CameraOptions),

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera', action='append', default=[], metavar='NAME=TOPIC',
         help='one of several cameras: its nodes get the namespace NAME; repeat it')
     parser.add_argument(
+        '--camera-device', metavar='DEVICE', help='also run the camera in this process: 0, '
+        '/dev/video0, rtsp://..., a video file')
+    parser.add_argument(
         '--params-file', metavar='FILE', help='ROS 2 parameter file, such as config/cpu.yaml')
     parser.add_argument(
         '--ros-args', nargs=argparse.REMAINDER, default=[], metavar='...',
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.params_file:
         ros += ['--params-file', args.params_file]
     own = [f'--{name}' for name in ('overlay', 'hri', 'container') if getattr(args, name)]
+    if args.camera_device:
+        own += ['--camera-device', args.camera_device]
     for camera in args.camera:
         own += ['--camera', camera]
     return pipeline([*own, *ros, *args.ros_args])
