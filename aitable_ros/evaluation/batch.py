@@ -29,7 +29,7 @@ STOP_TIMEOUT_S = 60.0
 """After Ctrl-C, workers have this long to write the results of what they have read."""
 
 
-class Progress(Protocol):
+class BatchProgress(Protocol):
     """Shows the progress of several jobs; ``index`` counts the jobs from 0."""
 
     def begin(self, index: int, name: str, frames: int | None, fps: float | None) -> None:
@@ -47,7 +47,7 @@ Finished = Callable[[int, EvaluationResult], None]
 
 
 def run_jobs(
-    jobs: Sequence[Job], progress: Progress, *, workers: int = 1, cluster: str | None = None,
+    jobs: Sequence[Job], progress: BatchProgress, *, workers: int = 1, cluster: str | None = None,
     resume: bool = False,
 ) -> list[EvaluationResult | None]:
     """
@@ -91,7 +91,7 @@ def run_jobs(
 
 
 def _run_here(
-    jobs: Sequence[Job], left: Sequence[int], progress: Progress, finished: Finished,
+    jobs: Sequence[Job], left: Sequence[int], progress: BatchProgress, finished: Finished,
 ) -> None:
     for index in left:
         job = jobs[index]

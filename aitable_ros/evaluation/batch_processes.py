@@ -23,8 +23,8 @@ from types import FrameType
 from typing import Any
 
 from aitable_ros.evaluation import batch
+from aitable_ros.evaluation.batch import BatchProgress
 from aitable_ros.evaluation.batch import Finished
-from aitable_ros.evaluation.batch import Progress
 from aitable_ros.evaluation.job import Job
 from aitable_ros.evaluation.job import JobProgress
 
@@ -35,7 +35,8 @@ POLL_S = 0.2
 
 
 def run_in_processes(
-    jobs: Sequence[Job], left: Sequence[int], progress: Progress, finished: Finished, count: int,
+    jobs: Sequence[Job], left: Sequence[int], progress: BatchProgress, finished: Finished,
+    count: int,
 ) -> None:
     """
     Run the jobs ``left``, at most ``count`` at a time.

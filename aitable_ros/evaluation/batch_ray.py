@@ -12,8 +12,8 @@ from typing import Any
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import batch
+from aitable_ros.evaluation.batch import BatchProgress
 from aitable_ros.evaluation.batch import Finished
-from aitable_ros.evaluation.batch import Progress
 from aitable_ros.evaluation.evaluate import EvaluationResult
 from aitable_ros.evaluation.job import Job
 from aitable_ros.evaluation.job import JobProgress
@@ -26,7 +26,8 @@ MOST_REASON = 300
 
 
 def run_on_cluster(
-    jobs: Sequence[Job], left: Sequence[int], progress: Progress, finished: Finished, address: str,
+    jobs: Sequence[Job], left: Sequence[int], progress: BatchProgress, finished: Finished,
+    address: str,
 ) -> None:
     """
     Run the jobs ``left``, each as a task of one CPU.
