@@ -18,8 +18,8 @@ from aitable_ros.tools.camera import add_source_arguments
 from aitable_ros.tools.camera import check_rate
 from aitable_ros.tools.camera import LiveCamera
 from aitable_ros.tools.camera import open_input
-from aitable_ros.tools.clip import ClipTruth
 from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.types import FrameResult
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.drawing import draw
-from aitable_ros.tools.clip import ClipTruth
 from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.types import Frame
 from aitable_ros.types import FrameResult
 from aitable_ros.types import Validity

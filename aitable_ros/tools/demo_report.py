@@ -27,7 +27,7 @@ from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools import demo_pictures
 from aitable_ros.tools.camera import LiveCamera
-from aitable_ros.tools.clip import ClipTruth
+from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Latency
 from aitable_ros.tools.latency import Percentiles
 from aitable_ros.tools.latency import stages

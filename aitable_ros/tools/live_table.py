@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aitable_ros.clock import header_stamp_ns
-from aitable_ros.tools.clip import ClipTruth
+from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Percentiles
 from aitable_ros.tools.live_graph import Received
 from aitable_ros.tools.live_graph import ReceivedMessage

@@ -12,8 +12,8 @@ from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.metrics import Matching
 from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
-from aitable_ros.tools.clip import ClipTruth
-from aitable_ros.tools.clip import ScriptedClosure
+from aitable_ros.tools.clip_script import ClipTruth
+from aitable_ros.tools.clip_script import ScriptedClosure
 from aitable_ros.types import FatigueEventType
 
 CLOSURES = {
