@@ -292,7 +292,7 @@ def condition_table() -> list[str]:
 
 
 def event_table() -> list[str]:
-    """Count what is told beside blinks, over all clips."""
+    """Count the events other than blinks, over all clips."""
     rows = ['| | full rate | every second image |', '|---|---|---|']
     columns: list[dict[str, str]] = []
     for change in (PLAIN, HALF):
@@ -317,8 +317,8 @@ def event_table() -> list[str]:
         columns.append({
             'labelled closures over 0.5 s (found/invented/missed)':
                 f'{closures.tp}/{closures.fp}/{closures.fn}',
-            'nods told (none is real)': str(counts['NOD']),
-            'yawns told (none is 1.5 s long)': str(counts['YAWN']),
+            'nods reported (none is real)': str(counts['NOD']),
+            'yawns reported (none is 1.5 s long)': str(counts['YAWN']),
             'clips of people awake with MICROSLEEP, SLEEP, SEVERE or ASLEEP': str(counts['sleep']),
             'the same, an hour': f"{counts['sleep'] / hours:.1f}",
             'PERCLOS against its label, clips of 10 s and more: mean and largest difference':
@@ -392,7 +392,7 @@ def demo_table() -> list[str]:
 
 
 def nod_table() -> list[str]:
-    """Return what is told of films of a head that was turned in 3D; the script is the truth."""
+    """Return the results on films of a head turned in 3D; the script is the truth."""
     kept = CACHE / 'head_films.pkl'
     films_ = (*nod_films(), *other_films())
     if not kept.is_file():
@@ -476,7 +476,7 @@ def plot_timeline(film: Film, title: str) -> str:
             if one and one.validity is Validity.POSE_OUT_OF_RANGE]
     body += [f'<rect x="{x(t):.1f}" y="156" width="2.5" height="4" fill="#94a3b8"/>' for t in down]
     body.append(f'<text x="{left}" y="184">{begin:.0f} s to {end:.0f} s · openness · orange: '
-                'labelled · blue: told' + (' · grey: a look down' if down else '') + '</text>')
+                'labelled · blue: reported' + (' · grey: a look down' if down else '') + '</text>')
     return svg(width, height, ''.join(body))
 
 
