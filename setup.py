@@ -4,6 +4,7 @@
 """Package of the ROS 2 nodes; colcon and pip both read it."""
 
 from pathlib import Path
+import sys
 
 from setuptools import find_packages
 from setuptools import setup
@@ -29,7 +30,9 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: [
         'py.typed', '**/*.html', '**/*.json', '**/*.npz', '**/*.css', '**/*.js', '**/*.svg']},
+    tests_require=['pytest'],  # colcon runs pytest where this, or the extra, names it
     extras_require={
+        'test': ['pytest'],
         'monitor': ['aiohttp>=3.8'],
         # Under NVIDIA's own licence; the two must be of one version.
         'rtx': ['tensorrt-rtx-cu13-bindings==1.7.1.116', 'tensorrt-rtx-cu13-libs==1.7.1.116',
@@ -38,11 +41,14 @@ setup(
     data_files=[
         (f'{SHARE}/packages', [f'resource/{NAME}']),
         (f'{SHARE}/rclcpp_components', [f'resource/rclcpp_components/{NAME}']),
+        # pip puts the console script into bin/ itself; colcon puts it where only `ros2 run` looks.
+        *([] if 'bdist_wheel' in sys.argv else [('bin', ['scripts/aitable'])]),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/config', files('config', '*')),
         (f'share/{NAME}/config/sros2', files('config/sros2', '*')),
         (f'share/{NAME}/config/systemd', files('config/systemd', '*')),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
+        (f'share/{NAME}/examples', files('examples', '*')),
     ],
     python_requires='>=3.10',
     zip_safe=False,
