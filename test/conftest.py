@@ -169,6 +169,15 @@ def models() -> Path:
     return model_home()
 
 
+@pytest.fixture(scope='session')
+def pose_models(models: Path) -> Path:
+    """Return the model home with the ONNX of BlazePose's two models, too."""
+    from aitable_ros.cli import main
+
+    assert main(['models', 'fetch', 'blazepose_detector', 'blazepose']) == 0
+    return models
+
+
 @pytest.fixture(scope='module')
 def expression_model(models: Path) -> str:
     """Return what the default chain of expressions comes to here: the npm package may be away."""

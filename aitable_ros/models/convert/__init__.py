@@ -211,7 +211,7 @@ def _from_weights(content: bytes, path: Path, name: str, graph: OnnxGraph) -> Ou
     return {'probs': (faceapi.expression_network(weights, graph), ('N', faceapi.CLASSES))}
 
 
-def _blazeface(boxes: str, scores: str) -> Callable[[tflite.TfliteTranslation], tuple[str, ...]]:
+def _detector(boxes: str, scores: str) -> Callable[[tflite.TfliteTranslation], tuple[str, ...]]:
     return lambda at: (at.by_name(boxes), at.by_name(scores))
 
 
@@ -224,10 +224,17 @@ def _facemesh_468(at: tflite.TfliteTranslation) -> tuple[str, ...]:
             at.graph.reshape(at.by_name('conv2d_31'), -1, 1))
 
 
+def _blazepose(at: tflite.TfliteTranslation) -> tuple[str, ...]:
+    return (at.graph.reshape(at.by_name('Identity'), -1, 39, 5), at.by_name('Identity_1'),
+            at.by_name('Identity_3'), at.graph.reshape(at.by_name('Identity_4'), -1, 39, 3))
+
+
 _CANONICAL: Mapping[str, Callable[[tflite.TfliteTranslation], tuple[str, ...]]] = {
-    'blazeface_short': _blazeface('regressors', 'classificators'),
-    'blazeface_full': _blazeface('Identity', 'Identity_1'),
+    'blazeface_short': _detector('regressors', 'classificators'),
+    'blazeface_full': _detector('Identity', 'Identity_1'),
     'facemesh': _facemesh,
     'facemesh_468': _facemesh_468,
+    'blazepose_detector': _detector('Identity', 'Identity_1'),
+    'blazepose': _blazepose,
 }
 """Catalogue name -> the values of its card's outputs, in the card's order."""
