@@ -159,7 +159,7 @@ class _Download:
                     'look at the address')
             self._receive(response, start, total)
         if not is_blob(self._part, self._blob):
-            self._discard(start > 0, 'the file it serves is not the pinned one')
+            self._discard(start > 0, 'its content is not the pinned file')
 
     def _discard(self, resumed: bool, reason: str) -> None:
         """Delete the partial file; after a resumed download, start over once."""
