@@ -18,9 +18,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 # What apt and rosdep lack; the ranges are those that the tests have seen with numpy 1 and 2.
-PACKAGES=('onnx>=1.14' 'openvino>=2023.2' 'tflite>=2.10' 'flatbuffers>=23.5'
+PACKAGES=('onnx>=1.14' 'onnxslim>=0.1.50' 'openvino>=2023.2' 'tflite>=2.10' 'flatbuffers>=23.5'
   'rosbags>=0.9.20' 'pyarrow>=12' 'plotly>=5')
-MODULES=(onnx onnxruntime openvino tflite flatbuffers rosbags pyarrow plotly)
+MODULES=(onnx onnxslim onnxruntime openvino tflite flatbuffers rosbags pyarrow plotly)
 # Compiled against the installed numpy, or part of what cv_bridge and the like expect.
 KEPT='numpy scipy h5py scikit-image opencv-python opencv-python-headless matplotlib pandas'
 

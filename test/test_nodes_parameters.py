@@ -128,7 +128,7 @@ def test_describes_type_range_and_whether_it_is_fixed(graph):
     ('closed_enter', 0.95, 'out of range'),
     ('closed_enter', 0.6, "must be at most 'closed_exit'"),
     ('closed_enter', 'wide', "'closed_enter' takes a number with a decimal point, not 'wide'"),
-    ('closed_enter', 1, "'closed_enter' takes a number with a decimal point"),
+    ('closed_enter', 1, 'out of range'),
     ('backend', 'openvino', "'backend' is read-only, fixed while the node runs: start the node"),
     ('threads', 2, 'read-only'),
     ('model', 'facemesh_468', 'call /fatigue/reload_model with another model'),
@@ -175,7 +175,7 @@ def test_refuses_all_when_one_does_not_fit(graph, configured):
 
 @pytest.mark.parametrize(('values', 'words'), [
     ({'closed_enter': 'wide'}, "'closed_enter' takes a number"),
-    ({'closed_enter': 1}, "'closed_enter' takes a number with a decimal point"),
+    ({'closed_enter': 1}, "'closed_enter' must be from 0 to 0.9"),
     ({'closed_enter': 5.0}, "'closed_enter' must be from 0 to 0.9"),
     ({'closed_enter': 0.8}, "'closed_exit'"),
     ({'backend': 'abacus'}, 'must be one of auto'),
@@ -193,3 +193,10 @@ def test_a_misspelt_parameter_is_pointed_out(graph, capfd):
     node = graph.load('FatigueNode', 'misspelt', closed_entre=0.2)
     assert "'closed_entre' is ignored; did you mean 'closed_enter'?" in capfd.readouterr().err
     graph.nodes.unload(next(c for c in graph.nodes.components if c.node is node).unique_id)
+
+
+def test_a_whole_number_is_taken_for_a_float(graph):
+    assert _set(graph, SetParametersAtomically, sleep_s=6).result.successful
+    assert graph.fatigue.parameters[FatigueOptions].sleep_s == 6.0
+    other = graph.load('FatigueNode', name='other', sleep_s=5, backend='onnxruntime')
+    assert other.get_parameter('sleep_s').value == 5.0

@@ -59,7 +59,8 @@ def missing() -> str:
     """Return why the bridge cannot run here; empty if it can."""
     if find_spec('hri_msgs') is None:
         return ("the package 'hri_msgs' is not installed here, and REP-155 topics are made of its "
-                'messages: apt install ros-$ROS_DISTRO-hri-msgs, or build it in the workspace')
+                'messages: apt install ros-$ROS_DISTRO-hri-msgs (Humble, Jazzy), or build '
+                'github.com/ros4hri/hri_msgs in the workspace (Kilted has no package)')
     return ''
 
 

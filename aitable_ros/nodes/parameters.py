@@ -57,6 +57,8 @@ class ParameterRules(Node):  # type: ignore[misc]
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all or none; the answer names the remedy for a parameter that cannot be set."""
         parameters: NodeParameters | None = getattr(self, 'parameters', None)
+        if parameters:
+            parameter_list = parameters.with_floats(parameter_list)
         refusal = parameters.refusal(parameter_list) if parameters else ''
         if refusal:
             return SetParametersResult(successful=False, reason=refusal)
@@ -97,6 +99,16 @@ class NodeParameters:
         assert isinstance(options, kind)
         return options
 
+    def with_floats(self, parameters: Sequence[Parameter]) -> list[Parameter]:
+        """Return the parameters with whole numbers, such as ``sleep_s:=5``, as the floats meant."""
+        return [self._as_float(one) for one in parameters]
+
+    def _as_float(self, parameter: Parameter) -> Parameter:
+        item = self._names.get(parameter.name)
+        if item and isinstance(item.default, float) and parameter.type_ is Parameter.Type.INTEGER:
+            return Parameter(parameter.name, value=float(parameter.value))
+        return parameter
+
     def refusal(self, parameters: Sequence[Parameter]) -> str:
         """Return why a request is refused, with the remedy; empty where ROS decides."""
         for parameter in parameters:
@@ -122,6 +134,9 @@ class NodeParameters:
         if value == []:  # rclpy would take it for a list of bytes: declared by type alone
             value = Parameter.Type.STRING_ARRAY
         node_name = self._node.get_fully_qualified_name()
+        overrides = getattr(self._node, '_parameter_overrides', {})
+        if name in overrides:
+            overrides[name] = self._as_float(overrides[name])
         try:
             self._node.declare_parameter(name, value, _descriptor(name, item))
         except InvalidParameterTypeException:
