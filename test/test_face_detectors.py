@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.face.blazeface import anchors
 from aitable_ros.face.blazeface import BlazeFace
+from aitable_ros.face.blazeface import GRIDS
 from aitable_ros.face.boxes import merge
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.boxes import suppress
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.letterbox import Letterbox
+from aitable_ros.face.ssd import anchors
 from aitable_ros.face.yolov8_face import Yolov8Face
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.inference.chain import resolve
@@ -149,7 +150,7 @@ def test_one_letterbox_takes_turns_between_shapes() -> None:
 # --- BlazeFace
 
 def test_anchors_are_mediapipes() -> None:
-    short, full = anchors(128), anchors(192)
+    short, full = anchors(128, GRIDS[128]), anchors(192, GRIDS[192])
     assert (short.shape, full.shape) == ((896, 2), (2304, 2))
     assert short[:3].tolist() == [[4, 4], [4, 4], [12, 4]]
     assert short[512:519].tolist() == [[8, 8]] * 6 + [[24, 8]]
@@ -159,7 +160,7 @@ def test_anchors_are_mediapipes() -> None:
 @pytest.mark.parametrize('side', [128, 192])
 def test_blazeface_decoding(side: int, constant: Callable[..., Backend]) -> None:
     """One known regressor: the box and key points come out in pixels of a wide image."""
-    count = len(anchors(side))
+    count = len(anchors(side, GRIDS[side]))
     boxes = np.zeros((1, count, 16), np.float32)
     scores = np.full((1, count, 1), -200.0, np.float32)
     index = count // 2
@@ -171,7 +172,7 @@ def test_blazeface_decoding(side: int, constant: Callable[..., Backend]) -> None
     assert isinstance(detector, BlazeFace)
     (found,) = detector.detect(np.zeros((360, 640, 3), np.uint8), 0.5, 0.45)
     scale, margin = 640 / side, (side - side * 360 / 640) / 2
-    x, y = anchors(side)[index]
+    x, y = anchors(side, GRIDS[side])[index]
     corners = np.array([[x + 3 - 10, y - 2 - 5], [x + 3 + 10, y - 2 + 5]]) - [0, margin]
     assert found.box == pytest.approx((corners * scale).ravel(), abs=1e-3)
     points = np.arange(12).reshape(6, 2) + [x, y] - [0, margin]

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.crop_map import crop_to_image
 from aitable_ros.errors import InputError
+from aitable_ros.face.turned_crops import to_image
+from aitable_ros.face.turned_crops import TurnedCrops
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection
 from aitable_ros.types import FaceLandmarks
@@ -68,7 +68,7 @@ def _roi(
 
 class FaceMesh:
     """
-    Landmarks of faces, one crop each; all crops of a frame in one batch where the model allows it.
+    Landmarks of faces, one crop each.
 
     Buffers are kept between calls, so one instance serves one thread. The backend stays the
     caller's to close.
@@ -77,20 +77,13 @@ class FaceMesh:
     """
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        spec = backend.inputs[0]
-        outputs = {output.name: output.shape for output in backend.outputs}
-        shape = spec.shape
-        if len(shape) != 4 or shape[1] != shape[2] or not shape[1] or shape[3] != 3 \
-                or not {'landmarks', 'presence'} <= outputs.keys():
+        if not TurnedCrops.fits(backend, {'landmarks': 3, 'presence': 1}):
+            spec = backend.inputs[0]
             raise InputError(
-                f'{backend.model}: not a face mesh: it takes {spec.name} {list(shape)} and gives '
-                f"{', '.join(outputs)}; use 'facemesh' or 'facemesh_468'")
-        self._input = spec.name
-        self._side = int(shape[1])
-        self._batches = shape[0] is None
-        self._crop = np.empty((self._side, self._side, 3), np.uint8)
-        self._tensor = np.empty((1, self._side, self._side, 3), np.float32)
+                f'{backend.model}: not a face mesh: it takes {spec.name} {list(spec.shape)} and '
+                f"gives {', '.join(output.name for output in backend.outputs)}; use 'facemesh' or "
+                "'facemesh_468'")
+        self._crops = TurnedCrops(backend)
 
     def read(self, image: NDArray[np.uint8], rois: NDArray[np.float32]) -> list[FaceLandmarks]:
         """
@@ -103,48 +96,12 @@ class FaceMesh:
         :raises ValueError: a region that is not finite
         """
         rois = np.asarray(rois, np.float32).reshape(-1, 4)
-        if not np.isfinite(rois).all():
-            raise ValueError(f'regions of the face mesh must be finite, not {rois.tolist()}')
-        if not len(rois):
-            return []
         if not image.size:
             return [FaceLandmarks(np.zeros((FACE_POINTS, 3), np.float32), 0.0) for _ in rois]
-        step = len(rois) if self._batches else 1
-        if step > len(self._tensor):
-            self._tensor = np.empty((step, self._side, self._side, 3), np.float32)
-        found: list[FaceLandmarks] = []
-        for start in range(0, len(rois), step):
-            chunk = rois[start:start + step]
-            matrices = [self._cut(image, roi, slot) for slot, roi in enumerate(chunk)]
-            outputs = self._backend.infer({self._input: self._tensor[:len(chunk)]})
-            logits = np.clip(outputs['presence'].reshape(-1), -100, 100)
-            presences = 1 / (1 + np.exp(-logits.astype(np.float64)))
-            found += [
-                FaceLandmarks(_project(points, matrix), float(presence))
-                for points, presence, matrix in zip(outputs['landmarks'], presences, matrices)]
-        return found
-
-    def _cut(
-        self, image: NDArray[np.uint8], roi: NDArray[np.float32], slot: int,
-    ) -> NDArray[np.float64]:
-        """Fill one slot of the input; return the map from crop pixels to image pixels."""
-        cx, cy, size, angle = roi.tolist()
-        shape = (self._side, self._side)
-        matrix = crop_to_image((cx, cy), angle, max(size, 1.0) / self._side, shape)
-        cv2.warpAffine(
-            image, matrix, shape, dst=self._crop,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-        np.multiply(self._crop, np.float32(1 / 255), out=self._tensor[slot])
-        return matrix
+        return [
+            FaceLandmarks(to_image(outputs['landmarks'], matrix), _sigmoid(outputs['presence']))
+            for outputs, matrix in self._crops.run(image, rois)]
 
 
-def _project(
-    points: NDArray[np.float32], matrix: NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """Crop pixels to image pixels; depth only scales."""
-    (cos, minus_sin, x), (sin, _, y) = matrix.tolist()
-    turn = np.array([
-        [cos, sin, 0.0], [minus_sin, cos, 0.0], [0.0, 0.0, math.hypot(cos, sin)]], np.float32)
-    projected: NDArray[np.float32] = points @ turn
-    projected += np.array([x, y, 0.0], np.float32)
-    return projected
+def _sigmoid(logit: NDArray[np.float32]) -> float:
+    return 1 / (1 + math.exp(-float(np.clip(logit, -100, 100).item())))
