@@ -74,13 +74,13 @@ class ModelInfo:
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
     """
-    One face found in one image.
+    One face found in one image, or one body by its face.
 
     :param box: ``(4,)`` float32 ``[x1, y1, x2, y2]``, pixels
     :param confidence: 0 ... 1
     :param keypoints: ``(k, 2)`` float32 pixels, image left/right as the *person's*: right eye, left
         eye, nose tip, then those that the model has (BlazeFace: mouth, right ear, left ear); k may
-        be 0
+        be 0. BlazePose has other four: ``posture.blazepose_detector.KEYPOINTS``
 
     >>> import numpy as np
     >>> Detection(np.array([10, 20, 110, 140], np.float32), confidence=0.9).keypoints.shape

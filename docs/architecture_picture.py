@@ -25,15 +25,16 @@ BASE = 'types, options, clock, …'
 """The box of all modules that are no package and rank below the models."""
 COLUMN = {
     'cli': 1.6, 'monitor': 0.5, 'tools': 1.6, 'engines': 2.1, 'evaluation': 3.1, 'nodes': 0.5,
-    'recordings': 2.6, 'pipeline': 2.9, 'fatigue': 1.2, 'emotion': 2.9, 'face': 1.2,
+    'recordings': 2.6, 'pipeline': 2.9, 'fatigue': 1.6, 'posture': 0.6, 'emotion': 2.9, 'face': 1.2,
     'inference': 2.05, 'models': 2.05, BASE: 2.05}
 """Middle of each box, in columns: no arrow runs behind a box."""
 PURPOSE = {
     'cli': 'the command aitable', 'tools': 'demo, bench, preflight', 'monitor': "operator's page",
     'evaluation': 'scores, reports', 'engines': 'build, quantize, verify',
     'recordings': 'bags, videos, pictures', 'nodes': 'ROS 2 nodes', 'pipeline': 'frame to result',
-    'fatigue': 'eyes over time', 'emotion': 'expression', 'face': 'detect, track, mesh',
-    'inference': 'runtimes, chain', 'models': 'catalogue, fetch, convert',
+    'fatigue': 'eyes over time', 'posture': 'bodies, joints', 'emotion': 'expression',
+    'face': 'detect, track, mesh', 'inference': 'runtimes, chain',
+    'models': 'catalogue, fetch, convert',
     BASE: 'values that all packages share'}
 WIDTH, HEIGHT, GAP, ROW = 190, 46, 34, 92
 """Of a box, and between boxes and rows, pixels."""

@@ -7,7 +7,7 @@
 set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-MEDIAPIPE='' OWN=test/test_inference_mediapipe.py
+MEDIAPIPE='' OWN=(test/test_inference_mediapipe.py test/test_posture_mediapipe.py)
 if [ "${1:-}" = --all ]; then
   shift
   # shellcheck source=scripts/extras.sh
@@ -24,8 +24,8 @@ fell='' status=0
 "$VENV/bin/mypy" || fell="$fell mypy"
 elsewhere=()
 if [ -x "$MEDIAPIPE/bin/python" ]; then
-  elsewhere=("--ignore=$OWN")
-  "$MEDIAPIPE/bin/python" -m pytest "$OWN" || status=$?
+  elsewhere=("${OWN[@]/#/--ignore=}")
+  "$MEDIAPIPE/bin/python" -m pytest "${OWN[@]}" || status=$?
 fi
 # Tests wait as long as they compute, so there are two workers a core.
 "$VENV/bin/python" -m pytest -n "$((2 * $(nproc)))" --dist worksteal ${elsewhere[@]+"${elsewhere[@]}"} "$@" || status=$?
