@@ -10,6 +10,7 @@ The crops are MediaPipe's (``pose_detection_to_roi.pbtxt``, ``pose_landmarks_to_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
@@ -34,6 +35,12 @@ MIN_PRESENCE = 0.5
 
 OUTPUTS = {'landmarks': 5, 'presence': 1, 'heatmaps': 64, 'world': 3}
 """Names of the outputs, and the size of the last axis of each."""
+
+SETTLING = 2
+"""
+Readings of a new body whose landmarks only place the next crop. On eight portraits turned by up to
+20 degrees, the tilt of the shoulders was wrong by up to 6.7 degrees in the detector's crop.
+"""
 
 KERNEL = 9
 """
@@ -131,6 +138,23 @@ class BlazePose:
         return [
             self._body(outputs, matrix, float(roi[3]))
             for roi, (outputs, matrix) in zip(rois, self._crops.run(image, rois))]
+
+    def settle(
+        self, image: NDArray[np.uint8], detections: Sequence[Detection],
+    ) -> list[BodyLandmarks]:
+        """
+        Find the joints of bodies that a detector found, in crops from their own landmarks.
+
+        :class:`NextCrop` holds on to its first crop, and the detector's is rough: see
+        :data:`SETTLING`.
+
+        :param image: as in :meth:`read`
+        :return: one for each detection, in its order
+        """
+        rois = [roi_from_detection(detection) for detection in detections]
+        for _ in range(SETTLING):
+            rois = [roi_from_points(body.alignment) for body in self.read(image, np.array(rois))]
+        return self.read(image, np.array(rois))
 
     def _body(
         self, outputs: Tensors, matrix: NDArray[np.float64], angle: float,
