@@ -34,7 +34,8 @@ from aitable_ros.inference.tensorrt_library import RTX
 pytestmark = pytest.mark.skipif(
     not RTX.package, reason='TensorRT for RTX is not installed here: its wheels are for Linux '
     'x86-64 with glibc 2.28 or newer')
-CATALOGUE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
+CATALOGUE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer',
+             'blazepose_detector', 'blazepose')
 ARITHMETIC = ('correlation', 'runtime_fusion', 'gemm')
 """The builder's words for convolutions, those with what follows fused, and products."""
 SEEDED = {
@@ -77,12 +78,12 @@ def graph(name: str, models: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(('name', 'precision'), [
     (name, precision) for name in (*CATALOGUE, *SEEDED) for precision in ('fp16', 'fp32')])
 def test_every_graph_parses_strongly_typed_and_builds(
-    name: str, precision: str, models: Path, tmp_path: Path,
+    name: str, precision: str, pose_models: Path, tmp_path: Path,
 ) -> None:
     engine = tmp_path / 'made_rtx.engine'
     told = Told()
-    record = build(graph(name, models, tmp_path), engine, BuildOptions(precision=precision), told,
-                   tools=RtxToolchain(targets=['8.9']))
+    record = build(graph(name, pose_models, tmp_path), engine, BuildOptions(precision=precision),
+                   told, tools=RtxToolchain(targets=['8.9']))
     assert record == sidecars.read(engine)
     assert (record.runtime, record.strongly_typed) == ('tensorrt_rtx', True)
     layers = logged_layers(told.texts)
