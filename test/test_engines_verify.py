@@ -8,6 +8,8 @@ from dataclasses import fields
 from dataclasses import replace
 import json
 
+from album import write_album
+import cv2
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -15,6 +17,7 @@ import pytest
 
 from aitable_ros.engines.accuracy_limits import LIMITS
 from aitable_ros.engines.graph.int8 import quantize
+from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.model_inputs import Sample
 from aitable_ros.engines.verify import Criterion
@@ -224,3 +227,28 @@ def test_the_coarser_the_precision_the_wider_its_limits():
         values = [getattr(LIMITS[precision], name) for precision in ('fp32', 'fp16', 'int8')]
         least = 'agreement' in name or 'iou' in name or name == 'same_faces'
         assert values == sorted(values, reverse=least), name
+
+
+@pytest.mark.parametrize(('name', 'task', 'shape'), [
+    ('blazepose_detector', 'body', (224, 224, 3)), ('blazepose', 'pose', (256, 256, 3))])
+def test_posture_is_judged_by_joints_and_angles(
+    pose_models, portrait, tmp_path, name, task, shape,
+):
+    found = collect_inputs(name, write_album(tmp_path / 'album', portrait, 36), 36)
+    assert (found.task, len(found), found.inputs['image'].shape) == (task, 36, (36, *shape))
+    path = pose_models / f'{name}.onnx'
+    report = verify(path, path, found, backend='openvino')
+    assert report.passed, report.table()
+    assert 'bodies compared' in report.table()
+    noise = np.random.default_rng(0)
+    harmed = changed(pose_models, name, tmp_path, lambda array: array * noise.normal(
+        1, 0.3, array.shape))
+    report = verify(harmed, path, found)
+    failed = {metric.name for metric in report.metrics if not metric.passed}
+    assert failed & ({'box IoU p05'} if task == 'body' else {'key points p95', 'angle Δ p95'})
+
+
+def test_pictures_without_a_body_are_no_inputs(pose_models, tmp_path):
+    cv2.imwrite(str(tmp_path / 'dark.png'), np.zeros((240, 320, 3), np.uint8))
+    with pytest.raises(InputError, match='0 inputs with a body found for blazepose'):
+        collect_inputs('blazepose', tmp_path, 4)

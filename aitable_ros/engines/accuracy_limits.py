@@ -28,6 +28,10 @@ class Limits:
     - ``same_faces``: share of images in which no face is lost or added, except near the threshold.
       ``box_iou_*``: a box off by 5 % of its side has IoU 0.9. ``score_p95``: an eighth of the gap
       between the thresholds of a new face (0.5) and of a tracked one (0.3).
+    - ``keypoint_*``, ``angle_*``: joints in pixels of the 256 of BlazePose's crop; tilt of the
+      shoulders, roll of the head and flexion of the neck in degrees. From image to image the angles
+      of people who sit still change by 0.3; a posture must be right to 2. A joint may jump where
+      its cell of the heat map is the next one, so the greatest error has no limit.
     - ``relative_p95``: for a model without a stage: largest error of an output, divided by the
       output's largest value.
 
@@ -52,23 +56,30 @@ class Limits:
     box_iou_mean: float
     score_p95: float
     relative_p95: float
+    keypoint_p50_px: float
+    keypoint_p95_px: float
+    angle_p50_deg: float
+    angle_p95_deg: float
 
 
 _FP32 = Limits(
     expression_agreement=0.99, probability_p95=0.005, affect_mean=0.002, affect_p95=0.005,
     landmark_p50_px=0.01, landmark_p95_px=0.04, landmark_max_px=0.2, eye_p95_px=0.03,
     ear_mean=0.0003, ear_p95=0.001, ear_max=0.002, presence_agreement=1.0, presence_p95=0.005,
-    same_faces=1.0, box_iou_p05=0.99, box_iou_mean=0.995, score_p95=0.005, relative_p95=0.002)
+    same_faces=1.0, box_iou_p05=0.99, box_iou_mean=0.995, score_p95=0.005, relative_p95=0.002,
+    keypoint_p50_px=0.02, keypoint_p95_px=0.1, angle_p50_deg=0.02, angle_p95_deg=0.1)
 _FP16 = Limits(
     expression_agreement=0.98, probability_p95=0.02, affect_mean=0.005, affect_p95=0.02,
     landmark_p50_px=0.02, landmark_p95_px=0.05, landmark_max_px=0.25, eye_p95_px=0.05,
     ear_mean=0.001, ear_p95=0.002, ear_max=0.003, presence_agreement=0.99, presence_p95=0.01,
-    same_faces=0.99, box_iou_p05=0.98, box_iou_mean=0.99, score_p95=0.01, relative_p95=0.01)
+    same_faces=0.99, box_iou_p05=0.98, box_iou_mean=0.99, score_p95=0.01, relative_p95=0.01,
+    keypoint_p50_px=0.1, keypoint_p95_px=0.5, angle_p50_deg=0.1, angle_p95_deg=0.5)
 _INT8 = Limits(
     expression_agreement=0.95, probability_p95=0.1, affect_mean=0.03, affect_p95=0.08,
     landmark_p50_px=0.25, landmark_p95_px=0.6, landmark_max_px=2.5, eye_p95_px=0.3,
     ear_mean=0.003, ear_p95=0.008, ear_max=0.014, presence_agreement=0.98, presence_p95=0.05,
-    same_faces=0.98, box_iou_p05=0.9, box_iou_mean=0.95, score_p95=0.05, relative_p95=0.05)
+    same_faces=0.98, box_iou_p05=0.9, box_iou_mean=0.95, score_p95=0.05, relative_p95=0.05,
+    keypoint_p50_px=1.0, keypoint_p95_px=3.0, angle_p50_deg=0.5, angle_p95_deg=2.0)
 
 LIMITS: dict[str, Limits] = {'fp32': _FP32, 'fp16': _FP16, 'bf16': _INT8, 'int8': _INT8}
 """By the model's precision. bf16 has a mantissa of 7 bits, so it gets the limits of int8."""

@@ -28,10 +28,12 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.engines.stage_backends import BODY
 from aitable_ros.engines.stage_backends import EMOTION
 from aitable_ros.engines.stage_backends import FACE
 from aitable_ros.engines.stage_backends import MESH
 from aitable_ros.engines.stage_backends import OTHER
+from aitable_ros.engines.stage_backends import POSE
 from aitable_ros.engines.stage_backends import RecordingBackend
 from aitable_ros.engines.stage_backends import task_of
 from aitable_ros.errors import InputError
@@ -44,6 +46,8 @@ from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.store import Progress
+from aitable_ros.posture.blazepose import BlazePose
+from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 from aitable_ros.recordings.image_folder import ImageFolder
 from aitable_ros.recordings.image_folder import is_picture
 from aitable_ros.recordings.readers import open_source
@@ -180,7 +184,8 @@ def collect_inputs(
             found = _from_pictures(backend, source, samples, per_file, topic, phase, progress)
     least = min(minimum, samples)
     if len(found) < least:
-        what = 'rows' if source.suffix.lower() == ARRAYS else 'inputs with a face'
+        shown = 'body' if found.task in (BODY, POSE) else 'face'
+        what = 'rows' if source.suffix.lower() == ARRAYS else f'inputs with a {shown}'
         raise InputError(
             f'{source}: {len(found)} {what} found for {entry}, at least {least} are needed; give '
             'more pictures or longer recordings of faces that look at the camera')
@@ -227,7 +232,7 @@ def _from_pictures(
     files = _files(source, topic)
     spread = _spread([_length(file) for file in files], math.ceil(samples * SPARE))
     found: list[_Found] = []
-    with _Stages(task, backend) as stages:
+    with (_BodyStages if task in (BODY, POSE) else _Stages)(task, backend) as stages:
         for file, share in zip(files, spread):
             found += _from_file(stages, file, share, source, phase, progress)
     shares = _spread([min(len(part.rows), per_file or samples) for part in found], samples)
@@ -241,7 +246,7 @@ def _from_pictures(
 
 
 def _from_file(
-    stages: _Stages, file: Source, share: int, source: Path, phase: float,
+    stages: _Stages | _BodyStages, file: Source, share: int, source: Path, phase: float,
     progress: Progress | None,
 ) -> list[_Found]:
     """Read ``share`` frames of a recording, or pictures of a folder, each of which is a file."""
@@ -338,6 +343,40 @@ class _Stages:
         if read:
             self.rows = len(rows) // len(read)
         return [rows[at:at + self.rows] for at in range(0, len(rows), self.rows)]
+
+
+class _BodyStages:
+    """
+    BlazePose's two models, with a recording backend in the place of one.
+
+    :param backend: closed by the caller
+    :raises InputError: the other model is not there
+    """
+
+    rows = 1
+
+    def __init__(self, task: str, backend: Backend) -> None:
+        self._tap = RecordingBackend(backend)
+        self._finds = None if task == BODY else resolve(
+            ModelOptions(model='blazepose_detector')).backend
+        self._detector = BlazePoseDetector(self._finds or self._tap)
+        self._pose = BlazePose(self._tap) if task == POSE else None
+
+    def __enter__(self) -> _BodyStages:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._finds is not None:
+            self._finds.close()
+
+    def look(self, frame: Frame) -> list[list[dict[str, NDArray[Any]]]]:
+        """Return the model's inputs: the image, or the crop of each body once it is settled."""
+        found = self._detector.detect(frame.image)
+        if self._pose is None:
+            return [[row] for row in self._tap.take()]
+        if found:
+            self._pose.settle(frame.image, found)
+        return [[row] for row in self._tap.take()[-len(found):]]
 
 
 def _files(source: Path, topic: str | None) -> list[Source]:

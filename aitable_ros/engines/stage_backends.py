@@ -9,6 +9,7 @@ so there is no second preprocessing or decoding that could differ.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,19 @@ from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.inference.protocol import Tensors
 from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.posture.blazepose import BlazePose
+from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 
-FACE, MESH, EMOTION, OTHER = 'face', 'mesh', 'emotion', ''
+FACE, MESH, EMOTION, BODY, POSE, OTHER = 'face', 'mesh', 'emotion', 'body', 'pose', ''
 """The catalogue's tasks; OTHER is that of a model that no stage of the pipeline runs."""
 
 
 def task_of(backend: Backend) -> str:
     """Return the stage that accepts a model's inputs and outputs; empty if none does."""
-    for task, stage in ((FACE, detector_for), (MESH, FaceMesh), (EMOTION, model_for)):
+    stages: dict[str, Callable[[Backend], object]] = {
+        FACE: detector_for, MESH: FaceMesh, BODY: BlazePoseDetector, POSE: BlazePose,
+        EMOTION: model_for}
+    for task, stage in stages.items():
         try:
             stage(backend)
         except InputError:

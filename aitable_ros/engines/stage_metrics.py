@@ -22,9 +22,11 @@ from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reading import Reading
 from aitable_ros.engines.accuracy_limits import Limits
 from aitable_ros.engines.model_inputs import ModelInputs
+from aitable_ros.engines.stage_backends import BODY
 from aitable_ros.engines.stage_backends import EMOTION
 from aitable_ros.engines.stage_backends import FACE
 from aitable_ros.engines.stage_backends import MESH
+from aitable_ros.engines.stage_backends import POSE
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
@@ -33,6 +35,11 @@ from aitable_ros.fatigue.eyes import aspect_ratios
 from aitable_ros.fatigue.eyes import LEFT_EYE
 from aitable_ros.fatigue.eyes import RIGHT_EYE
 from aitable_ros.inference.protocol import Backend
+from aitable_ros.posture.angles import measure
+from aitable_ros.posture.blazepose import BlazePose
+from aitable_ros.posture.blazepose_detector import BlazePoseDetector
+from aitable_ros.posture.skeleton import Skeleton
+from aitable_ros.posture.skeleton import VISIBLE
 from aitable_ros.types import Detection
 from aitable_ros.types import FaceLandmarks
 from aitable_ros.types import TrackedFace
@@ -178,6 +185,44 @@ def _meshes(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[Face
     return found
 
 
+def _judge_pose(
+    backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
+) -> _Judged:
+    ours, theirs = (_skeletons(backend, outputs, crops) for outputs in (got, wanted))
+    both = [(a, b) for a, b in zip(ours, theirs) if b.presence >= PRESENT]
+    apart = np.concatenate([
+        np.hypot(*(a.points - b.points)[b.visibility >= VISIBLE, :2].T) for a, b in both]
+    ) if both else np.empty(0)
+    turned = np.degrees(np.abs(np.array([
+        (first.shoulder_tilt - second.shoulder_tilt, first.head_roll - second.head_roll,
+         first.neck_flexion - second.neck_flexion)
+        for first, second in ((measure(a), measure(b)) for a, b in both)])))
+    turned = turned[np.isfinite(turned)]
+    same = [(a.presence >= PRESENT) == (b.presence >= PRESENT) for a, b in zip(ours, theirs)]
+    presence = [abs(a.presence - b.presence) for a, b in zip(ours, theirs)]
+    return [
+        Criterion('presence agreement', _share(same), limits.presence_agreement, at_least=True),
+        Criterion('presence Δ p95', _high(presence), limits.presence_p95),
+        Criterion('key points p50', _high(apart, 50), limits.keypoint_p50_px, 'px'),
+        Criterion('key points p95', _high(apart), limits.keypoint_p95_px, 'px'),
+        Criterion('angle Δ p50', _high(turned, 50), limits.angle_p50_deg, '°'),
+        Criterion('angle Δ p95', _high(turned), limits.angle_p95_deg, '°'),
+    ], [f'{len(both)} bodies compared, at the joints that the reference sees']
+
+
+def _skeletons(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[Skeleton]:
+    """Return the skeleton of each sample, in pixels of the crop."""
+    canned, parts = _canned(backend, outputs, crops)
+    pose = BlazePose(canned)
+    blank = np.zeros((pose.side, pose.side, 3), np.uint8)
+    whole = np.array([[pose.side / 2, pose.side / 2, pose.side, 0]], np.float32)
+    found = []
+    for answer in parts:
+        canned.answer = answer
+        found += [body.skeleton for body in pose.read(blank, whole)]
+    return found
+
+
 def _judge_face(
     backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
@@ -202,13 +247,13 @@ def _judge_face(
         Criterion('box IoU mean', float(np.mean(ious)) if ious else float('nan'),
                limits.box_iou_mean, at_least=True),
         Criterion('score Δ p95', _high(scores), limits.score_p95)]
-    return metrics, [f'{len(ious)} faces compared']
+    return metrics, [f'{len(ious)} {"bodies" if crops.task == BODY else "faces"} compared']
 
 
 def _faces(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[list[Detection]]:
     """Return the detections of each sample, pixels of the input, also just below the threshold."""
     canned, parts = _canned(backend, outputs, crops)
-    detector = detector_for(canned)
+    detector = BlazePoseDetector(canned) if crops.task == BODY else detector_for(canned)
     blank = np.zeros((detector.side, detector.side, 3), np.uint8)
     found = []
     for answer in parts:
@@ -234,7 +279,8 @@ def _judge_outputs(
 
 
 _BY_TASK: dict[str, Callable[[Backend, Outputs, Outputs, ModelInputs, Limits], _Judged]] = {
-    EMOTION: _judge_emotion, MESH: _judge_mesh, FACE: _judge_face}
+    EMOTION: _judge_emotion, MESH: _judge_mesh, FACE: _judge_face, BODY: _judge_face,
+    POSE: _judge_pose}
 
 
 def compare_outputs(

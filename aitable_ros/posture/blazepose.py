@@ -123,6 +123,7 @@ class BlazePose:
                 f'{backend.model}: not BlazePose: it takes {spec.name} {list(spec.shape)} and '
                 f"gives {', '.join(output.name for output in backend.outputs)}; use 'blazepose'")
         self._crops = TurnedCrops(backend)
+        self.side = self._crops.side
 
     def read(self, image: NDArray[np.uint8], rois: NDArray[np.float32]) -> list[BodyLandmarks]:
         """
@@ -161,7 +162,7 @@ class BlazePose:
     ) -> BodyLandmarks:
         landmarks = outputs['landmarks']
         points = landmarks[:, :3].copy()
-        refine(points[:, :2], outputs['heatmaps'], self._crops.side)
+        refine(points[:, :2], outputs['heatmaps'], self.side)
         points = to_image(points, matrix)
         cos, sin = math.cos(angle), math.sin(angle)
         turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float32)

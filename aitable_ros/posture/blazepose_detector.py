@@ -44,8 +44,8 @@ class BlazePoseDetector:
             raise InputError(f'{backend.model}: not a body detector: it takes {inputs}; use '
                              "'blazepose_detector'")
         self._model = SsdModel(backend, GRIDS, KEYPOINTS)
-        side = self._model.side
-        self._square = np.zeros((side, side, 3), np.uint8)
+        self.side = self._model.side
+        self._square = np.zeros((self.side, self.side, 3), np.uint8)
 
     def detect(
         self, image: NDArray[np.uint8], confidence: float = CONFIDENCE, iou: float = NMS_IOU,
@@ -63,7 +63,7 @@ class BlazePoseDetector:
             confident first
         """
         height, width = image.shape[:2]
-        side = self._model.side
+        side = self.side
         matrix = crop_to_image(
             (width / 2, height / 2), 0.0, max(height, width) / side, (side, side))
         cv2.warpAffine(
