@@ -6,8 +6,7 @@
 from pathlib import Path
 import sys
 
-from setuptools import find_packages
-from setuptools import setup
+from setuptools import find_packages, setup
 
 NAME = 'aitable_ros'
 SHARE = 'share/ament_index/resource_index'

@@ -18,24 +18,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aitable_ros.errors import InputError
-    from aitable_ros.pipeline import Pipeline
-    from aitable_ros.pipeline import PipelineOptions
-    from aitable_ros.types import Detection
-    from aitable_ros.types import EmotionEstimate
-    from aitable_ros.types import Expression
-    from aitable_ros.types import EyeReading
-    from aitable_ros.types import FaceLandmarks
-    from aitable_ros.types import FaceResult
-    from aitable_ros.types import FatigueAssessment
-    from aitable_ros.types import FatigueEvent
-    from aitable_ros.types import FatigueEventType
-    from aitable_ros.types import FatigueLevel
-    from aitable_ros.types import FatigueReason
-    from aitable_ros.types import Frame
-    from aitable_ros.types import FrameResult
-    from aitable_ros.types import ModelInfo
-    from aitable_ros.types import TrackedFace
-    from aitable_ros.types import Validity
+    from aitable_ros.pipeline import Pipeline, PipelineOptions
+    from aitable_ros.types import (
+        Detection, EmotionEstimate, Expression, EyeReading, FaceLandmarks, FaceResult,
+        FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Frame,
+        FrameResult, ModelInfo, TrackedFace, Validity
+    )
 
 __version__ = '0.2.0'
 

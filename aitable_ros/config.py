@@ -4,22 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aitable_ros.errors import InputError
-from aitable_ros.options import names_of
-from aitable_ros.options import option
-from aitable_ros.options import Options
-from aitable_ros.rcl_yaml import contradiction
-from aitable_ros.rcl_yaml import near
-from aitable_ros.rcl_yaml import near_misses
-from aitable_ros.rcl_yaml import read_sections
+from aitable_ros.options import names_of, option, Options
+from aitable_ros.rcl_yaml import contradiction, near, near_misses, read_sections
 
 NODES = ('camera', 'face_detector', 'emotion', 'fatigue', 'overlay')
 """Names of the nodes, and so of the sections in a parameter file."""

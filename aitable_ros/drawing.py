@@ -14,14 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FrameResult
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment, FatigueLevel,
+    FrameResult, Validity
+)
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]

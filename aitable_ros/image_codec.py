@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import ImageError
-from aitable_ros.picture_header import is_whole_jpeg
-from aitable_ros.picture_header import JPEG_START
-from aitable_ros.picture_header import picture_size
-from aitable_ros.picture_header import PNG_START
-from aitable_ros.pixels import decode
-from aitable_ros.pixels import decode_compressed
-from aitable_ros.pixels import DEPTH
-from aitable_ros.pixels import ENCODINGS
-from aitable_ros.pixels import SampleRange
+from aitable_ros.picture_header import is_whole_jpeg, JPEG_START, picture_size, PNG_START
+from aitable_ros.pixels import decode, decode_compressed, DEPTH, ENCODINGS, SampleRange
 from aitable_ros.types import Frame
 
 MIN_SIDE = 16

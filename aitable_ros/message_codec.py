@@ -9,34 +9,19 @@ makes messages with the function that it is given. ``aitable_msgs`` says what th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from enum import IntEnum
-from enum import IntFlag
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum, IntFlag
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.clock import header_stamp_ns
-from aitable_ros.clock import SECOND_NS
-from aitable_ros.clock import stamp_ns
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.clock import header_stamp_ns, SECOND_NS, stamp_ns
+from aitable_ros.types import (
+    Detection, EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType,
+    FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo, TrackedFace, Validity
+)
 
 PACKAGE = 'aitable_msgs/msg/'
 FACE, FACES, EMOTION, FATIGUE, EVENT = (

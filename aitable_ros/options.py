@@ -10,13 +10,9 @@ files, and configure the pipeline where there is no ROS.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import Field
-from dataclasses import field
-from dataclasses import fields
+from dataclasses import dataclass, Field, field, fields
 import math
-from typing import Any
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aitable_ros.errors import InputError
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -21,17 +19,12 @@ from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
 from aitable_ros.config import read_options
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.finder import FaceOptions
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.face.finder import FaceFinder, FaceOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.options import Options
-from aitable_ros.types import FaceResult
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
+from aitable_ros.types import FaceResult, Frame, FrameResult, ModelInfo
 
 
 @dataclass(frozen=True, kw_only=True)

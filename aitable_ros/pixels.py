@@ -9,8 +9,7 @@ break under numpy 2 (ros-perception/vision_opencv issue 535).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 

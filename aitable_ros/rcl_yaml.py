@@ -10,8 +10,7 @@ in the order of the file, each to the nodes that its name matches: ``*`` is one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 import math

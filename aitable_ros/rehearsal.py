@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aitable_ros.types import Detection
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Frame, TrackedFace
 
 SIDE = 128
 # Noise, so that no stage takes it for too blurred to be read.

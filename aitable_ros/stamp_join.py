@@ -8,11 +8,9 @@ Parts come in any order, from several threads or files, and some never come: wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
-from typing import Generic
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Part = TypeVar('Part')
 Left = TypeVar('Left')

@@ -10,10 +10,8 @@ a float of seconds; both are image time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
-from enum import IntEnum
-from enum import IntFlag
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
 
 import numpy as np
 from numpy.typing import NDArray

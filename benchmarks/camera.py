@@ -19,8 +19,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.pictures import Clip
-from benchmarks.pictures import SIZES
+from benchmarks.pictures import Clip, SIZES
 
 _STAMP = struct.Struct('<iI')
 _STAMP_AT = 4

@@ -9,8 +9,7 @@ no dependency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 INK, GRID = '#334155', '#cbd5e1'

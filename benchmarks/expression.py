@@ -9,8 +9,7 @@ the standard output. A person counts once, however many pictures or images show 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections import defaultdict
+from collections import Counter, defaultdict
 import csv
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,20 +19,15 @@ import sys
 import cv2
 import numpy as np
 
-from aitable_ros.emotion.averaged import Averaged
-from aitable_ros.emotion.averaged import SURE
+from aitable_ros.emotion.averaged import Averaged, SURE
 from aitable_ros.emotion.faceexpress import FaceExpress
 from aitable_ros.emotion.fer import Fer
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.emotion.reading import log_mean
-from aitable_ros.emotion.reading import tempered
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.emotion.reading import log_mean, tempered
 from aitable_ros.inference.chain import resolve
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, TrackedFace
 
 SAME = {'happy_02.jpg': 'happy_01.jpg'}
 """Pictures that show the same person."""

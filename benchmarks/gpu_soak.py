@@ -19,13 +19,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 import faulthandler
-from functools import cache
-from functools import partial
+from functools import cache, partial
 import json
 from pathlib import Path
 import sys
-from threading import Event
-from threading import Thread
+from threading import Event, Thread
 import time
 from typing import Any
 

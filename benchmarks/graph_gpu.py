@@ -12,14 +12,12 @@ Exit status 1 where they do not, or where a stage did not run on ``--backend``.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from collections import defaultdict
+from collections import Counter, defaultdict
 import csv
 import json
 from pathlib import Path
 import sys
-from threading import Event
-from threading import Thread
+from threading import Event, Thread
 import time
 from typing import Any
 
@@ -39,10 +37,7 @@ def play(args: argparse.Namespace) -> dict[str, Any]:
     prepare_ros()
     import rclpy
 
-    from aitable_msgs.msg import Emotion
-    from aitable_msgs.msg import FaceArray
-    from aitable_msgs.msg import FatigueEvent
-    from aitable_msgs.msg import FatigueState
+    from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState
     from aitable_ros.nodes.composition import compose
     from aitable_ros.nodes.executables import PIPELINE
 

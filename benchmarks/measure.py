@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 import json
 import os
 from pathlib import Path
 import platform
 import subprocess
 import sys
-from time import perf_counter
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np

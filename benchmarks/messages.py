@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.pictures import Clip
-from benchmarks.pictures import SIZES
+from benchmarks.pictures import Clip, SIZES
 
 _BATCH_MS = 10.0
 """Of runs in a row, before it is the next one's turn."""
@@ -51,10 +50,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _images(size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
     """Return what is done with a camera image of some size."""
     import cv2
-    from rclpy.serialization import deserialize_message
-    from rclpy.serialization import serialize_message
-    from sensor_msgs.msg import CompressedImage
-    from sensor_msgs.msg import Image
+    from rclpy.serialization import deserialize_message, serialize_message
+    from sensor_msgs.msg import CompressedImage, Image
 
     from aitable_ros import image_codec
 
@@ -99,8 +96,7 @@ def _images(size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
 
 def _answers() -> dict[str, Callable[[], Any]]:
     """Return what is done with the answers about one person."""
-    from rclpy.serialization import deserialize_message
-    from rclpy.serialization import serialize_message
+    from rclpy.serialization import deserialize_message, serialize_message
 
     from aitable_ros.nodes.messages import CODEC
     from aitable_ros.pipeline import Pipeline

@@ -81,8 +81,7 @@ class _Run:
 def _load(model: str, backend: str, precision: str, threads: int) -> tuple[Any, str]:
     """Load a model the way the pipeline does; return it, or None and the reason."""
     from aitable_ros.errors import InputError
-    from aitable_ros.inference.chain import ModelOptions
-    from aitable_ros.inference.chain import resolve
+    from aitable_ros.inference.chain import ModelOptions, resolve
 
     entry = model
     if backend == 'tensorrt':

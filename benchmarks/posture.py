@@ -23,9 +23,7 @@ import numpy as np
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.posture.blazepose import BlazePose
-from aitable_ros.posture.blazepose import roi_from_detection
-from aitable_ros.posture.blazepose import roi_from_points
+from aitable_ros.posture.blazepose import BlazePose, roi_from_detection, roi_from_points
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 from aitable_ros.recordings.readers import open_source
 

@@ -11,27 +11,21 @@ threads, its inference takes one), so the processor's time of all threads is tol
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
-from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
-from tempfile import TemporaryDirectory
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.pictures import Clip
-from benchmarks.pictures import SIZES
-from benchmarks.venvs import interpreter
-from benchmarks.venvs import PeerError
-from benchmarks.venvs import plain_environment
+from benchmarks.pictures import Clip, SIZES
+from benchmarks.venvs import interpreter, PeerError, plain_environment
 
 OURS = 'aitable'
 RIVAL = 'mediapipe_facemesh'

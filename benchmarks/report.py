@@ -15,9 +15,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from benchmarks import chart
-from benchmarks import measure
-from benchmarks import tables
+from benchmarks import chart, measure, tables
 
 PAGE = measure.ROOT / 'docs' / 'performance.md'
 MARK = re.compile(r'(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)', re.DOTALL)

@@ -20,8 +20,7 @@ and opens and closes models, again and again.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import json
 import os
 from pathlib import Path
@@ -71,9 +70,7 @@ def sample(pid: int, begin_s: float) -> Sample:
 
 def steady(args: argparse.Namespace) -> int:
     """Run the clip for so many minutes; 0 where nothing grew."""
-    from aitable_ros.tools.demo import camera_arguments
-    from aitable_ros.tools.demo import check_models
-    from aitable_ros.tools.demo import prepare_ros
+    from aitable_ros.tools.demo import camera_arguments, check_models, prepare_ros
     from aitable_ros.tools.latency import Latency
     from aitable_ros.tools.live_graph import LiveGraph
 
@@ -151,8 +148,7 @@ def faults(args: argparse.Namespace) -> int:
     """Inject the faults; 0 where every one was recovered from."""
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))  # nobody else's graph
     from aitable_ros.tools.clip import SIZES
-    from aitable_ros.tools.demo import check_models
-    from aitable_ros.tools.demo import prepare_ros
+    from aitable_ros.tools.demo import check_models, prepare_ros
 
     prepare_ros()
     check_models(None)
@@ -190,8 +186,7 @@ def fuzz(args: argparse.Namespace) -> int:
     if not args.messages:
         return 0 if not files or files['passed'] else 1
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
-    from aitable_ros.tools.demo import check_models
-    from aitable_ros.tools.demo import prepare_ros
+    from aitable_ros.tools.demo import check_models, prepare_ros
 
     prepare_ros()
     check_models(None)
@@ -209,8 +204,7 @@ def fuzz(args: argparse.Namespace) -> int:
 def rounds(args: argparse.Namespace) -> int:
     """Go through lifecycle rounds; 0 where nothing was left behind."""
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
-    from aitable_ros.tools.demo import check_models
-    from aitable_ros.tools.demo import prepare_ros
+    from aitable_ros.tools.demo import check_models, prepare_ros
 
     prepare_ros()
     check_models(None)

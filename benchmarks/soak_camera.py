@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +68,7 @@ class Camera:
         """Join the graph and play; again after :meth:`close` as another participant."""
         import rclpy
         from rclpy.signals import SignalHandlerOptions
-        from sensor_msgs.msg import CompressedImage
-        from sensor_msgs.msg import Image
+        from sensor_msgs.msg import CompressedImage, Image
 
         from aitable_ros.nodes import qos
 

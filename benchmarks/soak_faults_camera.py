@@ -10,15 +10,8 @@ import time
 from typing import Any
 
 import numpy as np
-from soak_camera import encoded
-from soak_camera import IMAGE
-from soak_camera import image_message
-from soak_camera import jpeg
-from soak_camera import malformed_message
-from soak_camera import plain
-from soak_camera import Sent
-from soak_faults import fault
-from soak_faults import Start
+from soak_camera import encoded, IMAGE, image_message, jpeg, malformed_message, plain, Sent
+from soak_faults import fault, Start
 from soak_rig import Rig
 
 ONE_IN = 5

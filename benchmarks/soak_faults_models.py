@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import numpy as np
-from soak_faults import fault
-from soak_faults import Start
+from soak_faults import fault, Start
 from soak_rig import Rig
 
 

@@ -10,12 +10,9 @@ import time
 from typing import Any
 
 import numpy as np
-from soak_camera import NAMESPACE
-from soak_camera import plain
-from soak_faults import fault
-from soak_faults import Start
-from soak_faults_camera import ONE_IN
-from soak_faults_camera import shaped
+from soak_camera import NAMESPACE, plain
+from soak_faults import fault, Start
+from soak_faults_camera import ONE_IN, shaped
 from soak_rig import Rig
 
 
@@ -91,13 +88,10 @@ def clock_paused(rig: Rig) -> None:
 def peer_does_not_fit(rig: Rig) -> None:
     """Told once with the remedy, and over when they are gone."""
     import rclpy
-    from rclpy.qos import DurabilityPolicy
-    from rclpy.qos import QoSProfile
+    from rclpy.qos import DurabilityPolicy, QoSProfile
     from rclpy.signals import SignalHandlerOptions
 
-    from aitable_msgs.msg import Emotion
-    from aitable_msgs.msg import FaceArray
-    from aitable_msgs.msg import FatigueState
+    from aitable_msgs.msg import Emotion, FaceArray, FatigueState
 
     context = rclpy.Context()
     rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -121,9 +115,7 @@ def _ignore(message: Any) -> None:
 @fault('100 set_parameters a second for 6 s, one in ten refused', lines=0)
 def parameter_storm(rig: Rig) -> None:
     """Thresholds of two nodes, each request of two values."""
-    from rcl_interfaces.msg import Parameter
-    from rcl_interfaces.msg import ParameterType
-    from rcl_interfaces.msg import ParameterValue
+    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
     from rcl_interfaces.srv import SetParametersAtomically
 
     def value(number: float) -> ParameterValue:

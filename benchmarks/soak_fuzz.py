@@ -18,11 +18,8 @@ from typing import Any
 
 import numpy as np
 from process import memory_mb
-from soak_camera import image_message
-from soak_camera import jpeg
-from soak_camera import malformed_message
-from soak_faults import Start
-from soak_faults import started
+from soak_camera import image_message, jpeg, malformed_message
+from soak_faults import Start, started
 from soak_rig import Rig
 
 GOOD_EVERY = 500
@@ -61,8 +58,7 @@ def _in_process(messages: int, seed: int) -> dict[str, Any]:
     from sensor_msgs.msg import Image
 
     from aitable_ros.nodes.composition import Composition
-    from aitable_ros.tools.clip import ScriptedClip
-    from aitable_ros.tools.clip import SIZES
+    from aitable_ros.tools.clip import ScriptedClip, SIZES
 
     clip = ScriptedClip(30.0, 30.0, 0, SIZES['vga'])
     fared: Counter[str] = Counter()

@@ -70,12 +70,9 @@ def _seeds(folder: Path) -> Seeds:
     """Make a good file of each kind."""
     import cv2
     from PIL import Image as Picture
-    from rosbags.rosbag2 import StoragePlugin
-    from rosbags.rosbag2 import Writer
-    from rosbags.rosbag2.enums import CompressionFormat
-    from rosbags.rosbag2.enums import CompressionMode
-    from rosbags.typesys import get_typestore
-    from rosbags.typesys import Stores
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+    from rosbags.typesys import get_typestore, Stores
 
     rng = np.random.default_rng(0)
     pictures = [cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48))

@@ -9,8 +9,7 @@ by ``AITABLE_SOAK_ORDER``. The product itself has no such door.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import json
 import os
 from pathlib import Path

@@ -9,24 +9,17 @@ it has sent is known, and whether a fault concerns it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 import shutil
 import sys
 import time
 from typing import Any
 
-from soak_camera import Camera
-from soak_camera import IMAGE
-from soak_camera import NAMESPACE
-from soak_hook import ORDER
-from soak_hook import Order
+from soak_camera import Camera, IMAGE, NAMESPACE
+from soak_hook import ORDER, Order
 
 NODES = ('face_detector', 'fatigue', 'emotion')
 READY_S = 90.0
@@ -168,9 +161,7 @@ class Rig:
         from rclpy.qos import QoSProfile
         from rclpy.signals import SignalHandlerOptions
 
-        from aitable_msgs.msg import Emotion
-        from aitable_msgs.msg import FaceArray
-        from aitable_msgs.msg import FatigueState
+        from aitable_msgs.msg import Emotion, FaceArray, FatigueState
 
         self.context = rclpy.Context()
         rclpy.init(args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO)

@@ -17,8 +17,7 @@ import os
 import time
 from typing import Any
 
-from process import Holding
-from process import holding
+from process import Holding, holding
 from soak_camera import image_message
 
 WARM = 0.3
@@ -137,8 +136,7 @@ class _Operator:
 
         from aitable_msgs.msg import FatigueState
         from aitable_ros.nodes import qos
-        from aitable_ros.tools.clip import ScriptedClip
-        from aitable_ros.tools.clip import SIZES
+        from aitable_ros.tools.clip import ScriptedClip, SIZES
 
         self._clip = ScriptedClip(30.0, 30.0, 0, SIZES['vga'])
         self._node = rclpy.create_node('operator', context=context)

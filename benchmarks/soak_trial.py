@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,18 +13,11 @@ import time
 from typing import Any
 
 from process import holding
-from soak_faults import Fault
-from soak_faults import FAULTS
-from soak_faults import Start
-from soak_faults import started
+from soak_faults import Fault, FAULTS, Start, started
 import soak_faults_camera  # noqa: F401 - each adds its faults
 import soak_faults_models  # noqa: F401
 import soak_faults_process  # noqa: F401
-from soak_rig import Heard
-from soak_rig import LEVELS
-from soak_rig import NO_FACE
-from soak_rig import NODES
-from soak_rig import Rig
+from soak_rig import Heard, LEVELS, NO_FACE, NODES, Rig
 
 CALM_S = 2.5
 """Before a fault, and after it once all is well again."""

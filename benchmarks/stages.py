@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
-from time import perf_counter
-from time import process_time
+from dataclasses import dataclass, field, replace
+from time import perf_counter, process_time
 from typing import Any
 
 from benchmarks import measure
-from benchmarks.pictures import Clip
-from benchmarks.pictures import Crowd
-from benchmarks.pictures import SIZES
-from benchmarks.stopwatch import STAGES
-from benchmarks.stopwatch import Stopwatch
+from benchmarks.pictures import Clip, Crowd, SIZES
+from benchmarks.stopwatch import STAGES, Stopwatch
 
 FPS = 30
 SETTLED = 10
@@ -61,8 +55,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns the result."""
     import cv2
 
-    from aitable_ros.pipeline import Pipeline
-    from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.pipeline import Pipeline, PipelineOptions
 
     cv2.setNumThreads(1)
     rounds = 1 if args.quick else 12

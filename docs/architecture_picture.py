@@ -14,11 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from test_package import imports
-from test_package import name_of
-from test_package import RANK
-from test_package import room_in
-from test_package import SOURCES
+from test_package import imports, name_of, RANK, room_in, SOURCES
 
 PICTURE = Path(__file__).resolve().parent / 'architecture.svg'
 BASE = 'types, options, clock, …'

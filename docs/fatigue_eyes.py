@@ -15,16 +15,13 @@ from pathlib import Path
 import sys
 
 import cv2
-from head_films import Camera
-from head_films import PEOPLE
+from head_films import Camera, PEOPLE
 import numpy as np
 from numpy.typing import NDArray
 from turning_head import HeadPose
 
-from aitable_ros.face.covered_eyes import eye_patches
-from aitable_ros.face.covered_eyes import small
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_landmarks
+from aitable_ros.face.covered_eyes import eye_patches, small
+from aitable_ros.face.mesh import FaceMesh, roi_from_landmarks
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.types import FaceLandmarks

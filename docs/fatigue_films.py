@@ -10,12 +10,8 @@ again, as is needed after a change of the face stage, of the mesh or of its proo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
 import json
 import math
@@ -31,14 +27,11 @@ from numpy.typing import NDArray
 
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.fatigue.eyes import no_face
-from aitable_ros.fatigue.eyes import read_eyes
+from aitable_ros.fatigue.eyes import no_face, read_eyes
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
+from aitable_ros.types import EyeReading, FaceLandmarks, Frame
 
 DATA = Path(__file__).resolve().parent.parent.parent / 'shared' / 'data'
 CACHE = Path(tempfile.gettempdir()) / 'aitable_fatigue_films'

@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 import itertools
 import math
 from pathlib import Path
@@ -28,40 +25,25 @@ import pickle
 import shutil
 import sys
 
-from fatigue_films import CACHE
-from fatigue_films import CHANGES
-from fatigue_films import DATA
-from fatigue_films import Film
-from fatigue_films import HALF
-from fatigue_films import index
-from fatigue_films import Labelled
-from fatigue_films import mediapipe_mesh
-from fatigue_films import NOT_POOLED
-from fatigue_films import PLAIN
-from fatigue_films import read_film
-from fatigue_films import watch
-from head_films import Camera
-from head_films import nod_films
-from head_films import other_films
+from fatigue_films import (
+    CACHE, CHANGES, DATA, Film, HALF, index, Labelled, mediapipe_mesh, NOT_POOLED, PLAIN, read_film,
+    watch
+)
+from head_films import Camera, nod_films, other_films
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.metrics import Detections
-from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.metrics import Detections, match_spans
 from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.fatigue.eyes import LEFT_EYE
-from aitable_ros.fatigue.eyes import RIGHT_EYE
+from aitable_ros.fatigue.eyes import LEFT_EYE, RIGHT_EYE
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Frame
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, Frame, Validity
+)
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = '<!-- measured: written by fatigue_plots.py -->', '<!-- end of measured -->'

@@ -18,13 +18,6 @@ import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument
-from launch.actions import ExecuteProcess
-from launch.actions import OpaqueFunction
-from launch.actions import RegisterEventHandler
-from launch.actions import Shutdown
-from launch.event_handlers import OnProcessExit
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 
@@ -33,6 +26,11 @@ from aitable_ros.errors import InputError
 from aitable_ros.nodes.environment import child_environment
 from aitable_ros.nodes.executables import NAME_PATTERN
 from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
+)
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import LaunchConfiguration
 
 ARGUMENTS = (
     ('image', '/camera/image_raw', 'the camera topic (sensor_msgs/Image, or the base name of a '

@@ -21,6 +21,7 @@ fi
 cd "$ROOT"
 fell='' status=0
 "$VENV/bin/ruff" check . || fell='ruff'
+"$VENV/bin/isort" --check --diff -q . || fell="$fell isort"
 "$VENV/bin/mypy" || fell="$fell mypy"
 elsewhere=()
 if [ -x "$MEDIAPIPE/bin/python" ]; then

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import atexit
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 import ctypes
 import fcntl
 import importlib.util
@@ -21,15 +19,12 @@ from types import MappingProxyType
 from typing import Any
 
 from album import write_album
-from hypothesis import HealthCheck
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 import numpy as np
 from numpy.typing import NDArray
 import pytest
-from ros_domain import base_domain
-from ros_domain import claim_domain
-from tensorrt_standin.harness import install
-from tensorrt_standin.harness import TensorRTHere
+from ros_domain import base_domain, claim_domain
+from tensorrt_standin.harness import install, TensorRTHere
 from tensorrt_standin.surface import VERSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,8 +154,7 @@ def environment_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def models() -> Path:
     """Return the model home with the ONNX of every fetchable model in it."""
     from aitable_ros.cli import main
-    from aitable_ros.models.catalogue import model_home
-    from aitable_ros.models.catalogue import onnx_path
+    from aitable_ros.models.catalogue import model_home, onnx_path
 
     # even where all files are there: the converter may have changed since; else it takes 50 ms
     assert main(['models', 'fetch']) == 0, 'aitable models fetch failed'

@@ -96,8 +96,7 @@ class _Graph:
         self.weights, self.writer = weights, Writer()
 
     def model(self, heat_maps: bool) -> Any:
-        from onnx import helper
-        from onnx import TensorProto
+        from onnx import helper, TensorProto
 
         w = self.writer
         x = w.add('Relu', self.norm(self.conv('image', 'conv1', 3, 2), 'bn1'))

@@ -9,21 +9,17 @@ its lids move. The truth of every image is the script's: pose, closure of the li
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import cycle
 import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from turning_head import HeadPose
-from turning_head import TurningHead
+from turning_head import HeadPose, TurningHead
 
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_landmarks
+from aitable_ros.face.mesh import FaceMesh, roi_from_landmarks
 from aitable_ros.tools.clip import Scene
 from aitable_ros.types import Frame
 

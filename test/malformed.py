@@ -17,13 +17,10 @@ import zlib
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_ros.errors import ImageError
-from aitable_ros.image_codec import frame_from_compressed
-from aitable_ros.image_codec import frame_from_image
-from aitable_ros.image_codec import MAX_PIXELS
+from aitable_ros.image_codec import frame_from_compressed, frame_from_image, MAX_PIXELS
 from aitable_ros.pixels import ENCODINGS
 
 ODD = (0, 1, 2, 15, 16, 17, 63, 64, 255, 4096, 65535, 65536, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1)

@@ -17,9 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.fatigue.eyes import LEFT_EYE
-from aitable_ros.fatigue.eyes import MOUTH
-from aitable_ros.fatigue.eyes import RIGHT_EYE
+from aitable_ros.fatigue.eyes import LEFT_EYE, MOUTH, RIGHT_EYE
 from aitable_ros.types import FaceLandmarks
 
 CHEEKS = (50, 280)

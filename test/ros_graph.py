@@ -15,8 +15,7 @@ from patience import PATIENT_S
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_ros.clock import stamp_ns
 from aitable_ros.nodes import qos

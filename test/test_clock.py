@@ -12,16 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import SECOND_NS
-from aitable_ros.clock import serialized_stamp_ns
-from aitable_ros.clock import stamp_ns
-from aitable_ros.clock import StampGuard
-from aitable_ros.clock import Step
+from aitable_ros.clock import ImageTime, SECOND_NS, serialized_stamp_ns, stamp_ns, StampGuard, Step
 from aitable_ros.errors import ImageError
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.types import Expression
 
 STEP_NS = SECOND_NS // 20

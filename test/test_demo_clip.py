@@ -11,8 +11,7 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.tools import clip as clip_module
-from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.clip import SIZES
+from aitable_ros.tools.clip import ScriptedClip, SIZES
 
 EYES = (slice(255, 300), slice(530, 770))  # both eyes at 720p, wherever the head sways
 CHIN = (slice(460, 505), slice(530, 770))

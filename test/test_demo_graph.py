@@ -22,11 +22,9 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.tools import bench
-from aitable_ros.tools.child_process import Child
-from aitable_ros.tools.child_process import ProcessError
+from aitable_ros.tools.child_process import Child, ProcessError
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.latency import Latency
-from aitable_ros.tools.latency import stages
+from aitable_ros.tools.latency import Latency, stages
 from aitable_ros.tools.live_graph import LiveGraph
 from aitable_ros.types import Validity
 

@@ -14,13 +14,9 @@ from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.script_check import check_script
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FrameResult
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import (
+    Detection, FaceResult, FatigueEvent, FatigueEventType, FatigueLevel, FrameResult, TrackedFace
+)
 
 TRUTH = ScriptedClip().truth
 EPOCH_NS = 1_700_000_000_000_000_000

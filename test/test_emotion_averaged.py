@@ -14,30 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from aitable_ros.emotion.averaged import Averaged
-from aitable_ros.emotion.averaged import SURE
+from aitable_ros.emotion.averaged import Averaged, SURE
 from aitable_ros.emotion.circumplex import affect
-from aitable_ros.emotion.faceexpress import CLASS_ORDER
-from aitable_ros.emotion.faceexpress import crop
-from aitable_ros.emotion.faceexpress import SIZE
+from aitable_ros.emotion.faceexpress import CLASS_ORDER, crop, SIZE
 from aitable_ros.emotion.fer import CLASS_ORDER as FER_ORDER
 from aitable_ros.emotion.model import model_for
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.resting_face import LEAD
-from aitable_ros.emotion.resting_face import RestingFace
+from aitable_ros.emotion.resting_face import LEAD, RestingFace
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.errors import InputError
 from aitable_ros.inference.joined_models import JoinedModels
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import BackendError, TensorSpec
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, Frame, TrackedFace
 
 BOX = np.array([172, 74, 273, 175], np.float32)
 POINTS = np.array([[203, 110], [243, 108], [226, 131], [225, 149]], np.float32)

@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.emotion.emonet import crop
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.inference.chain import resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, Frame, TrackedFace
 
 KEYS = Path(__file__).parent / 'data' / 'emonet_state_dict_keys.txt'
 

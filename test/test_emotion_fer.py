@@ -13,18 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from aitable_ros.emotion.fer import BELOW_EYES
-from aitable_ros.emotion.fer import CLASS_ORDER
-from aitable_ros.emotion.fer import Fer
-from aitable_ros.emotion.fer import SIDES
-from aitable_ros.emotion.fer import views
+from aitable_ros.emotion.fer import BELOW_EYES, CLASS_ORDER, Fer, SIDES, views
 from aitable_ros.emotion.level_crop import Square
 from aitable_ros.emotion.level_crop import squares as level_squares
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, TrackedFace
 
 WORDS = {name.name.lower(): name for name in Expression}
 

@@ -21,16 +21,12 @@ from aitable_ros.cli import main
 from aitable_ros.emotion.circumplex import affect
 from aitable_ros.emotion.hsemotion import HsEmotion
 from aitable_ros.emotion.model import model_for
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.inference import sidecar
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import TensorSpec
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, Frame, TrackedFace
 
 BOX = np.array([172, 74, 273, 175], np.float32)
 POINTS = np.array([[203, 110], [243, 108], [226, 131], [225, 149]], np.float32)

@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.emotion.circumplex import CIRCUMPLEX
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.errors import InputError
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import Tensors
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, EmotionEstimate, Expression, Frame, ModelInfo, TrackedFace
 
 # The face in scikit-image's portrait: box, then right eye, left eye, nose, mouth.
 BOX = np.array([172, 74, 273, 175], np.float32)

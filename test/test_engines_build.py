@@ -31,9 +31,7 @@ from aitable_ros.cli import main
 from aitable_ros.engines import build as build_module
 from aitable_ros.engines import sources
 from aitable_ros.engines.build import build
-from aitable_ros.engines.build_list import engine_path
-from aitable_ros.engines.build_list import of_catalogue
-from aitable_ros.engines.build_list import of_yaml
+from aitable_ros.engines.build_list import engine_path, of_catalogue, of_yaml
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import method
 from aitable_ros.engines.progress import BuildProgress

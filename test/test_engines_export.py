@@ -13,13 +13,10 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.cli import main
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
-from aitable_ros.types import Detection
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Frame, TrackedFace
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,19 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnx import TensorProto
-from onnx.helper import make_graph
-from onnx.helper import make_model
-from onnx.helper import make_node
-from onnx.helper import make_opsetid
-from onnx.helper import make_tensor_value_info
+from onnx import numpy_helper, TensorProto
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 import onnxruntime
 import pytest
 
-from aitable_ros.engines.graph.fp16 import node_name
-from aitable_ros.engines.graph.fp16 import sensitive
-from aitable_ros.engines.graph.fp16 import to_fp16
+from aitable_ros.engines.graph.fp16 import node_name, sensitive, to_fp16
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 

@@ -7,22 +7,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from album import pictures
-from album import write_album
-from album import write_video
+from album import pictures, write_album, write_video
 import numpy as np
 import pytest
 from rosbags.rosbag2 import Writer
-from test_evaluation_readers import raw
-from test_evaluation_readers import STORE
+from test_evaluation_readers import raw, STORE
 
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.engines.model_inputs import _evenly
-from aitable_ros.engines.model_inputs import _spread
-from aitable_ros.engines.model_inputs import collect_inputs
-from aitable_ros.engines.model_inputs import JUDGING
-from aitable_ros.engines.model_inputs import STEP_NS
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.engines.model_inputs import _evenly, _spread, collect_inputs, JUDGING, STEP_NS
 from aitable_ros.engines.stage_backends import RecordingBackend
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder

@@ -9,16 +9,11 @@ import json
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
-from onnx import TensorProto
+from onnx import numpy_helper, TensorProto
 import pytest
 
-from aitable_ros.engines.calibrator import CalibrationBatches
-from aitable_ros.engines.calibrator import key_path
-from aitable_ros.engines.graph.int8 import _by_entropy
-from aitable_ros.engines.graph.int8 import _by_percentile
-from aitable_ros.engines.graph.int8 import BINS
-from aitable_ros.engines.graph.int8 import quantize
+from aitable_ros.engines.calibrator import CalibrationBatches, key_path
+from aitable_ros.engines.graph.int8 import _by_entropy, _by_percentile, BINS, quantize
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
 

@@ -10,14 +10,9 @@ import math
 import numpy as np
 import pytest
 
-from aitable_ros.engines.layer_times import inspected
-from aitable_ros.engines.layer_times import kind_of
-from aitable_ros.engines.layer_times import layers_of
-from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.model_inputs import Sample
-from aitable_ros.engines.profile import hints
-from aitable_ros.engines.profile import LEAST
-from aitable_ros.engines.profile import profile
+from aitable_ros.engines.layer_times import inspected, kind_of, layers_of
+from aitable_ros.engines.model_inputs import ModelInputs, Sample
+from aitable_ros.engines.profile import hints, LEAST, profile
 from aitable_ros.errors import InputError
 
 
@@ -157,8 +152,7 @@ def test_layers_of_an_engine_are_averaged_over_runs(tmp_path):
 
 
 def test_what_looks_deeper_can_be_pasted(models, tmp_path):
-    from aitable_ros.inference.chain import ModelOptions
-    from aitable_ros.inference.chain import resolve
+    from aitable_ros.inference.chain import ModelOptions, resolve
 
     with resolve(ModelOptions(model='fer')).backend as backend:
         onnx_hints = hints(tmp_path / 'my model.onnx', backend, 4)

@@ -230,8 +230,7 @@ def test_without_it_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_without_a_driver_refuses_its_engines_in_a_line(home: Path) -> None:
-    from aitable_ros.inference.chain import ModelOptions
-    from aitable_ros.inference.chain import resolve
+    from aitable_ros.inference.chain import ModelOptions, resolve
 
     if RtxToolchain().runs:
         pytest.skip('there is an RTX card here')

@@ -11,17 +11,14 @@ from typing import Any
 import emonet_seeded
 import numpy as np
 import onnx
-from onnx import helper
-from onnx import numpy_helper
-from onnx import TensorProto
+from onnx import helper, numpy_helper, TensorProto
 import onnxruntime
 import pytest
 
 from aitable_ros.engines.graph.fuse_prelu import fuse_prelu
 from aitable_ros.engines.graph.merge_branches import merge_branches
 from aitable_ros.engines.graph.merge_convolutions import Composer
-from aitable_ros.engines.graph.simplify import for_tensorrt
-from aitable_ros.engines.graph.simplify import simplify
+from aitable_ros.engines.graph.simplify import for_tensorrt, simplify
 from aitable_ros.models.convert import ensure
 
 

@@ -25,9 +25,7 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
-from aitable_ros.engines.trtexec import arguments
-from aitable_ros.engines.trtexec import find_trtexec
-from aitable_ros.engines.trtexec import TrtexecToolchain
+from aitable_ros.engines.trtexec import arguments, find_trtexec, TrtexecToolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.tensorrt_version import trtexec_version

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from dataclasses import replace
+from dataclasses import fields, replace
 import json
 
 from album import write_album
@@ -17,11 +16,8 @@ import pytest
 
 from aitable_ros.engines.accuracy_limits import LIMITS
 from aitable_ros.engines.graph.int8 import quantize
-from aitable_ros.engines.model_inputs import collect_inputs
-from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.model_inputs import Sample
-from aitable_ros.engines.verify import Criterion
-from aitable_ros.engines.verify import verify
+from aitable_ros.engines.model_inputs import collect_inputs, ModelInputs, Sample
+from aitable_ros.engines.verify import Criterion, verify
 from aitable_ros.errors import InputError
 
 MODELS = ('fer', 'facemesh', 'blazeface_full', 'blazeface_short')

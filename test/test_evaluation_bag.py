@@ -13,16 +13,9 @@ import sqlite3
 import lz4.frame
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
-from test_evaluation_readers import jpeg
-from test_evaluation_readers import LOG_LATE_NS
-from test_evaluation_readers import PERIOD_NS
-from test_evaluation_readers import raw
-from test_evaluation_readers import START_NS
-from test_evaluation_readers import STORE
-from test_evaluation_readers import write_bag
+from test_evaluation_readers import jpeg, LOG_LATE_NS, PERIOD_NS, raw, START_NS, STORE, write_bag
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError

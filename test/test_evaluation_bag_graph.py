@@ -11,12 +11,9 @@ import sys
 
 from patience import PATIENT_S
 import pytest
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
-from test_evaluation_bag_topics import Image
-from test_evaluation_bag_topics import image_message
-from test_evaluation_readers import START_NS
-from test_evaluation_readers import STORE
+from rosbags.rosbag2 import StoragePlugin, Writer
+from test_evaluation_bag_topics import Image, image_message
+from test_evaluation_readers import START_NS, STORE
 
 from aitable_ros.cli import main
 from aitable_ros.tools.clip import ScriptedClip

@@ -15,19 +15,10 @@ import cv2
 import numpy as np
 from pyarrow import parquet
 import pytest
-from rosbags.rosbag2 import Reader
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
-from rosbags.typesys import get_types_from_msg
-from rosbags.typesys import get_typestore
-from rosbags.typesys import Stores
-from test_evaluation_readers import PERIOD_NS
-from test_evaluation_readers import raw
-from test_evaluation_readers import START_NS
-from test_evaluation_readers import STORE
-from test_evaluation_readers import String
-from test_evaluation_readers import write_bag
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from test_evaluation_readers import PERIOD_NS, raw, START_NS, STORE, String, write_bag
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
@@ -36,20 +27,11 @@ from aitable_ros.message_codec import TOPICS
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    Detection, EmotionEstimate, Expression, FaceResult, FatigueAssessment, FatigueEvent,
+    FatigueEventType, FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo, TrackedFace,
+    Validity
+)
 
 Image = STORE.types['sensor_msgs/msg/Image']
 Header = STORE.types['std_msgs/msg/Header']

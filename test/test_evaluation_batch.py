@@ -16,8 +16,7 @@ import time
 
 import cv2
 import numpy as np
-from patience import let_compute
-from patience import PATIENT_S
+from patience import let_compute, PATIENT_S
 from pyarrow import parquet
 import pytest
 

@@ -18,24 +18,14 @@ import numpy as np
 from PIL import Image as Picture
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
-from rosbags.typesys import get_typestore
-from rosbags.typesys import Stores
+from rosbags.typesys import get_typestore, Stores
 from test_evaluation_bag import write_mcap
-from test_evaluation_readers import CompressedImage
-from test_evaluation_readers import Header
-from test_evaluation_readers import jpeg
-from test_evaluation_readers import PERIOD_NS
-from test_evaluation_readers import picture
-from test_evaluation_readers import raw
-from test_evaluation_readers import START_NS
-from test_evaluation_readers import STORE
-from test_evaluation_readers import String
-from test_evaluation_readers import Time
-from test_evaluation_readers import write_bag
-from test_evaluation_readers import write_video
+from test_evaluation_readers import (
+    CompressedImage, Header, jpeg, PERIOD_NS, picture, raw, START_NS, STORE, String, Time,
+    write_bag, write_video
+)
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError

@@ -14,8 +14,7 @@ import time
 
 import cv2
 import numpy as np
-from patience import let_compute
-from patience import PATIENT_S
+from patience import let_compute, PATIENT_S
 from pyarrow import parquet
 import pytest
 
@@ -25,17 +24,10 @@ from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.output_tables import COLUMNS
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FrameResult
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    Detection, EmotionEstimate, Expression, FaceResult, FatigueAssessment, FatigueEvent,
+    FatigueEventType, FatigueLevel, FrameResult, TrackedFace, Validity
+)
 
 QUICK = ('--params', Path(__file__).parent / 'data' / 'quick.yaml')
 KEYS = {

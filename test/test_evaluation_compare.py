@@ -18,15 +18,11 @@ from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import compare
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.metrics import expression_score
-from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.output_tables import EVENT_COLUMNS
-from aitable_ros.evaluation.output_tables import event_table
-from aitable_ros.evaluation.output_tables import FrameTable
+from aitable_ros.evaluation.metrics import expression_score, match_spans
+from aitable_ros.evaluation.output_tables import EVENT_COLUMNS, event_table, FrameTable
 from aitable_ros.evaluation.report.many_recordings import write_overview
 from aitable_ros.evaluation.scores import of_spans
-from aitable_ros.evaluation.summary import pooled
-from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.summary import pooled, write_json
 from aitable_ros.types import Expression
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \

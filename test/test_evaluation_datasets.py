@@ -10,14 +10,9 @@ import math
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.datasets.formats import find
-from aitable_ros.evaluation.datasets.formats import format_of
-from aitable_ros.evaluation.datasets.formats import FORMATS
-from aitable_ros.evaluation.datasets.formats import read
-from aitable_ros.evaluation.inputs import labels_file
-from aitable_ros.evaluation.inputs import open_labelled
-from aitable_ros.evaluation.job import fingerprint
-from aitable_ros.evaluation.job import Job
+from aitable_ros.evaluation.datasets.formats import find, format_of, FORMATS, read
+from aitable_ros.evaluation.inputs import labels_file, open_labelled
+from aitable_ros.evaluation.job import fingerprint, Job
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.types import Expression
 

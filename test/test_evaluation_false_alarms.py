@@ -6,25 +6,19 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 import numpy as np
 import pytest
 
 from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.false_alarms import usable_s
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import PlacedEvent
-from aitable_ros.evaluation.metrics import frame_score
-from aitable_ros.evaluation.metrics import match_spans
+from aitable_ros.evaluation.labels import FrameSpan, Labels
+from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
+from aitable_ros.evaluation.metrics import frame_score, match_spans
 from aitable_ros.evaluation.pooling import pool
 from aitable_ros.evaluation.scores import scores
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FatigueEvent, FatigueEventType, FatigueLevel
 
 FPS = 25
 STEP = 40_000_000

@@ -10,19 +10,11 @@ import numpy as np
 import pytest
 
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.replay import judge
-from aitable_ros.evaluation.replay import look
-from aitable_ros.evaluation.replay import Seen
+from aitable_ros.evaluation.replay import judge, look, Seen
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import Detection
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FrameResult
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import Detection, EyeReading, FaceResult, FrameResult, TrackedFace, Validity
 
 SECOND = 10 ** 9
 START_NS = 1_700_000_000 * SECOND

@@ -11,10 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aitable_ros.pixels import decode
-from aitable_ros.pixels import decode_compressed
-from aitable_ros.pixels import ENCODINGS
-from aitable_ros.pixels import SampleRange
+from aitable_ros.pixels import decode, decode_compressed, ENCODINGS, SampleRange
 
 WIDTH, HEIGHT = 16, 12
 RED = np.tile(np.array([200, 40, 30], np.uint8), (HEIGHT, WIDTH, 1))

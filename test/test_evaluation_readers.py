@@ -13,12 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image as Picture
 import pytest
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer
-from rosbags.rosbag2.enums import CompressionFormat
-from rosbags.rosbag2.enums import CompressionMode
-from rosbags.typesys import get_typestore
-from rosbags.typesys import Stores
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+from rosbags.typesys import get_typestore, Stores
 import yaml
 
 from aitable_ros.errors import InputError

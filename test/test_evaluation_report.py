@@ -18,23 +18,12 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Link
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Series
-from aitable_ros.evaluation.report.elements import Span
-from aitable_ros.evaluation.report.elements import StageProvenance
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.elements import TimelineEvent
-from aitable_ros.evaluation.report.elements import Truth
-from aitable_ros.evaluation.report.page import figures
-from aitable_ros.evaluation.report.page import write_report
+from aitable_ros.evaluation.report.elements import (
+    Card, Link, Plot, Report, Series, Span, StageProvenance, Table, TimelineEvent, Truth
+)
+from aitable_ros.evaluation.report.page import figures, write_report
 from aitable_ros.evaluation.report.tables import latencies
-from aitable_ros.evaluation.report.timeline import binned
-from aitable_ros.evaluation.report.timeline import POINTS
-from aitable_ros.evaluation.report.timeline import runs
-from aitable_ros.evaluation.report.timeline import thin
+from aitable_ros.evaluation.report.timeline import binned, POINTS, runs, thin
 from aitable_ros.types import FatigueEventType
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \

@@ -8,8 +8,7 @@ import itertools
 import json
 import math
 
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 import numpy as np
 import pytest
@@ -17,25 +16,14 @@ import pytest
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import PlacedEvent
-from aitable_ros.evaluation.metrics import affect_score
-from aitable_ros.evaluation.metrics import box_score
-from aitable_ros.evaluation.metrics import Detections
-from aitable_ros.evaluation.metrics import expression_score
-from aitable_ros.evaluation.metrics import iou
-from aitable_ros.evaluation.metrics import majority
-from aitable_ros.evaluation.metrics import match
-from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.pooling import over_images
-from aitable_ros.evaluation.pooling import pool
-from aitable_ros.evaluation.scores import doubts
-from aitable_ros.evaluation.scores import scores
+from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
+from aitable_ros.evaluation.metrics import (
+    affect_score, box_score, Detections, expression_score, iou, majority, match, match_spans
+)
+from aitable_ros.evaluation.pooling import over_images, pool
+from aitable_ros.evaluation.scores import doubts, scores
 from aitable_ros.evaluation.summary import pooled
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Expression, FatigueEvent, FatigueEventType, FatigueLevel
 
 
 def spans(*pairs):

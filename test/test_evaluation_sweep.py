@@ -16,12 +16,10 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation import replay
-from aitable_ros.evaluation import sweep
+from aitable_ros.evaluation import replay, sweep
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.report.sweep import conclusion
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.readers import open_source
 
 

@@ -6,26 +6,20 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
-from scipy.stats import norm
+from scipy.stats import mannwhitneyu, norm
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.bootstrap import interval
-from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.bootstrap import interval, weights
 from aitable_ros.evaluation.compare import _class_differences
 from aitable_ros.evaluation.datasets.own import read_labels
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.report.many_recordings import class_tables
-from aitable_ros.evaluation.video_classes import Contrast
-from aitable_ros.evaluation.video_classes import of_video
-from aitable_ros.evaluation.video_classes import pool_classes
-from aitable_ros.evaluation.video_classes import ranks
+from aitable_ros.evaluation.video_classes import Contrast, of_video, pool_classes, ranks
 from aitable_ros.types import FatigueLevel
 
 ORDER = ['alert', 'low vigilant', 'drowsy']

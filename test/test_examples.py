@@ -15,8 +15,7 @@ import xml.etree.ElementTree as ET
 import cv2
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph
-from ros_graph import picture
+from ros_graph import Graph, picture
 import yaml
 
 from aitable_msgs.msg import FatigueState
@@ -102,9 +101,8 @@ def test_launch_files_in_xml_and_yaml_include_ours_with_arguments_that_it_has():
 @NEEDS_LAUNCH
 @pytest.mark.parametrize('name', ['pipeline.launch.xml', 'pipeline.launch.yaml'])
 def test_launch_reads_xml_and_yaml(name):
-    from launch.launch_description_sources import AnyLaunchDescriptionSource
-
     from launch import LaunchContext
+    from launch.launch_description_sources import AnyLaunchDescriptionSource
 
     description = AnyLaunchDescriptionSource(str(EXAMPLES / name)).get_launch_description(
         LaunchContext())

@@ -6,24 +6,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from head_films import Camera
-from head_films import PEOPLE
+from head_films import Camera, PEOPLE
 import numpy as np
 from numpy.typing import NDArray
 from occluders import occlude
 import pytest
 
 from aitable_ros.face.covered_eyes import eyes_covered
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_landmarks
+from aitable_ros.face.mesh import FaceMesh, roi_from_landmarks
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import Detection, FaceLandmarks, Frame, TrackedFace, Validity
 
 Image = NDArray[np.uint8]
 STEP_NS = 50_000_000

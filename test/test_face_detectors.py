@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 import json
 from pathlib import Path
@@ -16,17 +15,13 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.face.blazeface import BlazeFace
-from aitable_ros.face.blazeface import GRIDS
-from aitable_ros.face.boxes import merge
-from aitable_ros.face.boxes import overlap
-from aitable_ros.face.boxes import suppress
+from aitable_ros.face.blazeface import BlazeFace, GRIDS
+from aitable_ros.face.boxes import merge, overlap, suppress
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.letterbox import Letterbox
 from aitable_ros.face.ssd import anchors
 from aitable_ros.face.yolov8_face import Yolov8Face
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection
@@ -54,8 +49,7 @@ def opened(models: Path) -> Opened:
 def constant(tmp_path: Path) -> Iterator[Callable[..., Backend]]:
     """Make a model that gives the same outputs whatever the image, and load it."""
     import onnx
-    from onnx import helper
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     def make(shape: list, **outputs: NDArray[np.float32]) -> Backend:
         nodes, values, zeros = [], [], []
@@ -227,8 +221,7 @@ def test_yolov8_is_fed_rgb_planes_and_a_grey_margin(
 ) -> None:
     """A graph that answers with what it was given: the brightest and darkest of each plane."""
     import onnx
-    from onnx import helper
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     probe = [
         helper.make_node('ReduceMax', ['images'], ['high'], axes=[2, 3], keepdims=0),

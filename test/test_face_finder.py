@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
-from threading import Event
-from threading import Thread
+from threading import Event, Thread
 
 import cv2
 import numpy as np
@@ -19,15 +18,10 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.face.boxes import overlap
-from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.finder import FaceOptions
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.face.mesh import roi_from_landmarks
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
+from aitable_ros.face.finder import FaceFinder, FaceOptions
+from aitable_ros.face.mesh import FaceMesh, roi_from_detection, roi_from_landmarks
+from aitable_ros.inference.chain import ModelOptions, resolve
+from aitable_ros.types import FaceLandmarks, Frame
 
 NS = 1_000_000_000
 

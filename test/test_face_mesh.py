@@ -15,14 +15,10 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.face.detector import detector_for
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.face.mesh import roi_from_landmarks
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.face.mesh import FaceMesh, roi_from_detection, roi_from_landmarks
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.protocol import Backend
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import Detection, FaceLandmarks
 
 FACE = Detection(
     np.array([172, 66, 278, 172], np.float32), 0.9,

@@ -14,18 +14,11 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.mesh_proof import DISTANCE_WEIGHT
-from aitable_ros.face.mesh_proof import LEAST_MARGIN
-from aitable_ros.face.mesh_proof import MeshProof
+from aitable_ros.face.mesh_proof import DISTANCE_WEIGHT, LEAST_MARGIN, MeshProof
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.inference.chain import ModelOptions, resolve
+from aitable_ros.types import Detection, FaceLandmarks, Frame, TrackedFace, Validity
 
 STEP_NS = 33_333_333
 Image = NDArray[np.uint8]
@@ -83,8 +76,7 @@ def test_a_mesh_beside_the_face_is_not(
 
 
 def test_a_mesh_on_no_face_is_not(proof: MeshProof, mesh: FaceLandmarks) -> None:
-    from skimage.data import coffee
-    from skimage.data import page
+    from skimage.data import coffee, page
 
     text = np.repeat(page()[:, :, None], 3, axis=2)
     noise = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.graph.builder_input import make_builder_input
-from aitable_ros.engines.graph.builder_input import source_digest
+from aitable_ros.engines.graph.builder_input import make_builder_input, source_digest
 from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
-from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.finder import FaceOptions
+from aitable_ros.face.finder import FaceFinder, FaceOptions
 from aitable_ros.inference.chain import ModelKey
 from aitable_ros.inference.shared_models import ModelFailure
 from aitable_ros.types import Frame
@@ -26,8 +24,7 @@ BACKENDS = ('openvino', 'onnxruntime')
 def write_model(path, rows=5, answers=84, dtype=np.float32, fails=False):
     """Write a model that finds one face, at (16, 16) to (48, 48), in whatever image."""
     import onnx
-    from onnx import helper
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     found = np.zeros((1, rows, answers), dtype)

@@ -7,8 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aitable_ros.face.primary import appeal
-from aitable_ros.face.primary import PrimaryChoice
+from aitable_ros.face.primary import appeal, PrimaryChoice
 from aitable_ros.types import Detection
 
 S = 1_000_000_000

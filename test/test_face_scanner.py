@@ -14,11 +14,8 @@ import pytest
 
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
-from aitable_ros.face.scanner import MARGIN
-from aitable_ros.face.scanner import Scanner
-from aitable_ros.face.scanner import tiles
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.face.scanner import MARGIN, Scanner, tiles
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.types import Detection
 
 FULL, SHORT, YOLO = 11 / 192, 18 / 128, 10 / 640

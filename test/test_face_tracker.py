@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from aitable_ros.face.tracker import Tracker
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import Detection, FaceLandmarks
 
 NS = 1_000_000_000
 Look = Callable[[Detection], Detection | None]

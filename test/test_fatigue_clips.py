@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import json
 from pathlib import Path
 
 import cv2
-from head_films import Camera
-from head_films import nod_films
-from head_films import other_films
+from head_films import Camera, nod_films, other_films
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -24,13 +21,9 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Frame
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, Frame, Validity
+)
 
 EVENT = FatigueEventType
 SLEEPY = {EVENT.MICROSLEEP, EVENT.SLEEP}

@@ -13,9 +13,7 @@ import pytest
 from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import Detection
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Frame, TrackedFace
 
 SECONDS = 10
 

@@ -15,21 +15,11 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.fatigue.eyes import LEFT_EYE
-from aitable_ros.fatigue.eyes import read_eyes
-from aitable_ros.fatigue.eyes import RIGHT_EYE
-from aitable_ros.fatigue.head_pose import CANONICAL_FACE
-from aitable_ros.fatigue.head_pose import head_angles
-from aitable_ros.fatigue.head_pose import NodDetector
-from aitable_ros.fatigue.monitor import FatigueMonitor
-from aitable_ros.fatigue.monitor import FatigueUpdate
+from aitable_ros.fatigue.eyes import LEFT_EYE, read_eyes, RIGHT_EYE
+from aitable_ros.fatigue.head_pose import CANONICAL_FACE, head_angles, NodDetector
+from aitable_ros.fatigue.monitor import FatigueMonitor, FatigueUpdate
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import Detection, FaceLandmarks, FatigueLevel, Frame, TrackedFace, Validity
 
 BOX = np.array([172, 66, 278, 172], np.float32)
 EYES = np.array([[204, 102], [246, 104.5]], np.float32)

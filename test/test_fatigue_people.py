@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.people import Judgement
-from aitable_ros.fatigue.people import People
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Validity
+from aitable_ros.fatigue.people import Judgement, People
+from aitable_ros.types import EyeReading, FatigueEventType, FatigueLevel, Validity
 
 OPEN_EAR, SHUT_EAR = 0.31, 0.05
 FPS = 20

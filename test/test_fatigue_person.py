@@ -4,30 +4,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 import math
 import sys
 import time
 
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.options import ORDERED
+from aitable_ros.fatigue.options import FatigueOptions, ORDERED
 from aitable_ros.fatigue.person import PersonFatigue
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason,
+    Validity
+)
 
 START_NS = 1_700_000_000_000_000_000
 OPEN_EAR = 0.31

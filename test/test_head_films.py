@@ -8,30 +8,20 @@ from collections.abc import Iterator
 from itertools import product
 import math
 
-from head_films import Camera
-from head_films import nod_films
-from head_films import other_films
-from head_films import PEOPLE
-from head_films import RATES
-from head_films import SIZE
-from head_films import Track
+from head_films import Camera, nod_films, other_films, PEOPLE, RATES, SIZE, Track
 import numpy as np
 from numpy.typing import NDArray
 import pytest
-from turning_head import HeadPose
-from turning_head import TurningHead
+from turning_head import HeadPose, TurningHead
 
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.face.mesh import roi_from_landmarks
+from aitable_ros.face.mesh import FaceMesh, roi_from_detection, roi_from_landmarks
 from aitable_ros.fatigue.eyes import aspect_ratios
 from aitable_ros.fatigue.head_pose import head_angles
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import Scene
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
+from aitable_ros.types import FaceLandmarks, Frame
 
 
 @pytest.fixture(scope='module')

@@ -11,9 +11,7 @@ import shutil
 import pytest
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import Resolution
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, Resolution, resolve
 
 
 def walk(*entries: str, **options: object) -> Resolution:

@@ -12,20 +12,12 @@ from threading import Thread
 import numpy as np
 import pytest
 from tensorrt_standin import cuda as gpus
-from tensorrt_standin.harness import BINDINGS
-from tensorrt_standin.harness import install
-from tensorrt_standin.harness import TensorRTHere
-from tensorrt_standin.surface import make_module
-from tensorrt_standin.surface import StandInError
-from tensorrt_standin.surface import VERSIONS
+from tensorrt_standin.harness import BINDINGS, install, TensorRTHere
+from tensorrt_standin.surface import make_module, StandInError, VERSIONS
 from test_inference_backends import convolution
 
-from aitable_ros.inference.cuda import device
-from aitable_ros.inference.cuda import gpu
-from aitable_ros.inference.cuda import primary_context
-from aitable_ros.inference.cuda_device import CudaError
-from aitable_ros.inference.cuda_device import Device
-from aitable_ros.inference.cuda_device import Gpu
+from aitable_ros.inference.cuda import device, gpu, primary_context
+from aitable_ros.inference.cuda_device import CudaError, Device, Gpu
 from aitable_ros.inference.cuda_pycuda import PyCuda
 from aitable_ros.inference.cuda_python import CudaPython
 from aitable_ros.inference.sidecar import Machine

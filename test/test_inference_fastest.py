@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import BackendError

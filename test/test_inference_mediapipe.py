@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import BackendError
 
@@ -59,11 +58,9 @@ def test_a_task_file_is_run_by_the_tasks_api(
     tmp_path: Path, portrait: NDArray[np.uint8],
 ) -> None:
     """The bundle's mesh has 468 points where 478 are read: they are MediaPipe's, but no face's."""
-    from mediapipe import Image
-    from mediapipe import ImageFormat
+    from mediapipe import Image, ImageFormat
     from mediapipe.tasks.python import BaseOptions
-    from mediapipe.tasks.python.vision import FaceLandmarker
-    from mediapipe.tasks.python.vision import FaceLandmarkerOptions
+    from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 
     path = bundle(tmp_path)
     crop = np.ascontiguousarray(portrait[34:226, 126:318])

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from threading import current_thread
-from threading import Event
-from threading import Thread
+from threading import current_thread, Event, Thread
 import time
 
 import numpy as np
@@ -15,13 +13,10 @@ import pytest
 from test_inference_backends import convolution
 
 from aitable_ros.inference import shared_models
-from aitable_ros.inference.chain import ModelKey
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelKey, ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.shared_models import ModelFailure
-from aitable_ros.inference.shared_models import SharedModels
+from aitable_ros.inference.shared_models import ModelFailure, SharedModels
 
 BOUND, FREE = 'torch', 'onnxruntime'
 

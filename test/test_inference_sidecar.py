@@ -12,8 +12,7 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
-from aitable_ros.inference.sidecar import Machine
-from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.inference.sidecar import Machine, Sidecar
 
 COMMAND = 'aitable models build facemesh --precision fp16'
 BUILT = Sidecar(

@@ -24,22 +24,14 @@ import numpy as np
 from patience import PATIENT_S
 import pytest
 from tensorrt_standin import cuda as gpus
-from tensorrt_standin.harness import forget
-from tensorrt_standin.harness import install
-from tensorrt_standin.harness import rewrite
-from tensorrt_standin.harness import TensorRTHere
-from tensorrt_standin.surface import names
-from tensorrt_standin.surface import RTX_VERSION
-from tensorrt_standin.surface import VERSIONS
-from test_inference_backends import convolution
-from test_inference_backends import resident_mib
+from tensorrt_standin.harness import forget, install, rewrite, TensorRTHere
+from tensorrt_standin.surface import names, RTX_VERSION, VERSIONS
+from test_inference_backends import convolution, resident_mib
 
 from aitable_ros.inference import sidecar as sidecars
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import BackendError, Tensors
 from aitable_ros.inference.tensorrt import TensorRTBackend
 from aitable_ros.inference.tensorrt_layers import layers_in
 

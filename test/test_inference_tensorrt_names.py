@@ -18,10 +18,7 @@ import sys
 from typing import Any
 
 import pytest
-from tensorrt_standin.surface import names
-from tensorrt_standin.surface import RTX_LIKE
-from tensorrt_standin.surface import RTX_VERSION
-from tensorrt_standin.surface import SURFACES
+from tensorrt_standin.surface import names, RTX_LIKE, RTX_VERSION, SURFACES
 
 from aitable_ros.inference import tensorrt_version
 from aitable_ros.inference.tensorrt_library import RTX

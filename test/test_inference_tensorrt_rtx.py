@@ -17,19 +17,15 @@ import sys
 import numpy as np
 import pytest
 from tensorrt_standin.cuda import FakeGpu
-from tensorrt_standin.harness import install
-from tensorrt_standin.harness import rewrite
-from tensorrt_standin.harness import TensorRTHere
+from tensorrt_standin.harness import install, rewrite, TensorRTHere
 from tensorrt_standin.surface import RTX_VERSION
 from test_inference_backends import convolution
 
 from aitable_ros.inference import sidecar as sidecars
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.tensorrt_rtx import runtime_cache_path
-from aitable_ros.inference.tensorrt_rtx import TensorRTRtxBackend
+from aitable_ros.inference.tensorrt_rtx import runtime_cache_path, TensorRTRtxBackend
 
 pytestmark = pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 

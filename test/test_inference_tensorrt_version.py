@@ -16,15 +16,12 @@ import subprocess
 import numpy as np
 import pytest
 from tensorrt_standin import builder as standin
-from tensorrt_standin.surface import StandInError
-from tensorrt_standin.surface import SURFACES
-from tensorrt_standin.surface import VERSIONS
+from tensorrt_standin.surface import StandInError, SURFACES, VERSIONS
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.cuda import primary_context
-from aitable_ros.inference.tensorrt_callbacks import set_calibrator
-from aitable_ros.inference.tensorrt_callbacks import set_progress
+from aitable_ros.inference.tensorrt_callbacks import set_calibrator, set_progress
 from aitable_ros.inference.tensorrt_log import logger
 
 every_version = pytest.mark.parametrize('tensorrt', SURFACES, indirect=True)

@@ -50,9 +50,8 @@ def test_declares_its_arguments():
 
 def _processes(**arguments):
     """Return the processes that the launch file would start."""
-    from launch.actions import ExecuteProcess
-
     from launch import LaunchContext
+    from launch.actions import ExecuteProcess
 
     context = LaunchContext(argv=[])
     asyncio.set_event_loop(asyncio.new_event_loop())

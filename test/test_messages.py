@@ -16,22 +16,12 @@ from rosbags.typesys import get_types_from_msg
 
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
-from aitable_ros.message_codec import ATTRIBUTES
-from aitable_ros.message_codec import EMOTION
-from aitable_ros.message_codec import EVENT
-from aitable_ros.message_codec import FATIGUE
-from aitable_ros.message_codec import FIELDS
+from aitable_ros.message_codec import ATTRIBUTES, EMOTION, EVENT, FATIGUE, FIELDS
 from aitable_ros.recordings.bag_messages import definitions
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EmotionEstimate, Expression, EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType,
+    FatigueLevel, FatigueReason, ModelInfo, Validity
+)
 
 
 def constants(message: str) -> dict[str, int]:

@@ -10,19 +10,13 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
-from aitable_ros.models.catalogue import card
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.convert import attention_mesh
-from aitable_ros.models.convert import convert_file
-from aitable_ros.models.convert import converter_version
-from aitable_ros.models.convert import ensure
+from aitable_ros.models.catalogue import card, CATALOGUE, onnx_path
+from aitable_ros.models.convert import attention_mesh, convert_file, converter_version, ensure
 from aitable_ros.models.convert.keras import read_hdf5
 from aitable_ros.models.convert.onnx_graph import OnnxGraph
 from aitable_ros.models.convert.tflite import TfliteTranslation
 from aitable_ros.models.convert.tflite_file import read_tflite
-from aitable_ros.models.fetch import fetch
-from aitable_ros.models.fetch import is_fetched
+from aitable_ros.models.fetch import fetch, is_fetched
 
 FETCHABLE = [name for name, model in CATALOGUE.items() if model.fetched]
 DATA = Path(__file__).parent / 'data'
@@ -75,8 +69,7 @@ def run(model, image):
 
 def litert(path, image):
     """Return an interpreter that has run and still has every tensor."""
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_litert.interpreter import OpResolverType
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
         str(path), experimental_preserve_all_tensors=True,

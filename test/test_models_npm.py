@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler
-from http.server import ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import io
 import json
 from pathlib import Path
@@ -23,11 +22,9 @@ import pytest
 from aitable_ros.cli import main
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.inference.chain import resolve
-from aitable_ros.models.catalogue import card
-from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.models.catalogue import card, onnx_path
 from aitable_ros.models.download import git_blob
-from aitable_ros.models.fetch import is_fetched
-from aitable_ros.models.fetch import source_path
+from aitable_ros.models.fetch import is_fetched, source_path
 
 PACKAGE = card('faceexpress').package
 WEIGHTS, MANIFEST = PACKAGE.files

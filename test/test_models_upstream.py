@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The user's own download of EmoNet: a real HTTP server on 127.0.0.1 does all that servers do."""
 
-from contextlib import contextmanager
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import os
 from pathlib import Path
@@ -27,11 +25,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.models import catalogue
 from aitable_ros.models import download as module
 from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.download import _redirects
-from aitable_ros.models.download import _Refused
-from aitable_ros.models.download import download
-from aitable_ros.models.download import git_blob
-from aitable_ros.models.download import Patience
+from aitable_ros.models.download import _redirects, _Refused, download, git_blob, Patience
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes

@@ -12,28 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from aitable_ros.monitor.graph_state import DiagnosticEntry
-from aitable_ros.monitor.graph_state import GraphState
-from aitable_ros.monitor.graph_state import MOST_CAMERAS
-from aitable_ros.monitor.graph_state import MOST_STATUSES
-from aitable_ros.monitor.graph_state import ViewerState
-from aitable_ros.monitor.guard import Guard
-from aitable_ros.monitor.guard import is_loopback
-from aitable_ros.monitor.pictures import MAX_SIDE
-from aitable_ros.monitor.pictures import picture
-from aitable_ros.monitor.pictures import PictureChooser
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.monitor.graph_state import (
+    DiagnosticEntry, GraphState, MOST_CAMERAS, MOST_STATUSES, ViewerState
+)
+from aitable_ros.monitor.guard import Guard, is_loopback
+from aitable_ros.monitor.pictures import MAX_SIDE, picture, PictureChooser
+from aitable_ros.types import (
+    Detection, EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType,
+    FatigueLevel, FatigueReason, Frame, ModelInfo, TrackedFace, Validity
+)
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import importlib.util
 import json
@@ -21,8 +20,7 @@ from typing import Any
 import urllib.error
 import urllib.request
 
-from chromium import Browser
-from chromium import chromium
+from chromium import Browser, chromium
 from patience import PATIENT_S
 import pytest
 

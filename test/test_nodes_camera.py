@@ -8,11 +8,8 @@ import cv2
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA
-from ros_graph import Graph
-from ros_graph import picture
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from ros_graph import CAMERA, Graph, picture
+from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
 from aitable_ros.clock import stamp_ns

@@ -12,12 +12,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA
-from ros_graph import Graph
+from ros_graph import CAMERA, Graph
 from sensor_msgs.msg import PointCloud2
 
-from aitable_ros.nodes.camera_fault import LossEstimate
-from aitable_ros.nodes.camera_fault import MANY_LOST
+from aitable_ros.nodes.camera_fault import LossEstimate, MANY_LOST
 from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
 
 FOREIGN = f"""

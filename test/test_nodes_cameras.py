@@ -7,16 +7,10 @@ import time
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import parameter
-from ros_graph import picture
-from ros_graph import PIPELINE
+from ros_graph import Graph, image, parameter, picture, PIPELINE
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FaceArray
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FaceArray, FatigueState
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes import qos
 

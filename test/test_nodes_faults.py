@@ -5,33 +5,23 @@
 import threading
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import numpy as np
 from patience import PATIENT_S
 import pytest
 from rcl_interfaces.srv import SetParameters
-from rclpy.clock import ClockType
-from rclpy.clock import ROSClock
+from rclpy.clock import ClockType, ROSClock
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
-from ros_graph import CAMERA
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import CAMERA, Graph, image, picture
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import FaceArray
-from aitable_msgs.msg import FatigueEvent
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import FaceArray, FatigueEvent, FatigueState
 from aitable_ros.clock import stamp_ns
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.nodes import image_watch
-from aitable_ros.nodes.image_watch import Change
-from aitable_ros.nodes.image_watch import ImageWatch
+from aitable_ros.nodes.image_watch import Change, ImageWatch
 
 SECOND = 10 ** 9
 

@@ -6,34 +6,23 @@ from pathlib import Path
 import threading
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
-from ros_graph import PIPELINE
-from sensor_msgs.msg import Image
-from sensor_msgs.msg import RegionOfInterest
+from ros_graph import CAMERA, Graph, image, picture, PIPELINE
+from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import Face
-from aitable_msgs.msg import FaceArray
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, Face, FaceArray, FatigueState
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.fatigue.monitor import FatigueMonitor
-from aitable_ros.nodes.composition import compose
-from aitable_ros.nodes.composition import Composition
+from aitable_ros.nodes.composition import compose, Composition
 from aitable_ros.nodes.fatigue import WATCH_PERIOD_S
 
 

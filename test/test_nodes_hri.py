@@ -11,13 +11,9 @@ import sys
 
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import Graph, image, picture
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FatigueEvent
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FatigueEvent, FatigueState
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import hri
 
@@ -92,9 +88,7 @@ def test_without_hri_msgs_the_component_is_refused_and_the_rest_lives():
 
 @NEEDS_HRI
 def test_people_are_on_the_topics_of_rep_155(models, portrait):
-    from hri_msgs.msg import Expression
-    from hri_msgs.msg import FacialActionUnits
-    from hri_msgs.msg import IdsList
+    from hri_msgs.msg import Expression, FacialActionUnits, IdsList
     from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
     from lifecycle_msgs.msg import Transition
     from lifecycle_msgs.srv import ChangeState

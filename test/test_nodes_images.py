@@ -9,18 +9,12 @@ from time import monotonic
 import cv2
 import numpy as np
 import pytest
-from ros_graph import compressed
-from ros_graph import ENCODERS
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import compressed, ENCODERS, Graph, image, picture
 from sensor_msgs.msg import CompressedImage
 
 from aitable_msgs.msg import FaceArray
 from aitable_ros.errors import ImageError
-from aitable_ros.image_codec import frame_from_compressed
-from aitable_ros.image_codec import frame_from_image
-from aitable_ros.image_codec import ImageDecoder
+from aitable_ros.image_codec import frame_from_compressed, frame_from_image, ImageDecoder
 from aitable_ros.nodes import image_health
 
 

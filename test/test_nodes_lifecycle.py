@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every transition's way to fail, and what unloading frees; test_soak.py has the rounds."""
 
-from ctypes import c_size_t
-from ctypes import CDLL
-from ctypes import Structure
+from ctypes import c_size_t, CDLL, Structure
 import gc
 import threading
 
@@ -12,9 +10,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 from rclpy.lifecycle import LifecyclePublisher
-from ros_graph import Graph
-from ros_graph import parameter
-from ros_graph import PIPELINE
+from ros_graph import Graph, parameter, PIPELINE
 
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.composition import Composition

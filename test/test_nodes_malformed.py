@@ -13,19 +13,13 @@ import cv2
 import malformed
 import numpy as np
 import pytest
-from ros_graph import compressed
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from ros_graph import compressed, Graph, image, picture
+from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
 from aitable_ros.errors import ImageError
-from aitable_ros.image_codec import frame_from_compressed
-from aitable_ros.image_codec import frame_from_image
-from aitable_ros.nodes.frame_source import ImageSource
-from aitable_ros.nodes.frame_source import Reader
+from aitable_ros.image_codec import frame_from_compressed, frame_from_image
+from aitable_ros.nodes.frame_source import ImageSource, Reader
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.picture_header import picture_size
 

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import pytest
 from rcl_interfaces.msg import ParameterType
-from rcl_interfaces.srv import DescribeParameters
-from rcl_interfaces.srv import SetParameters
-from rcl_interfaces.srv import SetParametersAtomically
-from ros_graph import Graph
-from ros_graph import parameter
+from rcl_interfaces.srv import DescribeParameters, SetParameters, SetParametersAtomically
+from ros_graph import Graph, parameter
 import yaml
 
-from aitable_ros.config import options_for
-from aitable_ros.config import read_options
-from aitable_ros.config import read_parameter_file
+from aitable_ros.config import options_for, read_options, read_parameter_file
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions

@@ -13,18 +13,12 @@ import cv2
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import CAMERA, Graph, image, picture
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FaceArray
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FaceArray, FatigueState
 from aitable_ros.cli import main
-from aitable_ros.nodes import environment
-from aitable_ros.nodes import executables
+from aitable_ros.nodes import environment, executables
 from aitable_ros.nodes.composition import Spinner
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,20 +6,15 @@ import shutil
 import threading
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import Graph, image, picture
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FaceArray
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FaceArray, FatigueState
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.inference import shared_models
@@ -27,10 +22,7 @@ from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.nodes import diagnostics
-from aitable_ros.nodes import hung_model
-from aitable_ros.nodes import model_keeper
-from aitable_ros.nodes import worker
+from aitable_ros.nodes import diagnostics, hung_model, model_keeper, worker
 from aitable_ros.nodes.worker import Worker
 
 

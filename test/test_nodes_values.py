@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages both ways, the worker's slot, stamp matching, drawing: what needs no graph."""
 
-from dataclasses import fields
-from dataclasses import replace
+from dataclasses import fields, replace
 import math
 import threading
 
 from builtin_interfaces.msg import Time
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 from patience import PATIENT_S
@@ -17,28 +15,16 @@ import pytest
 
 from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
-from aitable_ros.message_codec import faces_of
-from aitable_ros.message_codec import model_of
+from aitable_ros.message_codec import faces_of, model_of
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.overlay import Collector
-from aitable_ros.nodes.worker import Worker
-from aitable_ros.nodes.worker import WorkerStoppedError
-from aitable_ros.types import Detection
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.nodes.worker import Worker, WorkerStoppedError
+from aitable_ros.types import (
+    Detection, EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment,
+    FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo,
+    TrackedFace, Validity
+)
 
 MODEL = ModelInfo('facemesh', 'openvino', 'fp32')
 

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from occluders import occlude
-from occluders import OCCLUDERS
+from occluders import occlude, OCCLUDERS
 import pytest
 
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_landmarks
-from aitable_ros.fatigue.eyes import LEFT_EYE
-from aitable_ros.fatigue.eyes import RIGHT_EYE
+from aitable_ros.face.mesh import FaceMesh, roi_from_landmarks
+from aitable_ros.fatigue.eyes import LEFT_EYE, RIGHT_EYE
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import Scene

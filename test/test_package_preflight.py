@@ -64,8 +64,7 @@ def test_what_a_camera_is_judged_by(
 
 
 def test_it_listens_to_a_camera_that_is_there() -> None:
-    from ros_graph import Graph
-    from ros_graph import image
+    from ros_graph import Graph, image
 
     graph = Graph()
     try:
@@ -131,8 +130,7 @@ def test_memory_is_that_of_the_container_and_of_the_gpu(
 def test_an_engine_is_held_against_this_machine(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from aitable_ros.inference import sidecar
-    from aitable_ros.inference.sidecar import Machine
-    from aitable_ros.inference.sidecar import Sidecar
+    from aitable_ros.inference.sidecar import Machine, Sidecar
     from aitable_ros.pipeline import PipelineOptions
     from aitable_ros.tools import check_models
 

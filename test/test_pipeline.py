@@ -21,14 +21,10 @@ from aitable_ros.errors import InputError
 from aitable_ros.evaluation.evaluate import evaluate
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FrameResult
-from aitable_ros.types import Validity
+from aitable_ros.types import Expression, FatigueLevel, FrameResult, Validity
 
 STEP_NS = 33_333_333
 

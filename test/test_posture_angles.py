@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
-from dataclasses import replace
+from dataclasses import astuple, replace
 import math
 from pathlib import Path
 
@@ -17,14 +16,10 @@ import pytest
 
 from aitable_ros.clock import SECOND_NS
 from aitable_ros.inference.openvino import OpenVINOBackend
-from aitable_ros.posture.angles import AngleSmoother
-from aitable_ros.posture.angles import measure
-from aitable_ros.posture.angles import PostureAngles
-from aitable_ros.posture.blazepose import BlazePose
-from aitable_ros.posture.blazepose import NextCrop
+from aitable_ros.posture.angles import AngleSmoother, measure, PostureAngles
+from aitable_ros.posture.blazepose import BlazePose, NextCrop
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.posture.skeleton import Joint
-from aitable_ros.posture.skeleton import Skeleton
+from aitable_ros.posture.skeleton import Joint, Skeleton
 
 PAIRS = {'HIP': (0.1, 0.0, 0.0), 'SHOULDER': (0.18, -0.5, 0.0), 'EAR': (0.08, -0.72, 0.0),
          'EYE_OUTER': (0.05, -0.74, -0.08), 'WRIST': (0.2, -0.05, -0.3),

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import math
 from pathlib import Path
 
@@ -22,16 +21,11 @@ from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.models.fetch import fetch
-from aitable_ros.posture.blazepose import BlazePose
-from aitable_ros.posture.blazepose import MIN_PRESENCE
-from aitable_ros.posture.blazepose import NextCrop
-from aitable_ros.posture.blazepose import refine
-from aitable_ros.posture.blazepose import roi_from_detection
-from aitable_ros.posture.blazepose import roi_from_points
-from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.posture.blazepose_detector import GRIDS
-from aitable_ros.posture.skeleton import Joint
-from aitable_ros.posture.skeleton import Skeleton
+from aitable_ros.posture.blazepose import (
+    BlazePose, MIN_PRESENCE, NextCrop, refine, roi_from_detection, roi_from_points
+)
+from aitable_ros.posture.blazepose_detector import BlazePoseDetector, GRIDS
+from aitable_ros.posture.skeleton import Joint, Skeleton
 
 RUNTIMES = {'onnxruntime': OnnxRuntimeBackend, 'openvino': OpenVINOBackend}
 Opened = Callable[..., Backend]

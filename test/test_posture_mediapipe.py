@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
-from aitable_ros.posture.blazepose import BlazePose
-from aitable_ros.posture.blazepose import NextCrop
-from aitable_ros.posture.blazepose import roi_from_detection
+from aitable_ros.posture.blazepose import BlazePose, NextCrop, roi_from_detection
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 
 CLIPS = ('three_people.gif', 'face_then_noface.mov', 'grid_bbaf2n.mpg', 'talking_woman.mp4',

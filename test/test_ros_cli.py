@@ -19,10 +19,7 @@ import time
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA
-from ros_graph import Graph
-from ros_graph import image
-from ros_graph import picture
+from ros_graph import CAMERA, Graph, image, picture
 from sensor_msgs.msg import Image
 
 from aitable_msgs.msg import FaceArray

@@ -11,8 +11,7 @@ import sys
 
 from patience import PATIENT_S
 import pytest
-from ros_domain import base_domain
-from ros_domain import claim_domain
+from ros_domain import base_domain, claim_domain
 
 
 def claimed_by_another(base: int) -> int:

@@ -19,10 +19,8 @@ from ros_graph import Graph
 from sensor_msgs.msg import Image
 
 from aitable_msgs.srv import ReloadModel
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.nodes import executables
-from aitable_ros.nodes import model_paths
+from aitable_ros.models.catalogue import model_home, onnx_path
+from aitable_ros.nodes import executables, model_paths
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*(ROOT / 'aitable_ros').rglob('*.py'), *(ROOT / 'launch').glob('*.py')])

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from aitable_ros.stamp_join import StampBuffer
-from aitable_ros.stamp_join import StampMatcher
+from aitable_ros.stamp_join import StampBuffer, StampMatcher
 
 
 @pytest.mark.parametrize(('order', 'pairs', 'unmatched'), [

@@ -32,8 +32,7 @@ class _Graph:
         self.layout, self.noise, self.w = layout, np.random.default_rng(seed), Writer()
 
     def model(self) -> Any:
-        from onnx import helper
-        from onnx import TensorProto
+        from onnx import helper, TensorProto
 
         x, scales = 'images', []
         inputs = 3

@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from aitable_ros.emotion.circumplex import affect
 from aitable_ros.emotion.faceexpress import FaceExpress
 from aitable_ros.emotion.fer import Fer
-from aitable_ros.emotion.reading import log_mean
-from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.reading import tempered
+from aitable_ros.emotion.reading import log_mean, Reading, tempered
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import TrackedFace
 

@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.emotion.reading import CLASSES
-from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.reading import run_batch
+from aitable_ros.emotion.reading import CLASSES, Reading, run_batch
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import TrackedFace
 

@@ -17,16 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.emotion.circumplex import affect
-from aitable_ros.emotion.level_crop import cut
-from aitable_ros.emotion.level_crop import squares
-from aitable_ros.emotion.reading import CLASSES
-from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.reading import run_batch
-from aitable_ros.emotion.reading import tempered
+from aitable_ros.emotion.level_crop import cut, squares
+from aitable_ros.emotion.reading import CLASSES, Reading, run_batch, tempered
 from aitable_ros.inference.protocol import Backend
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, Expression, TrackedFace
 
 SIZE = 112
 SIDE = 2.8

@@ -18,14 +18,9 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.circumplex import affect
 from aitable_ros.emotion.level_crop import eyes_of
-from aitable_ros.emotion.reading import CLASSES
-from aitable_ros.emotion.reading import Reading
-from aitable_ros.emotion.reading import run_batch
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import TensorSpec
-from aitable_ros.types import Detection
-from aitable_ros.types import Expression
-from aitable_ros.types import TrackedFace
+from aitable_ros.emotion.reading import CLASSES, Reading, run_batch
+from aitable_ros.inference.protocol import Backend, TensorSpec
+from aitable_ros.types import Detection, Expression, TrackedFace
 
 CLASS_ORDER = (
     Expression.ANGER, Expression.CONTEMPT, Expression.DISGUST, Expression.FEAR, Expression.HAPPY,

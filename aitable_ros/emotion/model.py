@@ -14,8 +14,7 @@ from aitable_ros.emotion.averaged import Averaged
 from aitable_ros.emotion.emonet import EmoNet
 from aitable_ros.emotion.faceexpress import FaceExpress
 from aitable_ros.emotion.fer import Fer
-from aitable_ros.emotion.hsemotion import HsEmotion
-from aitable_ros.emotion.hsemotion import is_hsemotion
+from aitable_ros.emotion.hsemotion import HsEmotion, is_hsemotion
 from aitable_ros.emotion.reading import Reading
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import Backend

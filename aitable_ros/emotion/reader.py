@@ -5,38 +5,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 import math
 
 import numpy as np
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
-from aitable_ros.closing import Closing
-from aitable_ros.closing import exchange
+from aitable_ros.clock import ImageTime, Step
+from aitable_ros.closing import Closing, exchange
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.readability import is_readable
-from aitable_ros.emotion.reading import CLASSES
-from aitable_ros.emotion.reading import Reading
+from aitable_ros.emotion.reading import CLASSES, Reading
 from aitable_ros.emotion.resting_face import RestingFace
 from aitable_ros.emotion.smoothing import Smoother
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.chain import Load
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
-from aitable_ros.inference.chain import unshared
+from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, resolve, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import EmotionEstimate, Expression, Frame, ModelInfo, TrackedFace
 
 STAMP_SLACK_S = 0.005
 """A camera's stamps jitter; a reading due 5 ms from now is due."""

@@ -16,8 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.emotion.reading import FLOOR
-from aitable_ros.emotion.reading import Reading
+from aitable_ros.emotion.reading import FLOOR, Reading
 from aitable_ros.errors import InputError
 from aitable_ros.types import Expression
 

@@ -9,33 +9,25 @@ that an interrupted or failed build keeps the old files.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 import shlex
 from tempfile import TemporaryDirectory
 import time
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from aitable_ros.engines.build_options import better
-from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.graph.builder_input import make_builder_input
-from aitable_ros.engines.graph.builder_input import preparation
-from aitable_ros.engines.graph.builder_input import source_digest
+from aitable_ros.engines.build_options import better, BuildOptions
+from aitable_ros.engines.graph.builder_input import make_builder_input, preparation, source_digest
 from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.toolchain import Toolchain
-from aitable_ros.engines.toolchain import toolchain
+from aitable_ros.engines.toolchain import Toolchain, toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.sidecar import Machine
-from aitable_ros.inference.sidecar import Sidecar
+from aitable_ros.inference.sidecar import Machine, Sidecar
 from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.models.store import put_in_place
-from aitable_ros.models.store import unwritable
+from aitable_ros.models.store import put_in_place, unwritable
 
 if TYPE_CHECKING:
     from aitable_ros.inference.tensorrt import TensorRTBackend
@@ -153,8 +145,7 @@ def _proved(
 def _verify(
     engine: Path, onnx: Path, model: str, source: Path, options: BuildOptions,
 ) -> dict[str, Any]:
-    from aitable_ros.engines.model_inputs import collect_inputs
-    from aitable_ros.engines.model_inputs import JUDGING
+    from aitable_ros.engines.model_inputs import collect_inputs, JUDGING
     from aitable_ros.engines.verify import verify
 
     inputs = collect_inputs(model or onnx, source, options.calibration_samples, phase=JUDGING)

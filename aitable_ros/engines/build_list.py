@@ -4,31 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from dataclasses import fields
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from aitable_ros.engines.build import build
-from aitable_ros.engines.build import kept
+from aitable_ros.engines.build import build, kept
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.sources import onnx_of
-from aitable_ros.engines.sources import YOLO
+from aitable_ros.engines.sources import onnx_of, YOLO
 from aitable_ros.engines.toolchain import Toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Sidecar
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import model_home
+from aitable_ros.inference.tensorrt_library import RTX, TENSORRT
+from aitable_ros.models.catalogue import CATALOGUE, model_home
 
 _STEMS = {'emonet_8': 'emonet'}
 """Engines whose names in config/jetson.yaml differ from their model's."""

@@ -50,8 +50,7 @@ def export(source: Path, output: Path, heatmaps: bool = False) -> dict[str, Any]
                          'PyTorch: pip install onnxruntime')
     if output.suffix.lower() != '.onnx':
         raise InputError(f'{output}: the file to export to must end in .onnx')
-    from aitable_ros.inference.emonet_network import load_checkpoint
-    from aitable_ros.inference.emonet_network import to_onnx
+    from aitable_ros.inference.emonet_network import load_checkpoint, to_onnx
 
     try:
         network = load_checkpoint(source)

@@ -12,8 +12,7 @@ import re
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import Backend, Tensors
 from aitable_ros.inference.tensorrt_layers import layers_in
 
 _KINDS = (

@@ -11,13 +11,9 @@ close-up views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 import math
 from pathlib import Path
@@ -26,30 +22,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.engines.stage_backends import BODY
-from aitable_ros.engines.stage_backends import EMOTION
-from aitable_ros.engines.stage_backends import FACE
-from aitable_ros.engines.stage_backends import MESH
-from aitable_ros.engines.stage_backends import OTHER
-from aitable_ros.engines.stage_backends import POSE
-from aitable_ros.engines.stage_backends import RecordingBackend
-from aitable_ros.engines.stage_backends import task_of
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.engines.stage_backends import (
+    BODY, EMOTION, FACE, MESH, OTHER, POSE, RecordingBackend, task_of
+)
 from aitable_ros.errors import InputError
-from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.finder import FaceOptions
+from aitable_ros.face.finder import FaceFinder, FaceOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.models.catalogue import ModelCard
 from aitable_ros.models.store import Progress
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.recordings.image_folder import ImageFolder
-from aitable_ros.recordings.image_folder import is_picture
+from aitable_ros.recordings.image_folder import ImageFolder, is_picture
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.recordings.recording import is_bag
 from aitable_ros.recordings.source import Source

@@ -9,10 +9,8 @@ come from the runtime's own profiler, in a run of their own, as looking at them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 import os
 from pathlib import Path
 import platform
@@ -23,15 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.layer_times import layers_of
-from aitable_ros.engines.layer_times import LayerTime
+from aitable_ros.engines.layer_times import layers_of, LayerTime
 from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.chain import ModelOptions, resolve
+from aitable_ros.inference.protocol import Backend, BackendError, Tensors
 from aitable_ros.inference.tensorrt_library import RTX
 
 WARM_UP = 20

@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import sys
-from threading import Event
-from threading import Lock
-from threading import Thread
+from threading import Event, Lock, Thread
 import time
 from typing import TypeVar
 

@@ -14,15 +14,10 @@ import shutil
 import sys
 from tempfile import TemporaryDirectory
 
-from aitable_ros.errors import first_line
-from aitable_ros.errors import InputError
+from aitable_ros.errors import first_line, InputError
 from aitable_ros.models.catalogue import card as card_of
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.convert import convert
-from aitable_ros.models.convert import convert_once
-from aitable_ros.models.convert import is_converted
+from aitable_ros.models.catalogue import model_home, ModelCard, onnx_path
+from aitable_ros.models.convert import convert, convert_once, is_converted
 from aitable_ros.models.fetch import is_fetched
 from aitable_ros.models.store import write_atomically
 from aitable_ros.models.upstream import checkpoint_path

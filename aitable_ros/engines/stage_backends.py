@@ -20,9 +20,7 @@ from aitable_ros.emotion.model import model_for
 from aitable_ros.errors import InputError
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import Backend, Tensors, TensorSpec
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 

@@ -9,10 +9,8 @@ outputs says nothing about a blink.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,27 +20,17 @@ from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reading import Reading
 from aitable_ros.engines.accuracy_limits import Limits
 from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.stage_backends import BODY
-from aitable_ros.engines.stage_backends import EMOTION
-from aitable_ros.engines.stage_backends import FACE
-from aitable_ros.engines.stage_backends import MESH
-from aitable_ros.engines.stage_backends import POSE
-from aitable_ros.engines.stage_backends import ReplayBackend
+from aitable_ros.engines.stage_backends import BODY, EMOTION, FACE, MESH, POSE, ReplayBackend
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.fatigue.eyes import aspect_ratios
-from aitable_ros.fatigue.eyes import LEFT_EYE
-from aitable_ros.fatigue.eyes import RIGHT_EYE
+from aitable_ros.fatigue.eyes import aspect_ratios, LEFT_EYE, RIGHT_EYE
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.angles import measure
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.posture.skeleton import Skeleton
-from aitable_ros.posture.skeleton import VISIBLE
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import TrackedFace
+from aitable_ros.posture.skeleton import Skeleton, VISIBLE
+from aitable_ros.types import Detection, FaceLandmarks, TrackedFace
 
 PRESENT = 0.5
 """``FatigueOptions.min_presence``: least presence of a face."""

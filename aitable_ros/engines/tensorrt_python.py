@@ -6,31 +6,24 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
-from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.progress import interruptible
+from aitable_ros.engines.progress import BuildProgress, interruptible
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.inference.sidecar import Machine
-from aitable_ros.inference.tensorrt_callbacks import set_calibrator
-from aitable_ros.inference.tensorrt_callbacks import set_progress
+from aitable_ros.inference.tensorrt_callbacks import set_calibrator, set_progress
 from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.inference.tensorrt_log import heard_by
-from aitable_ros.inference.tensorrt_log import logger
-from aitable_ros.inference.tensorrt_log import why
+from aitable_ros.inference.tensorrt_log import heard_by, logger, why
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.models.store import write_atomically
 
 if TYPE_CHECKING:
     from aitable_ros.engines.calibrator import CalibrationBatches
-    from aitable_ros.inference.cuda_device import Device
-    from aitable_ros.inference.cuda_device import DeviceMemory
-    from aitable_ros.inference.cuda_device import Pinned
+    from aitable_ros.inference.cuda_device import Device, DeviceMemory, Pinned
 
 _LOGGED = (
     (re.compile(r'Timing Runner|Autotuning format combination'), 'timing kernels'),

@@ -12,10 +12,8 @@ from typing import Any
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.graph.builder_input import BuilderInput
-from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.progress import interruptible
-from aitable_ros.engines.tensorrt_python import parsed
-from aitable_ros.engines.tensorrt_python import profile_of
+from aitable_ros.engines.progress import BuildProgress, interruptible
+from aitable_ros.engines.tensorrt_python import parsed, profile_of
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
@@ -23,9 +21,7 @@ from aitable_ros.inference.sidecar import Machine
 from aitable_ros.inference.tensorrt_callbacks import set_progress
 from aitable_ros.inference.tensorrt_layers import logged_layers
 from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_log import heard_by
-from aitable_ros.inference.tensorrt_log import logger
-from aitable_ros.inference.tensorrt_log import why
+from aitable_ros.inference.tensorrt_log import heard_by, logger, why
 
 _UNASKED = 80
 """Least default target: Turing, 7.5, must be named."""

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-from typing import TYPE_CHECKING
+from typing import Protocol, TYPE_CHECKING
 
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Machine
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.tensorrt_library import RTX, TENSORRT
 from aitable_ros.inference.tensorrt_version import Version
 
 RUNTIMES = {'tensorrt': TENSORRT, 'rtx': RTX}
@@ -65,8 +63,7 @@ def toolchain(
     """
     from aitable_ros.engines.tensorrt_python import PythonToolchain
     from aitable_ros.engines.tensorrt_rtx import RtxToolchain
-    from aitable_ros.engines.trtexec import find_trtexec
-    from aitable_ros.engines.trtexec import TrtexecToolchain
+    from aitable_ros.engines.trtexec import find_trtexec, TrtexecToolchain
 
     if targets and (runtime == 'tensorrt' or trtexec is not None):
         raise InputError('--for goes with --runtime rtx: an engine of TensorRT is for the GPU that '

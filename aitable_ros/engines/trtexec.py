@@ -15,8 +15,7 @@ from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.sidecar import driver_version
-from aitable_ros.inference.sidecar import Machine
+from aitable_ros.inference.sidecar import driver_version, Machine
 from aitable_ros.inference.tensorrt_library import TENSORRT
 
 PLACES = (Path('/usr/src/tensorrt/bin/trtexec'),)

@@ -18,15 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.accuracy_limits import LIMITS
-from aitable_ros.engines.accuracy_limits import Limits
+from aitable_ros.engines.accuracy_limits import LIMITS, Limits
 from aitable_ros.engines.model_inputs import ModelInputs
-from aitable_ros.engines.stage_metrics import compare_outputs
-from aitable_ros.engines.stage_metrics import Criterion
-from aitable_ros.engines.stage_metrics import Outputs
+from aitable_ros.engines.stage_metrics import compare_outputs, Criterion, Outputs
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
+from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.protocol import Backend
 

@@ -9,19 +9,14 @@ attempt; a job with bad input does not. The results of the other jobs are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.evaluate import EvaluationResult
-from aitable_ros.evaluation.job import earlier_result
-from aitable_ros.evaluation.job import Job
-from aitable_ros.evaluation.job import JobProgress
-from aitable_ros.evaluation.job import mark_finished
-from aitable_ros.evaluation.job import run_job
+from aitable_ros.evaluation.job import earlier_result, Job, JobProgress, mark_finished, run_job
 from aitable_ros.evaluation.summary import INTERRUPTED
 
 ATTEMPTS = 2

@@ -4,29 +4,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections import deque
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 import multiprocessing
-from multiprocessing.connection import Connection
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 import os
 import signal
-from threading import current_thread
-from threading import main_thread
+from threading import current_thread, main_thread
 import time
 from types import FrameType
 from typing import Any
 
 from aitable_ros.evaluation import batch
-from aitable_ros.evaluation.batch import BatchProgress
-from aitable_ros.evaluation.batch import Finished
-from aitable_ros.evaluation.job import Job
-from aitable_ros.evaluation.job import JobProgress
+from aitable_ros.evaluation.batch import BatchProgress, Finished
+from aitable_ros.evaluation.job import Job, JobProgress
 
 PROGRESS_S = 0.2
 """Interval at which a worker reports its progress."""

@@ -12,11 +12,9 @@ from typing import Any
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import batch
-from aitable_ros.evaluation.batch import BatchProgress
-from aitable_ros.evaluation.batch import Finished
+from aitable_ros.evaluation.batch import BatchProgress, Finished
 from aitable_ros.evaluation.evaluate import EvaluationResult
-from aitable_ros.evaluation.job import Job
-from aitable_ros.evaluation.job import JobProgress
+from aitable_ros.evaluation.job import Job, JobProgress
 
 PROGRESS_S = 1.0
 """Interval at which a task reports its progress."""

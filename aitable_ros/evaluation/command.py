@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from contextlib import nullcontext
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 import json
 from pathlib import Path
 import shlex
@@ -18,10 +16,7 @@ from typing import TYPE_CHECKING
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets import formats
 from aitable_ros.evaluation.job import Job
-from aitable_ros.evaluation.summary import INTERRUPTED
-from aitable_ros.evaluation.summary import pooled
-from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.summary import INTERRUPTED, pooled, Summary, write_json
 
 if TYPE_CHECKING:
     from aitable_ros.evaluation.evaluate import EvaluationResult
@@ -199,9 +194,7 @@ def _problems(results: Sequence[EvaluationResult | None], *, several: bool) -> l
 
 def _jobs(args: Namespace) -> list[Job]:
     """Make a job of each input and, of a bag, of each topic that was asked for."""
-    from aitable_ros.evaluation.inputs import expand_globs
-    from aitable_ros.evaluation.inputs import labels_file
-    from aitable_ros.evaluation.inputs import output_folders
+    from aitable_ros.evaluation.inputs import expand_globs, labels_file, output_folders
     from aitable_ros.recordings.readers import choose_topics
 
     paths = expand_globs(args.input)
@@ -247,10 +240,8 @@ def _evaluate_both(args: Namespace) -> int:
 
 def _compare(args: Namespace, a: Path, b: Path) -> int:
     """Compare two output folders; write ``comparison.json`` and ``comparison.html``."""
-    from aitable_ros.evaluation.compare import compare
-    from aitable_ros.evaluation.compare import read_run
-    from aitable_ros.evaluation.report.comparison import comparison_report
-    from aitable_ros.evaluation.report.comparison import print_comparison
+    from aitable_ros.evaluation.compare import compare, read_run
+    from aitable_ros.evaluation.report.comparison import comparison_report, print_comparison
     from aitable_ros.evaluation.report.page import write_report
     from aitable_ros.evaluation.summary import rounded
 
@@ -266,13 +257,10 @@ def _compare(args: Namespace, a: Path, b: Path) -> int:
 
 def _sweep(args: Namespace) -> int:
     """Sweep a parameter over labelled inputs; write ``sweep.json`` and ``sweep.html``."""
-    from aitable_ros.evaluation.inputs import expand_globs
-    from aitable_ros.evaluation.inputs import labels_file
+    from aitable_ros.evaluation.inputs import expand_globs, labels_file
     from aitable_ros.evaluation.report.page import write_report
-    from aitable_ros.evaluation.report.sweep import print_sweep
-    from aitable_ros.evaluation.report.sweep import sweep_report
-    from aitable_ros.evaluation.sweep import parse
-    from aitable_ros.evaluation.sweep import sweep_inputs
+    from aitable_ros.evaluation.report.sweep import print_sweep, sweep_report
+    from aitable_ros.evaluation.sweep import parse, sweep_inputs
     from aitable_ros.pipeline import PipelineOptions
 
     _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails', 'fps', 'strict')

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import csv
 from dataclasses import dataclass
 import json
@@ -17,21 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.bootstrap import interval
-from aitable_ros.evaluation.bootstrap import weights
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import runs
+from aitable_ros.evaluation.bootstrap import interval, weights
+from aitable_ros.evaluation.labels import FrameSpan, runs
 from aitable_ros.evaluation.metrics import match_spans
 from aitable_ros.evaluation.output_tables import read_columns
-from aitable_ros.evaluation.pooling import FAMILIES
-from aitable_ros.evaluation.pooling import person_of
-from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.pooling import STATISTICS
-from aitable_ros.evaluation.pooling import sums_of
+from aitable_ros.evaluation.pooling import FAMILIES, person_of, Score, STATISTICS, sums_of
 from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.video_classes import contrasts
-from aitable_ros.evaluation.video_classes import ranks
+from aitable_ros.evaluation.video_classes import contrasts, ranks
 
 Columns = dict[str, NDArray[Any]]
 STATES = ('face', 'expression', 'eyes_closed', 'level')

@@ -5,32 +5,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
-from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import replace
+from contextlib import closing, ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import PlacedEvent
-from aitable_ros.evaluation.output_tables import event_table
-from aitable_ros.evaluation.output_tables import FrameTable
-from aitable_ros.evaluation.output_tables import rows_from_result
+from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
+from aitable_ros.evaluation.output_tables import event_table, FrameTable, rows_from_result
 from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.report.thumbnails import thumbnails as make_thumbnails
-from aitable_ros.evaluation.summary import INTERRUPTED
-from aitable_ros.evaluation.summary import summarise
-from aitable_ros.evaluation.summary import Summary
-from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.summary import INTERRUPTED, summarise, Summary, write_json
 from aitable_ros.inference.protocol import BackendError
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.source import Source
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
+from aitable_ros.types import Frame, FrameResult
 
 MOST_FACES = 64
 """Upper limit of the parameter ``max_faces``."""

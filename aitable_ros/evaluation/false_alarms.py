@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import marked
+from aitable_ros.evaluation.labels import FrameSpan, Labels, marked
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FatigueEventType, FatigueLevel
 
 Score = dict[str, Any]
 ALARMS = ('microsleep', 'sleep', 'severe')

@@ -10,17 +10,14 @@ do not depend on the order of jobs or on the number of workers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.summary import INTERRUPTED
-from aitable_ros.evaluation.summary import write_json
+from aitable_ros.evaluation.summary import INTERRUPTED, write_json
 
 if TYPE_CHECKING:
     from aitable_ros.evaluation.evaluate import EvaluationResult
@@ -90,12 +87,10 @@ def run_job(job: Job, progress: JobProgress | None = None) -> EvaluationResult:
     """
     from aitable_ros.config import read_parameter_file
     from aitable_ros.evaluation.datasets import formats
-    from aitable_ros.evaluation.evaluate import evaluate
-    from aitable_ros.evaluation.evaluate import EvaluationResult
+    from aitable_ros.evaluation.evaluate import evaluate, EvaluationResult
     from aitable_ros.evaluation.inputs import open_labelled
     from aitable_ros.face.tracker import number_from_one
-    from aitable_ros.pipeline import Pipeline
-    from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.pipeline import Pipeline, PipelineOptions
     from aitable_ros.recordings.bag_copy import BagCopy
     from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
     from aitable_ros.recordings.recorded_topics import RecordedTopics

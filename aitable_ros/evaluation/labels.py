@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.types import Expression
-from aitable_ros.types import NAN
+from aitable_ros.types import Expression, NAN
 
 SPANS = ('blinks', 'closures', 'yawns', 'nods', 'drowsy')
 """Kinds of labelled spans."""

@@ -12,18 +12,12 @@ import math
 
 import numpy as np
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
+from aitable_ros.clock import ImageTime, Step
 from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import NAN
+from aitable_ros.types import (
+    Expression, FaceResult, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel,
+    FrameResult, ModelInfo, NAN
+)
 
 
 @dataclass(frozen=True, slots=True)

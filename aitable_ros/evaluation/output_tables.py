@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import csv
 from dataclasses import dataclass
@@ -15,14 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.atomic import legible
-from aitable_ros.atomic import replacing
+from aitable_ros.atomic import legible, replacing
 from aitable_ros.errors import InputError
-from aitable_ros.types import Expression
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
+from aitable_ros.types import Expression, FaceResult, FatigueAssessment, FrameResult, ModelInfo
 
 Row = dict[str, Any]
 CLASSES = tuple(e for e in Expression if e is not Expression.UNKNOWN)

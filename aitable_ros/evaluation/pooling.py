@@ -9,19 +9,14 @@ never by averaging scores, and a bootstrap replicate is a weighted sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.bootstrap import interval
-from aitable_ros.evaluation.bootstrap import LEAST
-from aitable_ros.evaluation.bootstrap import REPLICATES
-from aitable_ros.evaluation.bootstrap import SEED
-from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.bootstrap import interval, LEAST, REPLICATES, SEED, weights
 from aitable_ros.evaluation.false_alarms import ALARMS
 from aitable_ros.evaluation.metrics import expression_score
 from aitable_ros.evaluation.video_classes import pool_classes

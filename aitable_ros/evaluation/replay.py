@@ -9,26 +9,18 @@ and judged as often as one likes. Some kilobytes a frame are kept, no images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aitable_ros.fatigue.eyes import read_faces
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.source import Source
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import (
+    EyeReading, FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, FrameResult, TrackedFace
+)
 
 VISION = ('min_presence', 'proof', 'proof_interval_s')
 """Fatigue options on which the vision depends: the mesh is followed, or not, by them."""

@@ -10,24 +10,16 @@ from typing import Any
 import numpy as np
 
 from aitable_ros.evaluation.false_alarms import false_alarms
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import marked
+from aitable_ros.evaluation.labels import FrameSpan, Labels, marked
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.metrics import affect_score
-from aitable_ros.evaluation.metrics import box_score
-from aitable_ros.evaluation.metrics import Detections
-from aitable_ros.evaluation.metrics import expression_score
-from aitable_ros.evaluation.metrics import frame_score
-from aitable_ros.evaluation.metrics import majority
-from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.metrics import Matching
+from aitable_ros.evaluation.metrics import (
+    affect_score, box_score, Detections, expression_score, frame_score, majority, match_spans,
+    Matching
+)
 from aitable_ros.evaluation.pooling import over_images
 from aitable_ros.evaluation.video_classes import of_video
 from aitable_ros.recordings.source import Source
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.types import Expression, FatigueEventType, FatigueLevel
 
 Score = dict[str, Any]
 SCORED_AS = {'BLINK': 'blink', 'LONG_CLOSURE': 'closures', 'MICROSLEEP': 'closures',

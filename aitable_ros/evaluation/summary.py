@@ -13,14 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.atomic import legible
-from aitable_ros.atomic import replacing
+from aitable_ros.atomic import legible, replacing
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.pooling import person_of
-from aitable_ros.evaluation.pooling import pool
-from aitable_ros.evaluation.scores import doubts
-from aitable_ros.evaluation.scores import scores
+from aitable_ros.evaluation.pooling import person_of, pool
+from aitable_ros.evaluation.scores import doubts, scores
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import FatigueEventType
 

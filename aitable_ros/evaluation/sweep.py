@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import fields
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 import math
 from pathlib import Path
@@ -20,25 +16,18 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation import replay
-from aitable_ros.evaluation.bootstrap import interval
-from aitable_ros.evaluation.bootstrap import LEVEL
-from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.bootstrap import interval, LEVEL, weights
 from aitable_ros.evaluation.inputs import open_labelled
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import person_of
-from aitable_ros.evaluation.pooling import pool
-from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.pooling import Statistic
-from aitable_ros.evaluation.pooling import STATISTICS
-from aitable_ros.evaluation.pooling import sums_of
+from aitable_ros.evaluation.pooling import (
+    Family, person_of, pool, Score, Statistic, STATISTICS, sums_of
+)
 from aitable_ros.evaluation.progress import ProgressBars
 from aitable_ros.evaluation.scores import scores
 from aitable_ros.evaluation.summary import rounded
 from aitable_ros.options import Options
-from aitable_ros.pipeline import Pipeline
-from aitable_ros.pipeline import PipelineOptions
+from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import FrameResult
 

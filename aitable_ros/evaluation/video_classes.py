@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.evaluation.bootstrap import interval
-from aitable_ros.evaluation.bootstrap import weights
+from aitable_ros.evaluation.bootstrap import interval, weights
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.types import FatigueEventType, FatigueLevel
 
 Floats = NDArray[np.float64]
 Score = dict[str, Any]

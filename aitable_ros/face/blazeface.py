@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.face.letterbox import Letterbox
-from aitable_ros.face.ssd import detections
-from aitable_ros.face.ssd import Grid
-from aitable_ros.face.ssd import SsdModel
+from aitable_ros.face.ssd import detections, Grid, SsdModel
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection
 

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.crop_map import crop_to_image
-from aitable_ros.face.eye_table import EYES
-from aitable_ros.face.eye_table import MEAN
-from aitable_ros.face.eye_table import SCALES
+from aitable_ros.face.eye_table import EYES, MEAN, SCALES
 from aitable_ros.types import FaceLandmarks
 
 Patch = NDArray[np.uint8]

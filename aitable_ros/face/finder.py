@@ -5,36 +5,23 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
-from aitable_ros.closing import Closing
-from aitable_ros.closing import exchange
+from aitable_ros.clock import ImageTime, Step
+from aitable_ros.closing import Closing, exchange
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
 from aitable_ros.face.detector import detector_for
-from aitable_ros.face.primary import appeal
-from aitable_ros.face.primary import PrimaryChoice
+from aitable_ros.face.primary import appeal, PrimaryChoice
 from aitable_ros.face.scanner import Scanner
 from aitable_ros.face.tracker import Tracker
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.chain import Load
-from aitable_ros.inference.chain import ModelOptions
-from aitable_ros.inference.chain import resolve
-from aitable_ros.inference.chain import unshared
+from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, resolve, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, FaceLandmarks, Frame, ModelInfo, TrackedFace
 
 NS = 1_000_000_000
 

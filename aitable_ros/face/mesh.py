@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.face.turned_crops import to_image
-from aitable_ros.face.turned_crops import TurnedCrops
+from aitable_ros.face.turned_crops import to_image, TurnedCrops
 from aitable_ros.inference.protocol import Backend
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import Detection, FaceLandmarks
 
 CROP_SCALE = 1.5
 """Side of the crop over the longer side of the box; MediaPipe's graphs."""

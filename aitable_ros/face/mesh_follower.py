@@ -4,22 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.face.covered_eyes import eyes_covered
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_detection
-from aitable_ros.face.mesh import roi_from_landmarks
+from aitable_ros.face.mesh import FaceMesh, roi_from_detection, roi_from_landmarks
 from aitable_ros.face.mesh_proof import MeshProof
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import FaceLandmarks, Frame, TrackedFace
 
 PROOF_PAUSE_NS = 200_000_000
 """Least time between two proofs of a mesh whose presence is in doubt."""

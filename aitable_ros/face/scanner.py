@@ -28,8 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.face.boxes import overlap
-from aitable_ros.face.boxes import suppress
+from aitable_ros.face.boxes import overlap, suppress
 from aitable_ros.face.detector import Detector
 from aitable_ros.face.letterbox import halved
 from aitable_ros.types import Detection

@@ -11,10 +11,8 @@ new face still tells where a known one is (ByteTrack, Zhang et al. 2022).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 import math
 
@@ -23,8 +21,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.face.assignment import cheapest_pairs
 from aitable_ros.face.boxes import overlap
-from aitable_ros.types import Detection
-from aitable_ros.types import FaceLandmarks
+from aitable_ros.types import Detection, FaceLandmarks
 
 NS = 1_000_000_000
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.crop_map import crop_to_image
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import Backend, Tensors
 
 
 class TurnedCrops:

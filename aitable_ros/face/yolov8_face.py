@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.face.boxes import suppress
 from aitable_ros.face.letterbox import Letterbox
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Backend, BackendError
 from aitable_ros.types import Detection
 
 SIDE = 640

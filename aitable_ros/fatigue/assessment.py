@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
+from aitable_ros.types import FatigueLevel, FatigueReason
 
 MIN_BLINKS = 5
 """A mean blink duration of fewer says nothing."""

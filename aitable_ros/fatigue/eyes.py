@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import hypot
 
 import numpy as np
 
 from aitable_ros.fatigue.head_pose import head_angles
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import EyeReading, FaceLandmarks, TrackedFace, Validity
 
 LEFT_EYE = (362, 385, 387, 263, 373, 380)
 """p1 ... p6 of Soukupova & Cech 2016, the person's left eye."""

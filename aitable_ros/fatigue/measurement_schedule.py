@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from aitable_ros.types import TrackedFace
 

@@ -6,39 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
-from aitable_ros.closing import Closing
-from aitable_ros.closing import exchange
+from aitable_ros.clock import ImageTime, Step
+from aitable_ros.closing import Closing, exchange
 from aitable_ros.errors import InputError
-from aitable_ros.face.mesh import FaceMesh
-from aitable_ros.face.mesh import roi_from_detection
+from aitable_ros.face.mesh import FaceMesh, roi_from_detection
 from aitable_ros.face.mesh_follower import MeshFollower
 from aitable_ros.face.mesh_proof import MeshProof
 from aitable_ros.fatigue.eyes import read_faces
 from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.chain import Load
-from aitable_ros.inference.chain import resolve
-from aitable_ros.inference.chain import unshared
+from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
 from aitable_ros.inference.protocol import Backend
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EyeReading, FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, ModelInfo, TrackedFace,
+    Validity
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

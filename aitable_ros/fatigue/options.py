@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions

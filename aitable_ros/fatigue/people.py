@@ -5,21 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
+from aitable_ros.clock import ImageTime, Step
 from aitable_ros.fatigue.eyes import no_face
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
-from aitable_ros.fatigue.roster import Box
-from aitable_ros.fatigue.roster import Roster
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import Validity
+from aitable_ros.fatigue.roster import Box, Roster
+from aitable_ros.types import EyeReading, FatigueAssessment, FatigueEvent, Validity
 
 NOBODY = 0
 """Track of the assessment that says that nobody is known."""

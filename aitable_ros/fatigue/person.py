@@ -5,30 +5,22 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
-from dataclasses import replace
+from dataclasses import fields, replace
 import math
 
 from aitable_ros.fatigue.assessment import LevelJudge
 from aitable_ros.fatigue.baseline import Baseline
-from aitable_ros.fatigue.blinks import Dip
-from aitable_ros.fatigue.blinks import DipDetector
-from aitable_ros.fatigue.closures import Closure
-from aitable_ros.fatigue.closures import ClosureTracker
-from aitable_ros.fatigue.closures import Lids
+from aitable_ros.fatigue.blinks import Dip, DipDetector
+from aitable_ros.fatigue.closures import Closure, ClosureTracker, Lids
 from aitable_ros.fatigue.eyes import open_eye
 from aitable_ros.fatigue.head_pose import NodDetector
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.perclos import PerclosWindows
 from aitable_ros.fatigue.yawns import YawnDetector
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import NAN
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, NAN,
+    Validity
+)
 
 MIN_STEP_NS = 4_000_000
 """Readings closer than this (over 250 a second) add nothing and are left out: bounds memory."""

@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic
-from typing import Protocol
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
+from aitable_ros.clock import ImageTime, Step
 
 SAME_PLACE = 1.0
 """A face that appears within so many box sides of a person who was lost is that person: a head that

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 
 class BackendBase(Closing, ABC):

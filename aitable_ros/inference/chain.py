@@ -4,31 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from aitable_ros.errors import first_line
-from aitable_ros.errors import InputError
+from aitable_ros.errors import first_line, InputError
 from aitable_ros.inference.joined_models import JoinedModels
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.runtimes import BACKENDS
-from aitable_ros.inference.runtimes import could_use_cuda
-from aitable_ros.inference.runtimes import ENGINE_SUFFIXES
-from aitable_ros.inference.runtimes import FASTEST
-from aitable_ros.inference.runtimes import locate
-from aitable_ros.inference.runtimes import MEDIAPIPE
-from aitable_ros.inference.runtimes import runnable
-from aitable_ros.inference.runtimes import RUNTIMES
-from aitable_ros.inference.runtimes import runtimes_for
-from aitable_ros.inference.runtimes import typical_run_s
+from aitable_ros.inference.protocol import Backend, BackendError
+from aitable_ros.inference.runtimes import (
+    BACKENDS, could_use_cuda, ENGINE_SUFFIXES, FASTEST, locate, MEDIAPIPE, runnable, RUNTIMES,
+    runtimes_for, typical_run_s
+)
 from aitable_ros.models.catalogue import model_home
-from aitable_ros.options import option
-from aitable_ros.options import Options
+from aitable_ros.options import option, Options
 
 Stage = TypeVar('Stage')
 

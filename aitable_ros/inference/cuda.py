@@ -20,9 +20,7 @@ import ctypes
 from threading import Lock
 
 from aitable_ros.errors import first_line
-from aitable_ros.inference.cuda_device import CudaError
-from aitable_ros.inference.cuda_device import Device
-from aitable_ros.inference.cuda_device import Gpu
+from aitable_ros.inference.cuda_device import CudaError, Device, Gpu
 
 _NO_BINDING = ('neither PyCUDA nor cuda-python can be used ({}); install one: '
                '`sudo apt install python3-pycuda` or `pip install cuda-python`')

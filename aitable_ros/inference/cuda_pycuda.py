@@ -12,18 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.inference.cuda_device import BLOCKING_EVENT
-from aitable_ros.inference.cuda_device import check
-from aitable_ros.inference.cuda_device import cuda_version
-from aitable_ros.inference.cuda_device import CudaError
-from aitable_ros.inference.cuda_device import Device
-from aitable_ros.inference.cuda_device import DeviceMemory
-from aitable_ros.inference.cuda_device import driver_error
-from aitable_ros.inference.cuda_device import Gpu
-from aitable_ros.inference.cuda_device import NON_BLOCKING
-from aitable_ros.inference.cuda_device import Pinned
-from aitable_ros.inference.cuda_device import Stream
-from aitable_ros.inference.cuda_device import version
+from aitable_ros.inference.cuda_device import (
+    BLOCKING_EVENT, check, cuda_version, CudaError, Device, DeviceMemory, driver_error, Gpu,
+    NON_BLOCKING, Pinned, Stream, version
+)
 from aitable_ros.inference.cuda_python import Driver
 
 

@@ -15,10 +15,8 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-from typing import TYPE_CHECKING
-from warnings import catch_warnings
-from warnings import simplefilter
+from typing import Any, TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 from aitable_ros.errors import first_line
 from aitable_ros.inference.protocol import BackendError
@@ -135,11 +133,8 @@ def _some(what: str, names: Iterable[str], shown: int = 5) -> str:
 @cache
 def _modules() -> SimpleNamespace:
     """Define the modules; inside a function because their base class is PyTorch's."""
-    from torch import cat
-    from torch import nn
-    from torch.nn.functional import interpolate
-    from torch.nn.functional import max_pool2d
-    from torch.nn.functional import relu
+    from torch import cat, nn
+    from torch.nn.functional import interpolate, max_pool2d, relu
 
     class ConvBlock(nn.Module):  # type: ignore[misc]
         """Three 3x3 convolutions, each seeing the last, concatenated, plus the input."""

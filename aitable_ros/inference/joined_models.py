@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import Backend, BackendError, Tensors
 
 
 class JoinedModels(Closing):

@@ -26,9 +26,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import first_line
 from aitable_ros.inference.base import BackendBase
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 SIDE = 192
 """Pixels of the crop; the mesh's own input."""
@@ -126,11 +124,9 @@ def _from_package() -> tuple[_Find, Callable[[], None]]:
 
 
 def _from_task(path: Path) -> tuple[_Find, Callable[[], None]]:
-    from mediapipe import Image
-    from mediapipe import ImageFormat
+    from mediapipe import Image, ImageFormat
     from mediapipe.tasks.python import BaseOptions
-    from mediapipe.tasks.python.vision import FaceLandmarker
-    from mediapipe.tasks.python.vision import FaceLandmarkerOptions
+    from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 
     try:
         # read here: MediaPipe reports every read error as "errno=-1"

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from aitable_ros.inference import compiled_models
 from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.onnx_file import weight_precision
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 _HINTS = {'auto': 'f32', 'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}
 """

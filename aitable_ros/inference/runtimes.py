@@ -18,14 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
+from aitable_ros.inference.protocol import Backend, BackendError
 from aitable_ros.inference.sidecar import library_of
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.models.catalogue import card
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import onnx_path
+from aitable_ros.inference.tensorrt_library import RTX, TENSORRT
+from aitable_ros.models.catalogue import card, model_home, onnx_path
 
 FASTEST = 'fastest'
 MEDIAPIPE = 'mediapipe'

@@ -15,21 +15,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Lock
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
-from typing import Any
-from typing import Protocol
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import first_line
 from aitable_ros.inference.chain import ModelKey
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.inference.protocol import Backend, BackendError, Tensors
 
 ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx')
 """

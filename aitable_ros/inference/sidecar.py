@@ -9,20 +9,14 @@ engine, and its messages do not help; the sidecar finds it before.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
-from dataclasses import fields
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 import json
 from pathlib import Path
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.tensorrt_library import LIBRARIES
-from aitable_ros.inference.tensorrt_library import Library
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.tensorrt_library import LIBRARIES, Library, RTX, TENSORRT
 
 SCHEMA = 1
 """Raised when the meaning of a field changes; a field that is only added leaves it."""

@@ -19,30 +19,15 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.cuda import device
-from aitable_ros.inference.cuda_device import CudaError
-from aitable_ros.inference.cuda_device import Device
-from aitable_ros.inference.cuda_device import DeviceMemory
-from aitable_ros.inference.cuda_device import Pinned
-from aitable_ros.inference.cuda_device import Stream
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.sidecar import damage
-from aitable_ros.inference.sidecar import Machine
-from aitable_ros.inference.sidecar import mismatch
-from aitable_ros.inference.sidecar import read
-from aitable_ros.inference.sidecar import remarks
-from aitable_ros.inference.sidecar import Sidecar
-from aitable_ros.inference.sidecar import unproven
-from aitable_ros.inference.tensorrt_execution import Execution
-from aitable_ros.inference.tensorrt_execution import ports_of
-from aitable_ros.inference.tensorrt_execution import select_profile
-from aitable_ros.inference.tensorrt_execution import Shapes
-from aitable_ros.inference.tensorrt_layers import layers_in
-from aitable_ros.inference.tensorrt_layers import precision_of
+from aitable_ros.inference.cuda_device import CudaError, Device, DeviceMemory, Pinned, Stream
+from aitable_ros.inference.protocol import BackendError, Tensors
+from aitable_ros.inference.sidecar import (
+    damage, Machine, mismatch, read, remarks, Sidecar, unproven
+)
+from aitable_ros.inference.tensorrt_execution import Execution, ports_of, select_profile, Shapes
+from aitable_ros.inference.tensorrt_layers import layers_in, precision_of
 from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.inference.tensorrt_log import logger
-from aitable_ros.inference.tensorrt_log import quoting
-from aitable_ros.inference.tensorrt_log import why
+from aitable_ros.inference.tensorrt_log import logger, quoting, why
 
 _LOG = logging.getLogger(__name__)
 _SHAPES_KEPT = 4

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference.tensorrt_library import TENSORRT
-from aitable_ros.inference.tensorrt_version import calibrates
-from aitable_ros.inference.tensorrt_version import reports_progress
-from aitable_ros.inference.tensorrt_version import trt_version
+from aitable_ros.inference.tensorrt_version import calibrates, reports_progress, trt_version
 
 
 class PhaseListener(Protocol):

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.inference.cuda_device import Graph
-from aitable_ros.inference.cuda_device import Pinned
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.cuda_device import Graph, Pinned
+from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
 """Shapes of all inputs, in the engine's order."""

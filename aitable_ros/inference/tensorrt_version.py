@@ -13,16 +13,14 @@ Checked against the sources of NVIDIA's Python bindings and trtexec, tags 8.5.3,
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 import ctypes
 from pathlib import Path
 import re
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.tensorrt_library import is_rtx
-from aitable_ros.inference.tensorrt_library import TENSORRT
+from aitable_ros.inference.tensorrt_library import is_rtx, TENSORRT
 
 OLDEST = (8, 5)
 """The first with name-based I/O and GridSample."""

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import first_line
 from aitable_ros.inference.base import BackendBase
-from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.protocol import Tensors
-from aitable_ros.inference.protocol import TensorSpec
+from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 
 class TorchBackend(BackendBase):
@@ -39,9 +37,7 @@ class TorchBackend(BackendBase):
         import torch
 
         # A checkpoint names weights, not a network; the one whose checkpoints we know is EmoNet.
-        from aitable_ros.inference.emonet_network import INPUT
-        from aitable_ros.inference.emonet_network import load_checkpoint
-        from aitable_ros.inference.emonet_network import OUTPUTS
+        from aitable_ros.inference.emonet_network import INPUT, load_checkpoint, OUTPUTS
 
         self.model = model or path.name
         if precision not in ('auto', 'fp32'):

@@ -18,18 +18,13 @@ from pathlib import Path
 import re
 import ssl
 import time
-from typing import Any
-from typing import NoReturn
-from urllib.error import HTTPError
-from urllib.error import URLError
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from aitable_ros import __version__
-from aitable_ros.errors import first_line
-from aitable_ros.errors import InputError
-from aitable_ros.models.store import Progress
-from aitable_ros.models.store import put_in_place
-from aitable_ros.models.store import unwritable
+from aitable_ros.errors import first_line, InputError
+from aitable_ros.models.store import Progress, put_in_place, unwritable
 
 LARGEST = 1 << 28
 """Most bytes of a download; no model here has a quarter of that."""
@@ -170,8 +165,7 @@ class _Download:
         self._restarted = True
 
     def _open(self, start: int) -> Any:
-        from urllib.request import build_opener
-        from urllib.request import Request
+        from urllib.request import build_opener, Request
 
         headers = {'User-Agent': f'aitable_ros/{__version__}', 'Accept-Encoding': 'identity'}
         if start:

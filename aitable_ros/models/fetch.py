@@ -22,12 +22,8 @@ import zipfile
 
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card as card_of
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import WheelMember
-from aitable_ros.models.store import home_lock
-from aitable_ros.models.store import Progress
-from aitable_ros.models.store import write_atomically
+from aitable_ros.models.catalogue import model_home, ModelCard, WheelMember
+from aitable_ros.models.store import home_lock, Progress, write_atomically
 
 # mediapipe lacks wheels for some platforms and Pythons (aarch64, 3.13). The models are the same in
 # all wheels, so one that exists is requested on every machine.

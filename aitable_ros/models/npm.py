@@ -17,14 +17,9 @@ import tarfile
 import tempfile
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import NpmPackage
-from aitable_ros.models.catalogue import PackedFile
-from aitable_ros.models.download import download
-from aitable_ros.models.download import git_blob
-from aitable_ros.models.download import Patience
-from aitable_ros.models.store import Progress
-from aitable_ros.models.store import write_atomically
+from aitable_ros.models.catalogue import model_home, NpmPackage, PackedFile
+from aitable_ros.models.download import download, git_blob, Patience
+from aitable_ros.models.store import Progress, write_atomically
 from aitable_ros.models.upstream import mirrored
 
 LONGEST_S = 120.0

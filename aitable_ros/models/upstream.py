@@ -8,14 +8,9 @@ import os
 from pathlib import Path
 
 from aitable_ros.errors import InputError
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.catalogue import Upstream
-from aitable_ros.models.download import download
-from aitable_ros.models.download import is_blob
-from aitable_ros.models.store import home_lock
-from aitable_ros.models.store import Progress
+from aitable_ros.models.catalogue import model_home, ModelCard, onnx_path, Upstream
+from aitable_ros.models.download import download, is_blob
+from aitable_ros.models.store import home_lock, Progress
 
 MIRROR = 'AITABLE_MODELS_URL'
 """Environment variable: address of a folder that holds the files under their own names."""

@@ -5,25 +5,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 from typing import Any
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import Step
-from aitable_ros.monitor.person import FORGET_NS
-from aitable_ros.monitor.person import Person
+from aitable_ros.clock import ImageTime, Step
+from aitable_ros.monitor.person import FORGET_NS, Person
 from aitable_ros.stamp_join import StampBuffer
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import (
+    EmotionEstimate, FatigueAssessment, FatigueEvent, FatigueLevel, ModelInfo, TrackedFace
+)
 
 MOST_CAMERAS = 16
 MOST_STATUSES = 64

@@ -5,23 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from contextlib import suppress
-from threading import Event
-from threading import Lock
-from threading import Thread
+from contextlib import ExitStack, suppress
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any
 
-from aitable_ros.clock import header_stamp_ns
-from aitable_ros.clock import serialized_stamp_ns
+from aitable_ros.clock import header_stamp_ns, serialized_stamp_ns
 from aitable_ros.closing import Closing
 from aitable_ros.message_codec import TOPICS
-from aitable_ros.monitor.graph_state import DiagnosticEntry
-from aitable_ros.monitor.graph_state import GraphState
-from aitable_ros.monitor.graph_state import MOST_TEXT
-from aitable_ros.monitor.pictures import Picture
-from aitable_ros.monitor.pictures import PictureChooser
+from aitable_ros.monitor.graph_state import DiagnosticEntry, GraphState, MOST_TEXT
+from aitable_ros.monitor.pictures import Picture, PictureChooser
 
 IMAGE_KINDS = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 SEARCH_S = 1.0
@@ -130,12 +123,8 @@ class GraphListener(Closing):
     def _add(self, camera: str) -> None:
         if camera in self._subscriptions or not self._state.add(camera):
             return
-        from aitable_msgs.msg import Emotion
-        from aitable_msgs.msg import FaceArray
-        from aitable_msgs.msg import FatigueEvent
-        from aitable_msgs.msg import FatigueState
-        from aitable_ros.message_codec import faces_of
-        from aitable_ros.message_codec import model_of
+        from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState
+        from aitable_ros.message_codec import faces_of, model_of
         from aitable_ros.nodes.messages import CODEC
 
         state = self._state
@@ -168,8 +157,7 @@ class GraphListener(Closing):
         raw: bool = False, depth: int = 50,
     ) -> Any:
         """Subscribe best effort, which matches every publisher and slows none, or reliably."""
-        from rclpy.qos import QoSProfile
-        from rclpy.qos import ReliabilityPolicy
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
 
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         return self._node.create_subscription(
@@ -199,12 +187,9 @@ class GraphListener(Closing):
         if camera in self._choosers:
             self._node.destroy_subscription(self._choosers.pop(camera)[2])
         from rclpy.serialization import deserialize_message
-        from sensor_msgs.msg import CompressedImage
-        from sensor_msgs.msg import Image
+        from sensor_msgs.msg import CompressedImage, Image
 
-        from aitable_ros.image_codec import frame_from_compressed
-        from aitable_ros.image_codec import frame_from_image
-        from aitable_ros.image_codec import ImageDecoder
+        from aitable_ros.image_codec import frame_from_compressed, frame_from_image, ImageDecoder
 
         compressed = kind == IMAGE_KINDS[1]
         decode = frame_from_compressed if compressed else frame_from_image

@@ -10,13 +10,10 @@ from itertools import count
 import math
 from typing import Any
 
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import FatigueReason
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueLevel, FatigueReason,
+    Validity
+)
 
 BIN_NS = 200_000_000
 """The timeline's step: a blink of 0.1 s still shows, because a step keeps its lowest openness."""

@@ -9,8 +9,7 @@ any size; a picture carries the boxes of its own image in front of the JPEG.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import json
 import struct
@@ -20,9 +19,7 @@ from typing import Any
 import cv2
 
 from aitable_ros.stamp_join import StampBuffer
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import FatigueLevel, Frame, TrackedFace
 
 PERIOD_S = 0.1
 MAX_SIDE = 960

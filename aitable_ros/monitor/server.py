@@ -12,19 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 import json
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.monitor.graph_state import GraphState
-from aitable_ros.monitor.graph_state import ViewerState
-from aitable_ros.monitor.guard import Guard
-from aitable_ros.monitor.guard import HEADERS
+from aitable_ros.monitor.graph_state import GraphState, ViewerState
+from aitable_ros.monitor.guard import Guard, HEADERS
 from aitable_ros.monitor.pictures import Picture
 
 if TYPE_CHECKING:

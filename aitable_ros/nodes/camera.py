@@ -13,18 +13,13 @@ from array import array
 from typing import Any
 
 import cv2
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from aitable_ros.config import CameraOptions
-from aitable_ros.config import CaptureOptions
+from aitable_ros.config import CameraOptions, CaptureOptions
 from aitable_ros.nodes import qos
-from aitable_ros.nodes.camera_fault import Fault
-from aitable_ros.nodes.camera_fault import FaultKind
-from aitable_ros.nodes.capture import Capture
-from aitable_ros.nodes.capture import check_device
-from aitable_ros.nodes.frame_source import Arrival
-from aitable_ros.nodes.frame_source import FrameSource
+from aitable_ros.nodes.camera_fault import Fault, FaultKind
+from aitable_ros.nodes.capture import Capture, check_device
+from aitable_ros.nodes.frame_source import Arrival, FrameSource
 from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.types import Frame

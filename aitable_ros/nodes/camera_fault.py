@@ -8,8 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 import os
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.nodes.environment import camera_remedy

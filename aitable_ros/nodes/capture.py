@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 

@@ -4,23 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
-from threading import Event
-from threading import Lock
-from typing import Any
-from typing import Generic
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import Frame
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import (
+    EmotionEstimate, FaceLandmarks, FatigueAssessment, Frame, ModelInfo, TrackedFace
+)
 
 PATIENCE_S = 0.008
 """Twice what the fatigue of a face takes on a CPU, and half an image's time at 60 fps."""

@@ -17,10 +17,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from aitable_ros.errors import InputError
-from aitable_ros.nodes.composition import component_class
-from aitable_ros.nodes.composition import Composition
-from aitable_ros.nodes.model_paths import refusal
-from aitable_ros.nodes.model_paths import SWITCH
+from aitable_ros.nodes.composition import component_class, Composition
+from aitable_ros.nodes.model_paths import refusal, SWITCH
 from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 
 
@@ -33,9 +31,7 @@ class Container(Node):  # type: ignore[misc]
 
     def __init__(self, composition: Composition, **kwargs: Any) -> None:
         try:
-            from composition_interfaces.srv import ListNodes
-            from composition_interfaces.srv import LoadNode
-            from composition_interfaces.srv import UnloadNode
+            from composition_interfaces.srv import ListNodes, LoadNode, UnloadNode
         except ImportError:
             raise InputError(
                 "the package 'composition_interfaces' is not installed here, and without it "

@@ -11,11 +11,8 @@ from std_srvs.srv import Trigger
 from aitable_msgs.msg import Emotion
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
-from aitable_ros.emotion.reader import EmotionOptions
-from aitable_ros.emotion.reader import EmotionReader
-from aitable_ros.nodes.channel import channel
-from aitable_ros.nodes.channel import SharedEmotion
-from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.nodes.channel import channel, SharedEmotion, SharedFaces
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 

@@ -11,8 +11,7 @@ in again (1080p subscriber: 6-30 % of a core, 6-7 % with the settings below). No
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 import shlex

@@ -9,12 +9,9 @@ from typing import Any
 from aitable_msgs.msg import FaceArray
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
-from aitable_ros.face.finder import FaceFinder
-from aitable_ros.face.finder import FaceOptions
-from aitable_ros.nodes.channel import channel
-from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.frame_source import Arrival
-from aitable_ros.nodes.frame_source import CameraSource
+from aitable_ros.face.finder import FaceFinder, FaceOptions
+from aitable_ros.nodes.channel import channel, SharedFaces
+from aitable_ros.nodes.frame_source import Arrival, CameraSource
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 

@@ -7,19 +7,15 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
-from aitable_msgs.msg import FatigueEvent
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import FatigueEvent, FatigueState
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.nodes.channel import channel
-from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.channel import SharedFatigue
+from aitable_ros.nodes.channel import channel, SharedFaces, SharedFatigue
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.types import Frame

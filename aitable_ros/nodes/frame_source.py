@@ -10,8 +10,7 @@ their image by its stamp.
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -20,27 +19,18 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
-from aitable_ros.clock import stamp_ns
-from aitable_ros.clock import StampGuard
+from aitable_ros.clock import stamp_ns, StampGuard
 from aitable_ros.errors import ImageError
-from aitable_ros.image_codec import frame_from_compressed
-from aitable_ros.image_codec import frame_from_image
-from aitable_ros.image_codec import ImageDecoder
-from aitable_ros.message_codec import faces_of
-from aitable_ros.message_codec import model_of
+from aitable_ros.image_codec import frame_from_compressed, frame_from_image, ImageDecoder
+from aitable_ros.message_codec import faces_of, model_of
 from aitable_ros.nodes import qos
-from aitable_ros.nodes.camera_fault import Fault
-from aitable_ros.nodes.camera_fault import find_fault
-from aitable_ros.nodes.camera_fault import IMAGE_TYPES
-from aitable_ros.nodes.camera_fault import LOOK_AFTER_S
-from aitable_ros.nodes.camera_fault import LossEstimate
-from aitable_ros.nodes.camera_fault import MANY_LOST
-from aitable_ros.nodes.channel import channel
-from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.camera_fault import (
+    Fault, find_fault, IMAGE_TYPES, LOOK_AFTER_S, LossEstimate, MANY_LOST
+)
+from aitable_ros.nodes.channel import channel, SharedFaces
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.stamp_join import StampMatcher
 from aitable_ros.types import Frame

@@ -8,9 +8,7 @@ from itertools import product
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import qos_check_compatible
-from rclpy.qos import QoSCompatibility
-from rclpy.qos import QoSProfile
+from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile
 
 NAME_LOOKS = 3
 """The name is checked every so many looks: the graph is asked for all nodes."""
@@ -127,9 +125,7 @@ def _value(side: Any, policy: str) -> str:
 def _event_classes() -> tuple[type, type]:
     """Return the classes for a subscription's and a publisher's events, by ROS distribution."""
     try:
-        from rclpy.event_handler import PublisherEventCallbacks
-        from rclpy.event_handler import SubscriptionEventCallbacks
+        from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
     except ImportError:  # Humble
-        from rclpy.qos_event import PublisherEventCallbacks
-        from rclpy.qos_event import SubscriptionEventCallbacks
+        from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
     return SubscriptionEventCallbacks, PublisherEventCallbacks

@@ -9,9 +9,7 @@ when it returns: REP-155 wants face ids to be transient. The REP's topic names a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 import math
@@ -19,23 +17,16 @@ from random import SystemRandom
 from threading import RLock
 from typing import Any
 
-from rclpy.lifecycle import LifecycleState
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FatigueEvent
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FatigueEvent, FatigueState
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Frame
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, Frame, TrackedFace
 
 EXPRESSIONS = {
     Expression.NEUTRAL: 'neutral', Expression.HAPPY: 'happy', Expression.SAD: 'sad',
@@ -219,9 +210,7 @@ class HriNode(ManagedNode):
 
     def _outputs_for(self, track_id: int) -> dict[str, Any]:
         if track_id not in self._faces_out:
-            from hri_msgs.msg import Expression
-            from hri_msgs.msg import FacialActionUnits
-            from hri_msgs.msg import NormalizedRegionOfInterest2D
+            from hri_msgs.msg import Expression, FacialActionUnits, NormalizedRegionOfInterest2D
 
             root = f'{ROOT}/{self._ids[track_id]}'
             kinds: Mapping[str, type] = {

@@ -17,11 +17,8 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from aitable_ros.inference.chain import Avoid
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
-from aitable_ros.nodes.model_keeper import GAP_S
-from aitable_ros.nodes.model_keeper import ModelKeeper
-from aitable_ros.nodes.worker import Worker
-from aitable_ros.nodes.worker import WorkerSlot
-from aitable_ros.nodes.worker import WorkerStoppedError
+from aitable_ros.nodes.model_keeper import GAP_S, ModelKeeper
+from aitable_ros.nodes.worker import Worker, WorkerSlot, WorkerStoppedError
 
 MOST_LEFT_BEHIND = 3
 """Hung models that are replaced until the node is configured again. Each stays in memory with its

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from rclpy.node import Node
 
 from aitable_ros.errors import ImageError
-from aitable_ros.nodes.camera_fault import Fault
-from aitable_ros.nodes.camera_fault import FaultKind
+from aitable_ros.nodes.camera_fault import Fault, FaultKind
 from aitable_ros.nodes.image_statistics import Statistics
-from aitable_ros.nodes.image_watch import Change
-from aitable_ros.nodes.image_watch import ImageWatch
+from aitable_ros.nodes.image_watch import Change, ImageWatch
 from aitable_ros.types import Frame
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any

@@ -9,30 +9,20 @@ unsubscribes, cleanup ends the thread. Items are handled and results published o
 
 from __future__ import annotations
 
-from typing import Any
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rclpy.clock import Clock
-from rclpy.clock import ClockType
-from rclpy.lifecycle import LifecycleNode
-from rclpy.lifecycle import LifecycleState
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
-from aitable_ros.nodes.diagnostics import Diagnostics
-from aitable_ros.nodes.diagnostics import ModelStatus
-from aitable_ros.nodes.diagnostics import PERIOD_S
-from aitable_ros.nodes.diagnostics import status_of
-from aitable_ros.nodes.frame_source import FaceSource
-from aitable_ros.nodes.frame_source import FrameSource
+from aitable_ros.nodes.diagnostics import Diagnostics, ModelStatus, PERIOD_S, status_of
+from aitable_ros.nodes.frame_source import FaceSource, FrameSource
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.nodes.image_health import ImageHealth
-from aitable_ros.nodes.parameters import NodeParameters
-from aitable_ros.nodes.parameters import ParameterRules
-from aitable_ros.nodes.worker import Worker
-from aitable_ros.nodes.worker import WorkerSlot
+from aitable_ros.nodes.parameters import NodeParameters, ParameterRules
+from aitable_ros.nodes.worker import Worker, WorkerSlot
 from aitable_ros.options import Options
 
 

@@ -10,22 +10,16 @@ exchanged between two images, and people stay known. Where that fails the old on
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
-from threading import Thread
-from typing import Any
-from typing import TypeVar
+from threading import Lock, Thread
+from typing import Any, TypeVar
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
-from aitable_ros.inference.shared_models import HUNG_AFTER_S
-from aitable_ros.inference.shared_models import ModelFailure
-from aitable_ros.inference.shared_models import SHARED
+from aitable_ros.inference.chain import Attempt, Avoid
+from aitable_ros.inference.shared_models import HUNG_AFTER_S, ModelFailure, SHARED
 from aitable_ros.nodes.model_paths import outside
-from aitable_ros.nodes.worker import WorkerSlot
-from aitable_ros.nodes.worker import WorkerStoppedError
+from aitable_ros.nodes.worker import WorkerSlot, WorkerStoppedError
 from aitable_ros.types import ModelInfo
 
 FAILURES = 5

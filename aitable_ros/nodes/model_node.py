@@ -11,20 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Thread
-from typing import Any
-from typing import ClassVar
-from typing import Protocol
-from typing import TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleState
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from aitable_msgs.srv import ReloadModel
-from aitable_ros.inference.chain import Attempt
-from aitable_ros.inference.chain import Avoid
+from aitable_ros.inference.chain import Attempt, Avoid
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.diagnostics import ModelStatus
 from aitable_ros.nodes.hung_model import HungModelWatch

@@ -11,8 +11,7 @@ command line, is the operator's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import os
 from pathlib import Path
 from typing import Any

@@ -6,31 +6,23 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import Emotion
-from aitable_msgs.msg import FatigueState
+from aitable_msgs.msg import Emotion, FatigueState
 from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.message_codec import model_of
-from aitable_ros.nodes.channel import channel
-from aitable_ros.nodes.channel import SharedEmotion
-from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.channel import SharedFatigue
+from aitable_ros.nodes.channel import channel, SharedEmotion, SharedFaces, SharedFatigue
 from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.stamp_join import StampBuffer
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import FaceLandmarks
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
+from aitable_ros.types import (
+    EmotionEstimate, FaceLandmarks, FaceResult, FatigueAssessment, FrameResult, ModelInfo
+)
 
 WAITING = 4
 """Images whose parts may wait: fatigue from another process may overtake its faces or be late."""

@@ -9,14 +9,12 @@ Writes config/pipeline.yaml from the option classes: every parameter with its de
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import Field
-from dataclasses import fields
+from dataclasses import Field, fields
 import sys
 from textwrap import wrap
 from typing import Any
 
-from aitable_ros.config import CameraOptions
-from aitable_ros.config import CaptureOptions
+from aitable_ros.config import CameraOptions, CaptureOptions
 from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions

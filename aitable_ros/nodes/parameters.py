@@ -4,29 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence
-from dataclasses import Field
-from dataclasses import fields
-from dataclasses import replace
-from typing import Any
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import Field, fields, replace
+from typing import Any, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange
-from rcl_interfaces.msg import IntegerRange
-from rcl_interfaces.msg import ParameterDescriptor
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException
-from rclpy.exceptions import InvalidParameterValueException
-from rclpy.exceptions import ParameterUninitializedException
+from rcl_interfaces.msg import (
+    FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+)
+from rclpy.exceptions import (
+    InvalidParameterTypeException, InvalidParameterValueException, ParameterUninitializedException
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from aitable_ros.config import OF_ROS
-from aitable_ros.config import QOS
+from aitable_ros.config import OF_ROS, QOS
 from aitable_ros.errors import InputError
-from aitable_ros.options import names_of
-from aitable_ros.options import Options
+from aitable_ros.options import names_of, Options
 from aitable_ros.rcl_yaml import near
 
 TYPE_DESCRIPTIONS = 'start_type_description_service'

@@ -19,10 +19,9 @@ import shutil
 import sys
 
 from aitable_ros.errors import InputError
-from aitable_ros.nodes.environment import camera_remedy
-from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
-from aitable_ros.nodes.environment import PROFILE_VARIABLES
-from aitable_ros.nodes.environment import share_directory
+from aitable_ros.nodes.environment import (
+    camera_remedy, OWN_TRANSPORT_VARIABLES, PROFILE_VARIABLES, share_directory
+)
 
 OLDEST, NEWEST = (3, 10), (3, 14)
 """The Pythons that the tests run on: Humble's, and the newest that all pins have wheels for."""

@@ -9,15 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
-from threading import Condition
-from threading import current_thread
-from threading import Lock
-from threading import Thread
+from threading import Condition, current_thread, Lock, Thread
 from time import monotonic
-from typing import Any
-from typing import Generic
-from typing import Protocol
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
 

@@ -8,16 +8,14 @@ How a person sits, in angles of one skeleton: geometry, no memory.
 
 from __future__ import annotations
 
-from dataclasses import astuple
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture.skeleton import Joint
-from aitable_ros.posture.skeleton import Skeleton
+from aitable_ros.posture.skeleton import Joint, Skeleton
 
 NAN = float('nan')
 

@@ -18,13 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.face.turned_crops import to_image
-from aitable_ros.face.turned_crops import TurnedCrops
-from aitable_ros.inference.protocol import Backend
-from aitable_ros.inference.protocol import Tensors
+from aitable_ros.face.turned_crops import to_image, TurnedCrops
+from aitable_ros.inference.protocol import Backend, Tensors
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture.skeleton import JOINTS
-from aitable_ros.posture.skeleton import Skeleton
+from aitable_ros.posture.skeleton import JOINTS, Skeleton
 from aitable_ros.types import Detection
 
 CROP_SCALE = 1.25

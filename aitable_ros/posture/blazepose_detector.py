@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.crop_map import crop_to_image
 from aitable_ros.errors import InputError
-from aitable_ros.face.ssd import detections
-from aitable_ros.face.ssd import Grid
-from aitable_ros.face.ssd import SsdModel
+from aitable_ros.face.ssd import detections, Grid, SsdModel
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection
 

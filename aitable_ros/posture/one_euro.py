@@ -9,9 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import SECOND_NS
-from aitable_ros.clock import Step
+from aitable_ros.clock import ImageTime, SECOND_NS, Step
 
 
 class OneEuroFilter:

@@ -4,31 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Iterator
-from contextlib import closing
-from contextlib import ExitStack
-from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, ExitStack, suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aitable_ros.clock import header_stamp_ns
-from aitable_ros.clock import ImageTime
-from aitable_ros.clock import jumps
-from aitable_ros.clock import SECOND_NS
-from aitable_ros.clock import serialized_stamp_ns
-from aitable_ros.clock import Step
+from aitable_ros.clock import (
+    header_stamp_ns, ImageTime, jumps, SECOND_NS, serialized_stamp_ns, Step
+)
 from aitable_ros.errors import InputError
 from aitable_ros.image_codec import ImageDecoder
-from aitable_ros.recordings.recording import is_bag
-from aitable_ros.recordings.recording import Message
-from aitable_ros.recordings.recording import Recording
-from aitable_ros.recordings.source import Skipped
-from aitable_ros.recordings.source import Source
+from aitable_ros.recordings.recording import is_bag, Message, Recording
+from aitable_ros.recordings.source import Skipped, Source
 from aitable_ros.recordings.storage import Topic
 from aitable_ros.types import Frame
 
@@ -115,8 +104,7 @@ class Bag(Source):
         return name
 
     def _read(self) -> Iterator[Frame]:
-        from rosbags.typesys import get_typestore
-        from rosbags.typesys import Stores
+        from rosbags.typesys import get_typestore, Stores
 
         # Image and CompressedImage are the same in every ROS 2: the bag need not define them.
         typestore = get_typestore(Stores.ROS2_HUMBLE)

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 import shutil
 from typing import Any
@@ -16,15 +15,12 @@ import numpy as np
 from aitable_ros.atomic import legible
 from aitable_ros.errors import InputError
 from aitable_ros.message_codec import TOPICS
-from aitable_ros.recordings.bag import BagFrame
-from aitable_ros.recordings.bag import CAMERAS
+from aitable_ros.recordings.bag import BagFrame, CAMERAS
 from aitable_ros.recordings.bag_messages import BagMessages
-from aitable_ros.recordings.recording import Message
-from aitable_ros.recordings.recording import Recording
+from aitable_ros.recordings.recording import Message, Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
+from aitable_ros.types import Frame, FrameResult
 
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 VIDEO_TOPIC = '/camera/image_raw/compressed'
@@ -58,10 +54,8 @@ class BagCopy:
                              'another or remove it')
         if source.path.is_dir() and source.path.resolve() in folder.resolve().parents:
             raise InputError(f'{folder}: is within the input; --write-bag must name another place')
-        from rosbags.rosbag2 import StoragePlugin
-        from rosbags.rosbag2 import Writer
-        from rosbags.rosbag2.enums import CompressionFormat
-        from rosbags.rosbag2.enums import CompressionMode
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
         self._source = source
         self._folder = folder

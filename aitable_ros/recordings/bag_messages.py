@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 import os
 from pathlib import Path
@@ -13,11 +12,9 @@ import sys
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import MessageCodec
-from aitable_ros.message_codec import TOPICS
+from aitable_ros.message_codec import MessageCodec, TOPICS
 from aitable_ros.recordings.storage import Topic
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
+from aitable_ros.types import Frame, FrameResult
 
 
 def definitions(package: str = 'aitable_msgs') -> dict[str, str]:
@@ -46,8 +43,7 @@ class BagMessages:
     """
 
     def __init__(self, topics: Mapping[str, Topic] | None = None) -> None:
-        from rosbags.typesys import get_typestore
-        from rosbags.typesys import Stores
+        from rosbags.typesys import get_typestore, Stores
 
         self.store = get_typestore(Stores.ROS2_HUMBLE)
         self._own = {

@@ -12,31 +12,19 @@ break. The readable messages of a damaged chunk are kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from heapq import heappop
-from heapq import heappush
+from heapq import heappop, heappush
 from io import BytesIO
-from struct import Struct
-from struct import unpack_from
+from struct import Struct, unpack_from
 from typing import BinaryIO
 from zlib import crc32
 
-from aitable_ros.recordings.mcap_records import CHANNEL
-from aitable_ros.recordings.mcap_records import CHUNK
-from aitable_ros.recordings.mcap_records import CHUNK_INDEX
-from aitable_ros.recordings.mcap_records import DamageError
-from aitable_ros.recordings.mcap_records import DATA_END
-from aitable_ros.recordings.mcap_records import Fields
-from aitable_ros.recordings.mcap_records import FOOTER
-from aitable_ros.recordings.mcap_records import MESSAGE
-from aitable_ros.recordings.mcap_records import records
-from aitable_ros.recordings.mcap_records import SCHEMA
-from aitable_ros.recordings.mcap_records import STATISTICS
-from aitable_ros.recordings.mcap_records import statistics
-from aitable_ros.recordings.mcap_records import unpacked
+from aitable_ros.recordings.mcap_records import (
+    CHANNEL, CHUNK, CHUNK_INDEX, DamageError, DATA_END, Fields, FOOTER, MESSAGE, records, SCHEMA,
+    STATISTICS, statistics, unpacked
+)
 
 MAGIC = b'\x89MCAP0\r\n'
 MOST_HELD = 1 << 28

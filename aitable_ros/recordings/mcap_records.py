@@ -7,9 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 import struct
-from struct import calcsize
-from struct import Struct
-from struct import unpack_from
+from struct import calcsize, Struct, unpack_from
 from typing import BinaryIO
 from zlib import crc32
 

@@ -4,14 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Generator
-from collections.abc import Iterable
-from queue import Empty
-from queue import Full
-from queue import Queue
-from threading import Event
-from threading import Thread
+from collections.abc import Callable, Generator, Iterable
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar('T')

@@ -9,13 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from aitable_ros.errors import InputError
-from aitable_ros.recordings.bag import Bag
-from aitable_ros.recordings.bag import camera_topics
-from aitable_ros.recordings.image_folder import ImageFolder
-from aitable_ros.recordings.image_folder import is_picture
+from aitable_ros.recordings.bag import Bag, camera_topics
+from aitable_ros.recordings.image_folder import ImageFolder, is_picture
 from aitable_ros.recordings.recorded_topics import namespaces
-from aitable_ros.recordings.recording import is_bag
-from aitable_ros.recordings.recording import Recording
+from aitable_ros.recordings.recording import is_bag, Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.video import Video
 

@@ -15,11 +15,7 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.roster import Roster
 from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.recorded_topics import AnsweredFrame
-from aitable_ros.types import EyeReading
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import Validity
+from aitable_ros.types import EyeReading, FatigueAssessment, Frame, FrameResult, Validity
 
 
 class _NoStage:

@@ -4,40 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aitable_ros.clock import header_stamp_ns
-from aitable_ros.clock import JUMP_BACK_NS
-from aitable_ros.clock import serialized_stamp_ns
+from aitable_ros.clock import header_stamp_ns, JUMP_BACK_NS, serialized_stamp_ns
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import face_of
-from aitable_ros.message_codec import faces_of
-from aitable_ros.message_codec import model_of
-from aitable_ros.message_codec import PACKAGE
-from aitable_ros.message_codec import TOPICS
+from aitable_ros.message_codec import face_of, faces_of, model_of, PACKAGE, TOPICS
 from aitable_ros.recordings.bag import camera_topics
 from aitable_ros.recordings.bag_messages import BagMessages
-from aitable_ros.recordings.recording import is_bag
-from aitable_ros.recordings.recording import Recording
+from aitable_ros.recordings.recording import is_bag, Recording
 from aitable_ros.recordings.source import Source
 from aitable_ros.recordings.storage import Topic
 from aitable_ros.stamp_join import StampBuffer
-from aitable_ros.types import EmotionEstimate
-from aitable_ros.types import FaceResult
-from aitable_ros.types import FatigueAssessment
-from aitable_ros.types import FatigueEvent
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import ModelInfo
-from aitable_ros.types import TrackedFace
-from aitable_ros.types import Validity
+from aitable_ros.types import (
+    EmotionEstimate, FaceResult, FatigueAssessment, FatigueEvent, Frame, FrameResult, ModelInfo,
+    TrackedFace, Validity
+)
 
 LATE_NS = 2_000_000_000
 """Answers that come later than this after their image, in image time, are left out."""

@@ -4,13 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Generator
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -18,11 +14,7 @@ import yaml
 from aitable_ros.errors import InputError
 from aitable_ros.recordings.mcap import MAGIC as MCAP_MAGIC
 from aitable_ros.recordings.ros1 import MAGIC as ROS1_MAGIC
-from aitable_ros.recordings.storage import is_storage
-from aitable_ros.recordings.storage import open_storage
-from aitable_ros.recordings.storage import PACKED
-from aitable_ros.recordings.storage import Topic
-from aitable_ros.recordings.storage import total
+from aitable_ros.recordings.storage import is_storage, open_storage, PACKED, Topic, total
 
 INDEX = 'metadata.yaml'
 

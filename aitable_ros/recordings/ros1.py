@@ -27,9 +27,7 @@ class Converter:
 
     def __init__(self, kind: str, definition: str) -> None:
         from rosbags.convert.converter import is_same_wireformat
-        from rosbags.typesys import get_types_from_msg
-        from rosbags.typesys import get_typestore
-        from rosbags.typesys import Stores
+        from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
         self._kind = kind
         types = get_types_from_msg(definition, kind)

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
-from collections.abc import Generator
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from aitable_ros.errors import InputError
-from aitable_ros.errors import one_line
+from aitable_ros.errors import InputError, one_line
 from aitable_ros.recordings.prefetch import prefetch
 from aitable_ros.types import Frame
 

@@ -10,26 +10,18 @@ truncated, or with damaged pages.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import closing
-from contextlib import contextmanager
-from contextlib import suppress
-from dataclasses import dataclass
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 import shutil
 import sqlite3
 from tempfile import TemporaryDirectory
-from typing import Any
-from typing import Protocol
+from typing import Any, Protocol
 
 from aitable_ros.errors import InputError
 from aitable_ros.recordings import ros1
-from aitable_ros.recordings.mcap import MAGIC
-from aitable_ros.recordings.mcap import McapChannel
-from aitable_ros.recordings.mcap import McapFile
+from aitable_ros.recordings.mcap import MAGIC, McapChannel, McapFile
 
 STORAGE = ('.db3', '.mcap', '.bag')
 PACKED = ('.zstd', '.zst')

@@ -23,8 +23,7 @@ class BagWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        from rosbags.rosbag2 import StoragePlugin
-        from rosbags.rosbag2 import Writer
+        from rosbags.rosbag2 import StoragePlugin, Writer
 
         if folder.exists():
             if not (folder / 'metadata.yaml').is_file():

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 import json
 import os
 from pathlib import Path
@@ -86,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
     :return: 0 within the limits, 1 not
     """
-    from aitable_ros.tools.demo import check_models
-    from aitable_ros.tools.demo import prepare_ros
+    from aitable_ros.tools.demo import check_models, prepare_ros
 
     if not Path('/proc/self/stat').exists():
         raise InputError('bench reads /proc and so needs Linux')
@@ -113,9 +111,7 @@ def tell(figures: dict[str, Any], *, as_json: bool) -> int:
 def _measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from aitable_ros.tools.camera import open_input
     from aitable_ros.tools.demo import camera_arguments
-    from aitable_ros.tools.latency import Latency
-    from aitable_ros.tools.latency import Percentiles
-    from aitable_ros.tools.latency import stages
+    from aitable_ros.tools.latency import Latency, Percentiles, stages
     from aitable_ros.tools.live_graph import LiveGraph
     from aitable_ros.tools.live_table import display
 

@@ -14,24 +14,20 @@ from __future__ import annotations
 
 import argparse
 from array import array
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from select import select
 import sys
 import time
-from typing import Any
-from typing import TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
 
 from aitable_ros.errors import InputError
 from aitable_ros.stopping import StopSignal
-from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.tools.clip import SIZES
+from aitable_ros.tools.clip import ScriptedClip, SIZES
 from aitable_ros.types import Frame
 
 TOPIC = 'camera/image_raw'
@@ -160,10 +156,8 @@ class _Publisher:
     def __init__(
         self, node: Any, topic: str, record: TextIO | None, *, keep_stamps: bool = False,
     ) -> None:
-        from rclpy.qos import qos_profile_sensor_data
-        from rclpy.qos import QoSProfile
-        from sensor_msgs.msg import CameraInfo
-        from sensor_msgs.msg import Image
+        from rclpy.qos import qos_profile_sensor_data, QoSProfile
+        from sensor_msgs.msg import CameraInfo, Image
 
         self._publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
         self._info_publisher = node.create_publisher(

@@ -16,13 +16,9 @@ import sys
 from time import monotonic
 from typing import Any
 
-from aitable_ros.nodes.camera_fault import IMAGE_TYPES
-from aitable_ros.nodes.camera_fault import LossEstimate
-from aitable_ros.nodes.camera_fault import MANY_LOST
-from aitable_ros.nodes.environment import camera_remedy
-from aitable_ros.nodes.environment import child_environment
-from aitable_ros.nodes.start_check import Check
-from aitable_ros.nodes.start_check import Status
+from aitable_ros.nodes.camera_fault import IMAGE_TYPES, LossEstimate, MANY_LOST
+from aitable_ros.nodes.environment import camera_remedy, child_environment
+from aitable_ros.nodes.start_check import Check, Status
 
 NAME = 'camera'
 DISCOVERY_S = 3.0
@@ -131,15 +127,11 @@ def listen(topic: str, seconds: float) -> dict[str, Any]:
 
 def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
     import rclpy
-    from rclpy.qos import qos_check_compatible
-    from rclpy.qos import QoSCompatibility
-    from sensor_msgs.msg import CompressedImage
-    from sensor_msgs.msg import Image
+    from rclpy.qos import qos_check_compatible, QoSCompatibility
+    from sensor_msgs.msg import CompressedImage, Image
 
     from aitable_ros.errors import ImageError
-    from aitable_ros.image_codec import frame_from_compressed
-    from aitable_ros.image_codec import frame_from_image
-    from aitable_ros.image_codec import ImageDecoder
+    from aitable_ros.image_codec import frame_from_compressed, frame_from_image, ImageDecoder
     from aitable_ros.nodes import qos
 
     found = _publishers(node, topic)

@@ -6,18 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import ctypes
-from importlib import import_module
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.inference.tensorrt_library import Library
-from aitable_ros.inference.tensorrt_library import RTX
-from aitable_ros.nodes.start_check import Check
-from aitable_ros.nodes.start_check import Status
+from aitable_ros.inference.tensorrt_library import Library, RTX
+from aitable_ros.nodes.start_check import Check, Status
 
 if TYPE_CHECKING:
     from aitable_ros.inference.chain import ModelOptions

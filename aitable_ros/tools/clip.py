@@ -23,9 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
-from aitable_ros.tools.clip_script import SHORTEST_S
-from aitable_ros.tools.clip_script import truth_of
-from aitable_ros.tools.clip_script import write_script
+from aitable_ros.tools.clip_script import SHORTEST_S, truth_of, write_script
 from aitable_ros.types import Frame
 
 SIZES = {'vga': (640, 480), '720p': (1280, 720), '1080p': (1920, 1080)}

@@ -10,14 +10,10 @@ import json
 import os
 from pathlib import Path
 import sys
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros.errors import InputError
-from aitable_ros.tools.camera import add_source_arguments
-from aitable_ros.tools.camera import check_rate
-from aitable_ros.tools.camera import LiveCamera
-from aitable_ros.tools.camera import open_input
+from aitable_ros.tools.camera import add_source_arguments, check_rate, LiveCamera, open_input
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.types import FrameResult
@@ -67,14 +63,12 @@ def run(args: argparse.Namespace) -> int:
     :raises InputError: the input, the parameters or the models cannot be used
     """
     prepare_ros()
-    from aitable_ros.evaluation.summary import rounded
-    from aitable_ros.evaluation.summary import write_json
+    from aitable_ros.evaluation.summary import rounded, write_json
     from aitable_ros.tools.child_process import ProcessError
     from aitable_ros.tools.demo_report import write_demo_report
     from aitable_ros.tools.latency import Latency
     from aitable_ros.tools.live_graph import LiveGraph
-    from aitable_ros.tools.live_table import display
-    from aitable_ros.tools.live_table import snapshot
+    from aitable_ros.tools.live_table import display, snapshot
 
     source = open_input(args.input, args, args.topic)
     keep_stamps = args.rate is not None or getattr(source, 'kind', '') == 'bag'
@@ -172,8 +166,7 @@ def check_models(parameters: Path | None) -> None:
     from aitable_ros.face.finder import FaceOptions
     from aitable_ros.fatigue.options import FatigueOptions
     from aitable_ros.inference.chain import parts_of
-    from aitable_ros.models.catalogue import CATALOGUE
-    from aitable_ros.models.catalogue import onnx_path
+    from aitable_ros.models.catalogue import CATALOGUE, onnx_path
 
     for options in (FaceOptions(), FatigueOptions(), EmotionOptions()):
         known = [name for entry in options.fallbacks for name in parts_of(entry)
@@ -245,8 +238,7 @@ def _evaluate(
 
 def _checks(truth: ClipTruth | None, evaluation: Evaluation) -> list[ScriptCheck]:
     """Check the contents of the clip; of another input, that there was a face."""
-    from aitable_ros.tools.script_check import check_script
-    from aitable_ros.tools.script_check import ScriptCheck
+    from aitable_ros.tools.script_check import check_script, ScriptCheck
 
     if truth is not None and evaluation.labels is not None:
         return check_script(truth, evaluation.measured, evaluation.labels.ignore)

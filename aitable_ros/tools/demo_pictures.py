@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 import math
@@ -21,9 +18,7 @@ from numpy.typing import NDArray
 from aitable_ros.drawing import draw
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.clip_script import ClipTruth
-from aitable_ros.types import Frame
-from aitable_ros.types import FrameResult
-from aitable_ros.types import Validity
+from aitable_ros.types import Frame, FrameResult, Validity
 
 Image = NDArray[np.uint8]
 

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import platform
@@ -17,9 +16,7 @@ import numpy as np
 from aitable_ros import __version__
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Series
-from aitable_ros.evaluation.report.elements import Truth
+from aitable_ros.evaluation.report.elements import Card, Series, Truth
 from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.summary import Summary
@@ -28,11 +25,8 @@ from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools import demo_pictures
 from aitable_ros.tools.camera import LiveCamera
 from aitable_ros.tools.clip_script import ClipTruth
-from aitable_ros.tools.latency import Latency
-from aitable_ros.tools.latency import Percentiles
-from aitable_ros.tools.latency import stages
-from aitable_ros.tools.live_graph import Received
-from aitable_ros.tools.live_graph import SentImage
+from aitable_ros.tools.latency import Latency, Percentiles, stages
+from aitable_ros.tools.live_graph import Received, SentImage
 from aitable_ros.tools.script_check import ScriptCheck
 from aitable_ros.types import FrameResult
 
@@ -142,8 +136,7 @@ def _notes(truth: ClipTruth | None) -> list[str]:
 
 def _ros() -> str:
     """Name the ROS 2 that ran: the sourced one, or the wheels."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     try:
         return f'{os.environ.get("ROS_DISTRO", "from PyPI")}, rclpy {version("rclpy")}'

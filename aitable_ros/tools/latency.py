@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.evaluation.report.elements import StageProvenance
-from aitable_ros.tools.live_graph import Received
-from aitable_ros.tools.live_graph import ReceivedMessage
-from aitable_ros.tools.live_graph import SentImage
+from aitable_ros.tools.live_graph import Received, ReceivedMessage, SentImage
 
 STAGES = {'face_detector': 'face', 'fatigue': 'mesh', 'emotion': 'emotion'}
 """Node -> its stage in ``summary.json``, in the order of the pipeline."""

@@ -9,13 +9,10 @@ killed - no child is left behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 import csv
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 import sys
 import time
@@ -24,10 +21,7 @@ from typing import Any
 from aitable_ros.closing import Closing
 from aitable_ros.tools.camera import info_topic
 from aitable_ros.tools.camera import TOPIC as CAMERA_TOPIC
-from aitable_ros.tools.child_process import Child
-from aitable_ros.tools.child_process import executable
-from aitable_ros.tools.child_process import ProcessError
-from aitable_ros.tools.child_process import sigterm_as_interrupt
+from aitable_ros.tools.child_process import Child, executable, ProcessError, sigterm_as_interrupt
 
 NAMESPACE = '/demo'
 INFO_TOPIC = info_topic(CAMERA_TOPIC)
@@ -212,10 +206,7 @@ class _Recorder:
         from rclpy.signals import SignalHandlerOptions
         from sensor_msgs.msg import CameraInfo
 
-        from aitable_msgs.msg import Emotion
-        from aitable_msgs.msg import FaceArray
-        from aitable_msgs.msg import FatigueEvent
-        from aitable_msgs.msg import FatigueState
+        from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState
         from aitable_ros.tools.bag import BagWriter
 
         self._opened = ExitStack()

@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 import math
 import sys
 from types import TracebackType
@@ -19,13 +17,8 @@ import numpy as np
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Percentiles
-from aitable_ros.tools.live_graph import Received
-from aitable_ros.tools.live_graph import ReceivedMessage
-from aitable_ros.tools.live_graph import SentImage
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import Validity
+from aitable_ros.tools.live_graph import Received, ReceivedMessage, SentImage
+from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, Validity
 
 LINE_EVERY_S = 5.0
 BAR_CELLS = 24

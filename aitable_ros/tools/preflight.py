@@ -15,20 +15,13 @@ import re
 import subprocess
 import sys
 
-from aitable_ros.nodes.start_check import Check
-from aitable_ros.nodes.start_check import check_disk
-from aitable_ros.nodes.start_check import check_images
-from aitable_ros.nodes.start_check import check_memory
-from aitable_ros.nodes.start_check import check_python
-from aitable_ros.nodes.start_check import check_shared_memory
-from aitable_ros.nodes.start_check import Status
+from aitable_ros.nodes.start_check import (
+    Check, check_disk, check_images, check_memory, check_python, check_shared_memory, Status
+)
 from aitable_ros.tools.check_camera import check_camera
-from aitable_ros.tools.check_models import check_backends
-from aitable_ros.tools.check_models import check_chains
-from aitable_ros.tools.check_models import check_engines
-from aitable_ros.tools.check_models import check_gpu
-from aitable_ros.tools.check_models import first_line
-from aitable_ros.tools.check_models import stages
+from aitable_ros.tools.check_models import (
+    check_backends, check_chains, check_engines, check_gpu, first_line, stages
+)
 
 LISTEN_S = 3.0
 

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.metrics import match_spans
-from aitable_ros.evaluation.metrics import Matching
-from aitable_ros.evaluation.metrics import TOLERANCE_FRAMES
-from aitable_ros.tools.clip_script import ClipTruth
-from aitable_ros.tools.clip_script import ScriptedClosure
+from aitable_ros.evaluation.metrics import match_spans, Matching, TOLERANCE_FRAMES
+from aitable_ros.tools.clip_script import ClipTruth, ScriptedClosure
 from aitable_ros.types import FatigueEventType
 
 CLOSURES = {

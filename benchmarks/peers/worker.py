@@ -16,8 +16,7 @@ import mmap
 import os
 from pathlib import Path
 import sys
-from time import perf_counter
-from time import process_time
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -77,8 +76,7 @@ def _face_detection():
 def _landmarker():
     """Return MediaPipe's FaceLandmarker (Tasks), as for a video; the model is the user's."""
     import mediapipe
-    from mediapipe.tasks.python import BaseOptions
-    from mediapipe.tasks.python import vision
+    from mediapipe.tasks.python import BaseOptions, vision
 
     model = Path(os.environ['AITABLE_FACE_LANDMARKER']).read_bytes()
     landmarker = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(

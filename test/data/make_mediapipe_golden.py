@@ -40,8 +40,7 @@ GRAPH = """
 
 
 def main():
-    from mediapipe.framework.formats import landmark_pb2
-    from mediapipe.framework.formats import rect_pb2
+    from mediapipe.framework.formats import landmark_pb2, rect_pb2
     from mediapipe.python._framework_bindings import resource_util
 
     resource_util.set_resource_dir(str(Path(mp.__file__).parents[1]))

@@ -10,18 +10,11 @@ tactic source whose library is not there. What a test wants to know of a build i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .plan import Plan
-from .surface import Constructible
-from .surface import Dims
-from .surface import new
-from .surface import Overridable
-from .surface import overridden
-from .surface import StandInError
-from .surface import stands_for
+from .surface import Constructible, Dims, new, Overridable, overridden, StandInError, stands_for
 
 CACHE_MAGIC = b'TIMING'
 UNREADABLE = b' of Myelin'

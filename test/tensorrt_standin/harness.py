@@ -24,8 +24,7 @@ from aitable_ros.inference.sidecar import Sidecar
 
 from . import cuda as gpus
 from .plan import Plan
-from .surface import make_module
-from .surface import RTX_VERSION
+from .surface import make_module, RTX_VERSION
 
 BINDINGS = {
     'pycuda': (gpus.pycuda,),

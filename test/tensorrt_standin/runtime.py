@@ -9,17 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .cuda import DriverError
-from .cuda import GPU
-from .plan import Plan
-from .plan import unpack
-from .surface import Constructible
-from .surface import Dims
-from .surface import new
-from .surface import Overridable
-from .surface import overridden
-from .surface import StandInError
-from .surface import stands_for
+from .cuda import DriverError, GPU
+from .plan import Plan, unpack
+from .surface import Constructible, Dims, new, Overridable, overridden, StandInError, stands_for
 
 ACTIVATION_BYTES = 1 << 16
 _NUMPY = {'FLOAT': np.float32, 'HALF': np.float16, 'INT8': np.int8, 'INT32': np.int32,

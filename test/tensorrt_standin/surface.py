@@ -12,8 +12,7 @@ TensorRT.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 import json
 from pathlib import Path

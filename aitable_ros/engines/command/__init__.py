@@ -8,9 +8,7 @@ import argparse
 import os
 import sys
 
-from aitable_ros.engines.command import build
-from aitable_ros.engines.command import check
-from aitable_ros.engines.command import shelf
+from aitable_ros.engines.command import build, check, shelf
 from aitable_ros.engines.progress import left_behind
 
 

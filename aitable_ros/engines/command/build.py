@@ -11,20 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from aitable_ros.engines.build import build
-from aitable_ros.engines.build_list import build_all
-from aitable_ros.engines.build_list import BuildOutcome
-from aitable_ros.engines.build_list import engine_path
-from aitable_ros.engines.build_list import of_catalogue
-from aitable_ros.engines.build_list import of_yaml
-from aitable_ros.engines.build_options import add_build_options
-from aitable_ros.engines.build_options import build_options
-from aitable_ros.engines.build_options import BuildOptions
-from aitable_ros.engines.build_options import PRECISIONS
+from aitable_ros.engines.build_list import (
+    build_all, BuildOutcome, engine_path, of_catalogue, of_yaml
+)
+from aitable_ros.engines.build_options import (
+    add_build_options, build_options, BuildOptions, PRECISIONS
+)
 from aitable_ros.engines.progress import shown
 from aitable_ros.engines.sources import onnx_of
-from aitable_ros.engines.toolchain import RUNTIMES
-from aitable_ros.engines.toolchain import Toolchain
-from aitable_ros.engines.toolchain import toolchain
+from aitable_ros.engines.toolchain import RUNTIMES, Toolchain, toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Sidecar
 

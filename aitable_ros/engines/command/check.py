@@ -13,16 +13,13 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.progress import shown
+from aitable_ros.engines.progress import BuildProgress, shown
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.runtimes import BACKENDS
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.store import put_in_place
-from aitable_ros.models.store import unwritable
+from aitable_ros.models.catalogue import CATALOGUE, model_home
+from aitable_ros.models.store import put_in_place, unwritable
 
 Actions = Any
 
@@ -106,8 +103,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def run_quantize(args: argparse.Namespace) -> int:
     """Write an int8 ONNX file."""
     from aitable_ros.engines.graph.int8 import quantize
-    from aitable_ros.engines.model_inputs import collect_inputs
-    from aitable_ros.engines.model_inputs import JUDGING
+    from aitable_ros.engines.model_inputs import collect_inputs, JUDGING
     from aitable_ros.engines.verify import verify
 
     onnx, model = onnx_of(args.source)
@@ -145,8 +141,7 @@ def run_quantize(args: argparse.Namespace) -> int:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Compare, and keep the report."""
-    from aitable_ros.engines.model_inputs import collect_inputs
-    from aitable_ros.engines.model_inputs import JUDGING
+    from aitable_ros.engines.model_inputs import collect_inputs, JUDGING
     from aitable_ros.engines.verify import verify
 
     candidate = _file(args.candidate)

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 import json
@@ -17,20 +16,11 @@ from typing import Any
 from aitable_ros.engines.export import export
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card as card_of
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.convert import convert
-from aitable_ros.models.convert import convert_file
-from aitable_ros.models.convert import is_converted
-from aitable_ros.models.fetch import fetch_all
-from aitable_ros.models.fetch import is_fetched
+from aitable_ros.models.catalogue import CATALOGUE, model_home, ModelCard, onnx_path
+from aitable_ros.models.convert import convert, convert_file, is_converted
+from aitable_ros.models.fetch import fetch_all, is_fetched
 from aitable_ros.models.store import Progress
-from aitable_ros.models.upstream import checkpoint_path
-from aitable_ros.models.upstream import fetch_upstream
-from aitable_ros.models.upstream import is_downloaded
-from aitable_ros.models.upstream import MIRROR
+from aitable_ros.models.upstream import checkpoint_path, fetch_upstream, is_downloaded, MIRROR
 
 Actions = Any
 
@@ -235,8 +225,7 @@ def _progress() -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn
-    from rich.progress import DownloadColumn
+    from rich.progress import BarColumn, DownloadColumn
     from rich.progress import Progress as Bars
     from rich.progress import TextColumn
 

@@ -14,19 +14,15 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from aitable_ros import __version__
-from aitable_ros.engines.build_options import better
-from aitable_ros.engines.build_options import BuildOptions
+from aitable_ros.engines.build_options import better, BuildOptions
 from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference.onnx_file import external_files
 from aitable_ros.inference.protocol import BackendError
-from aitable_ros.inference.tensorrt_version import calibrates
-from aitable_ros.inference.tensorrt_version import typed_by_onnx
-from aitable_ros.inference.tensorrt_version import Version
+from aitable_ros.inference.tensorrt_version import calibrates, typed_by_onnx, Version
 from aitable_ros.models.catalogue import model_home
 
 if TYPE_CHECKING:
@@ -229,8 +225,7 @@ def make_builder_input(
 
 
 def _half(proto: Any, options: BuildOptions) -> Any:
-    from aitable_ros.engines.graph.fp16 import sensitive
-    from aitable_ros.engines.graph.fp16 import to_fp16
+    from aitable_ros.engines.graph.fp16 import sensitive, to_fp16
 
     return to_fp16(proto, [*sensitive(proto), *_excluded(proto, options)])
 
@@ -239,8 +234,7 @@ def _half_beside_int8(proto: Any, options: BuildOptions, progress: BuildProgress
     """Convert all nodes that int8 does not cover to fp16, as the builder's flags do on 8.5 to 9."""
     from onnx.version_converter import convert_version
 
-    from aitable_ros.engines.graph.fp16 import opset
-    from aitable_ros.engines.graph.fp16 import PAIR_OPSET
+    from aitable_ros.engines.graph.fp16 import opset, PAIR_OPSET
 
     if opset(proto) < PAIR_OPSET:
         try:
@@ -295,10 +289,8 @@ def _quantised(
     import onnx
 
     from aitable_ros.engines.graph.int8 import quantize
-    from aitable_ros.engines.model_inputs import collect_inputs
-    from aitable_ros.engines.model_inputs import JUDGING
-    from aitable_ros.engines.verify import verify
-    from aitable_ros.engines.verify import VerifyReport
+    from aitable_ros.engines.model_inputs import collect_inputs, JUDGING
+    from aitable_ros.engines.verify import verify, VerifyReport
 
     reports: list[VerifyReport] = []
     judged = collect_inputs(

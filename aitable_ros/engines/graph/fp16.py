@@ -16,8 +16,7 @@ ONNX Runtime's converter does not serve: it clips constants at 65504, writes Q/D
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 

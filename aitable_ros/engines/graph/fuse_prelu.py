@@ -15,8 +15,7 @@ def fuse_prelu(model: Any) -> Any:
 
     :param model: a ModelProto; a new one is returned
     """
-    from onnx import helper
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     result = type(model)()
     result.CopyFrom(model)

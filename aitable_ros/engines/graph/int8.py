@@ -14,11 +14,8 @@ memory: 30 GB for EmoNet and 100 faces. Fed one sample at a time, its entropy me
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,12 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.engines.graph.fp16 import node_name
-from aitable_ros.engines.graph.fp16 import sensitive
+from aitable_ros.engines.graph.fp16 import node_name, sensitive
 from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.errors import InputError
-from aitable_ros.models.store import Progress
-from aitable_ros.models.store import write_atomically
+from aitable_ros.models.store import Progress, write_atomically
 
 METHODS = ('percentile', 'entropy', 'minmax')
 LEVELS = 127

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from aitable_ros.engines.graph.convolution_sum import attributes_of
-from aitable_ros.engines.graph.writer import Array
-from aitable_ros.engines.graph.writer import Writer
+from aitable_ros.engines.graph.writer import Array, Writer
 
 
 def merge_branches(model: Any) -> Any:
@@ -32,8 +31,7 @@ def merge_branches(model: Any) -> Any:
 class _Merger:
 
     def __init__(self, model: Any) -> None:
-        from onnx import numpy_helper
-        from onnx import shape_inference
+        from onnx import numpy_helper, shape_inference
 
         self.model = model
         self.writer = Writer('t_')

@@ -16,21 +16,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from aitable_ros.engines.graph.convolution_sum import attributes_of
-from aitable_ros.engines.graph.convolution_sum import dense
-from aitable_ros.engines.graph.convolution_sum import is_identity
-from aitable_ros.engines.graph.convolution_sum import Linear
-from aitable_ros.engines.graph.convolution_sum import Term
-from aitable_ros.engines.graph.convolution_sum import through
-from aitable_ros.engines.graph.convolution_sum import total_of
-from aitable_ros.engines.graph.writer import Array
-from aitable_ros.engines.graph.writer import Writer
+from aitable_ros.engines.graph.convolution_sum import (
+    attributes_of, dense, is_identity, Linear, Term, through, total_of
+)
+from aitable_ros.engines.graph.writer import Array, Writer
 
 MAX_MACS = 4e8
 """A composed convolution with more multiplications than this stays as it was: 4e8 take an H200's
@@ -50,8 +44,7 @@ class Composer:
 
     def run(self) -> Any:
         """Return the rewritten model."""
-        from onnx import numpy_helper
-        from onnx import shape_inference
+        from onnx import numpy_helper, shape_inference
 
         graph = self.model.graph
         inferred = shape_inference.infer_shapes(self.model).graph

@@ -59,8 +59,7 @@ class Writer:
     def model(self, inputs: Sequence[Any], outputs: Sequence[Any], name: str,
               opset: int = 17, ir_version: int = 8) -> Any:
         """Return the model without nodes that no output needs."""
-        from onnx import helper
-        from onnx import numpy_helper
+        from onnx import helper, numpy_helper
 
         wanted = {output.name for output in outputs}
         nodes = []

@@ -8,10 +8,7 @@ from pathlib import Path
 import re
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_label_text
-from aitable_ros.evaluation.labels import runs
+from aitable_ros.evaluation.labels import FrameSpan, Labels, read_label_text, runs
 
 NTHU_DIGITS = {'drowsiness': '01', 'head': '012', 'mouth': '012', 'eye': '01'}
 """Kinds of label files and their digits; 0 is stillness in all."""

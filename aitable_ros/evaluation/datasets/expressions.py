@@ -13,12 +13,9 @@ import numpy as np
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.datasets.own import NAMES
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import PictureLabel
-from aitable_ros.evaluation.labels import read_label_text
+from aitable_ros.evaluation.labels import Labels, PictureLabel, read_label_text
 from aitable_ros.recordings.image_folder import is_picture
-from aitable_ros.types import Expression
-from aitable_ros.types import NAN
+from aitable_ros.types import Expression, NAN
 
 RAF_CLASSES = {
     '1': Expression.SURPRISE, '2': Expression.FEAR, '3': Expression.DISGUST,

@@ -11,10 +11,7 @@ from pathlib import Path
 import re
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_label_text
-from aitable_ros.evaluation.labels import runs
+from aitable_ros.evaluation.labels import FrameSpan, Labels, read_label_text, runs
 from aitable_ros.recordings.image_folder import is_picture
 
 TAG_FIELDS = 19

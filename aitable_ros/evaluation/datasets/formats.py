@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.datasets import drowsiness
-from aitable_ros.evaluation.datasets import expressions
-from aitable_ros.evaluation.datasets import eyes
+from aitable_ros.evaluation.datasets import drowsiness, expressions, eyes
 from aitable_ros.evaluation.datasets.own import read_labels
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import read_label_text
+from aitable_ros.evaluation.labels import Labels, read_label_text
 
 AUTO = 'auto'
 OWN = 'aitable'

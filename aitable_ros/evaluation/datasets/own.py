@@ -4,23 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
 from aitable_ros.errors import InputError
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.labels import PictureLabel
-from aitable_ros.evaluation.labels import read_label_text
-from aitable_ros.evaluation.labels import SPANS
-from aitable_ros.types import Expression
-from aitable_ros.types import NAN
+from aitable_ros.evaluation.labels import FrameSpan, Labels, PictureLabel, read_label_text, SPANS
+from aitable_ros.types import Expression, NAN
 
 KEYS = (*SPANS, 'ignore', 'expression', 'faces', 'perclos', 'class')
 """Keys that are scored. Other keys are not used, and are named in the notes."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aitable_ros.evaluation.false_alarms import ALARMS
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import State
+from aitable_ros.evaluation.report.elements import Card, State
 from aitable_ros.evaluation.summary import Summary
 
 LEVEL_STATES: dict[str, State] = {

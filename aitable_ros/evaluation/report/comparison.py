@@ -6,26 +6,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aitable_ros.evaluation.compare import nothing_differs
-from aitable_ros.evaluation.compare import STATES
+from aitable_ros.evaluation.compare import nothing_differs, STATES
 from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.report.charts import BLUE
-from aitable_ros.evaluation.report.charts import dot_plot
-from aitable_ros.evaluation.report.charts import GREY
-from aitable_ros.evaluation.report.charts import vertical_line
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.terminal import open_console
-from aitable_ros.evaluation.report.terminal import print_lines
-from aitable_ros.evaluation.report.terminal import print_table
-from aitable_ros.evaluation.report.text import counted
-from aitable_ros.evaluation.report.text import interval_text
-from aitable_ros.evaluation.report.text import report_link
-from aitable_ros.evaluation.report.text import shortened
-from aitable_ros.evaluation.report.text import written
+from aitable_ros.evaluation.report.charts import BLUE, dot_plot, GREY, vertical_line
+from aitable_ros.evaluation.report.elements import Card, Cell, Plot, Report, Table
+from aitable_ros.evaluation.report.terminal import open_console, print_lines, print_table
+from aitable_ros.evaluation.report.text import (
+    counted, interval_text, report_link, shortened, written
+)
 
 MOST_ROWS = 200
 REST = '; comparison.json has all'

@@ -7,24 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aitable_ros.evaluation.pooling import FAMILIES
-from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.pooling import STATISTICS
-from aitable_ros.evaluation.report.charts import AMBER
-from aitable_ros.evaluation.report.charts import dot_plot
-from aitable_ros.evaluation.report.charts import vertical_band
-from aitable_ros.evaluation.report.charts import vertical_line
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.pooling import FAMILIES, Score, STATISTICS
+from aitable_ros.evaluation.report.charts import AMBER, dot_plot, vertical_band, vertical_line
+from aitable_ros.evaluation.report.elements import Card, Cell, Plot, Report, Table
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.report.score_tables import confusion_table
-from aitable_ros.evaluation.report.text import counted
-from aitable_ros.evaluation.report.text import interval_text
-from aitable_ros.evaluation.report.text import report_link
-from aitable_ros.evaluation.report.text import written
+from aitable_ros.evaluation.report.text import counted, interval_text, report_link, written
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.video_classes import FIGURES
 from aitable_ros.types import FatigueLevel

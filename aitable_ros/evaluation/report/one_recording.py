@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import platform
@@ -13,21 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.labels import FrameSpan
-from aitable_ros.evaluation.labels import Labels
-from aitable_ros.evaluation.measurements import Measurements
-from aitable_ros.evaluation.measurements import PlacedEvent
-from aitable_ros.evaluation.output_tables import CLASSES
-from aitable_ros.evaluation.output_tables import read_columns
+from aitable_ros.evaluation.labels import FrameSpan, Labels
+from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
+from aitable_ros.evaluation.output_tables import CLASSES, read_columns
 from aitable_ros.evaluation.report.cards import recording_cards
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Series
-from aitable_ros.evaluation.report.elements import Span
-from aitable_ros.evaluation.report.elements import StageProvenance
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.elements import TimelineEvent
-from aitable_ros.evaluation.report.elements import Truth
+from aitable_ros.evaluation.report.elements import (
+    Cell, Report, Series, Span, StageProvenance, Table, TimelineEvent, Truth
+)
 from aitable_ros.evaluation.report.score_tables import score_tables
 from aitable_ros.evaluation.report.text import shortened
 from aitable_ros.evaluation.scores import SCORED_AS
@@ -36,10 +27,7 @@ from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.source import Source
-from aitable_ros.types import Expression
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
-from aitable_ros.types import NAN
+from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, NAN
 
 SHOWN = ('time_s', 'present', 'primary', 'track_id', 'ear_left', 'ear_right', 'openness', 'perclos',
          'perclos_long', 'level', 'valence', 'arousal', 'face_ms', 'fatigue_ms', 'emotion_ms',

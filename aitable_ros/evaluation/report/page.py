@@ -5,20 +5,15 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from datetime import datetime
-from datetime import timezone
+from datetime import datetime, timezone
 import json
 from pathlib import Path
 
 from aitable_ros import __version__
 from aitable_ros.atomic import replacing
-from aitable_ros.evaluation.report.charts import circumplex
-from aitable_ros.evaluation.report.charts import common_layout
-from aitable_ros.evaluation.report.charts import Figure
+from aitable_ros.evaluation.report.charts import circumplex, common_layout, Figure
 from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.tables import expression_shares
-from aitable_ros.evaluation.report.tables import latencies
-from aitable_ros.evaluation.report.tables import page_table
+from aitable_ros.evaluation.report.tables import expression_shares, latencies, page_table
 from aitable_ros.evaluation.report.timeline import timeline
 
 
@@ -28,9 +23,7 @@ def write_report(path: str | Path, report: Report) -> Path:
 
     :return: the file
     """
-    from jinja2 import Environment
-    from jinja2 import PackageLoader
-    from jinja2 import StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     charts = figures(report)

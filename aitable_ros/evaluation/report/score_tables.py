@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-from aitable_ros.evaluation.false_alarms import ALARMS
-from aitable_ros.evaluation.false_alarms import LEAST_S
-from aitable_ros.evaluation.false_alarms import MEMORY_S
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.false_alarms import ALARMS, LEAST_S, MEMORY_S
+from aitable_ros.evaluation.report.elements import Cell, Table
 from aitable_ros.evaluation.report.text import shortened
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.types import Expression

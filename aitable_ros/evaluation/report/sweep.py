@@ -8,29 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aitable_ros.evaluation.pooling import FAMILIES
-from aitable_ros.evaluation.pooling import Family
-from aitable_ros.evaluation.pooling import Score
-from aitable_ros.evaluation.pooling import Statistic
-from aitable_ros.evaluation.report.charts import AMBER
-from aitable_ros.evaluation.report.charts import BLUE
-from aitable_ros.evaluation.report.charts import faded
-from aitable_ros.evaluation.report.charts import Figure
-from aitable_ros.evaluation.report.charts import GREY
-from aitable_ros.evaluation.report.charts import PURPLE
-from aitable_ros.evaluation.report.charts import TEAL
-from aitable_ros.evaluation.report.charts import vertical_band
-from aitable_ros.evaluation.report.charts import vertical_line
-from aitable_ros.evaluation.report.elements import Card
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Plot
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.terminal import open_console
-from aitable_ros.evaluation.report.terminal import print_lines
-from aitable_ros.evaluation.report.terminal import print_table
-from aitable_ros.evaluation.report.text import interval_text
-from aitable_ros.evaluation.report.text import written
+from aitable_ros.evaluation.pooling import FAMILIES, Family, Score, Statistic
+from aitable_ros.evaluation.report.charts import (
+    AMBER, BLUE, faded, Figure, GREY, PURPLE, TEAL, vertical_band, vertical_line
+)
+from aitable_ros.evaluation.report.elements import Card, Cell, Plot, Report, Table
+from aitable_ros.evaluation.report.terminal import open_console, print_lines, print_table
+from aitable_ros.evaluation.report.text import interval_text, written
 from aitable_ros.evaluation.sweep import PLATEAU
 
 

@@ -9,12 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.report.charts import EXPRESSIONS
-from aitable_ros.evaluation.report.charts import GREY
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Link
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.report.charts import EXPRESSIONS, GREY
+from aitable_ros.evaluation.report.elements import Cell, Link, Report, Table
 
 FIGURE = re.compile(r'([+-]?[\d.]+%?|–)( […→] ([+-]?[\d.]+%?|–))?')
 """Text of one figure, or of two: an interval or a change."""

@@ -4,17 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aitable_ros.evaluation.report.elements import Table
-from aitable_ros.evaluation.report.many_recordings import class_tables
-from aitable_ros.evaluation.report.many_recordings import headlines_of
-from aitable_ros.evaluation.report.many_recordings import pooled_rows
-from aitable_ros.evaluation.report.tables import cell_text
-from aitable_ros.evaluation.report.tables import figure_columns
+from aitable_ros.evaluation.report.many_recordings import class_tables, headlines_of, pooled_rows
+from aitable_ros.evaluation.report.tables import cell_text, figure_columns
 from aitable_ros.evaluation.report.text import written
 from aitable_ros.evaluation.summary import Summary
 

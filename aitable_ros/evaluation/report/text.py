@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import os
 from pathlib import Path
 
-from aitable_ros.evaluation.report.elements import Cell
-from aitable_ros.evaluation.report.elements import Link
-from aitable_ros.evaluation.report.elements import Table
+from aitable_ros.evaluation.report.elements import Cell, Link, Table
 
 
 def written(value: float | None, form: str = '.3f') -> str:

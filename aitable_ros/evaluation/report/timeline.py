@@ -4,29 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from aitable_ros.evaluation.report.charts import AMBER
-from aitable_ros.evaluation.report.charts import BLUE
-from aitable_ros.evaluation.report.charts import common_layout
-from aitable_ros.evaluation.report.charts import EXPRESSIONS
-from aitable_ros.evaluation.report.charts import faded
-from aitable_ros.evaluation.report.charts import Figure
-from aitable_ros.evaluation.report.charts import GREY
-from aitable_ros.evaluation.report.charts import plain_numbers
-from aitable_ros.evaluation.report.charts import PURPLE
-from aitable_ros.evaluation.report.charts import TEAL
-from aitable_ros.evaluation.report.elements import Floats
-from aitable_ros.evaluation.report.elements import Report
-from aitable_ros.evaluation.report.elements import Series
-from aitable_ros.evaluation.report.elements import Span
-from aitable_ros.types import FatigueEventType
-from aitable_ros.types import FatigueLevel
+from aitable_ros.evaluation.report.charts import (
+    AMBER, BLUE, common_layout, EXPRESSIONS, faded, Figure, GREY, plain_numbers, PURPLE, TEAL
+)
+from aitable_ros.evaluation.report.elements import Floats, Report, Series, Span
+from aitable_ros.types import FatigueEventType, FatigueLevel
 
 Trace = dict[str, Any]
 

@@ -9,8 +9,7 @@ keep their own names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib import resources
@@ -19,22 +18,12 @@ from pathlib import Path
 from aitable_ros import __version__
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card as card_of
-from aitable_ros.models.catalogue import CATALOGUE
-from aitable_ros.models.catalogue import model_home
-from aitable_ros.models.catalogue import ModelCard
-from aitable_ros.models.catalogue import onnx_path
-from aitable_ros.models.convert import attention_mesh
-from aitable_ros.models.convert import faceapi
-from aitable_ros.models.convert import keras
-from aitable_ros.models.convert import tflite
-from aitable_ros.models.convert.onnx_graph import OnnxGraph
-from aitable_ros.models.convert.onnx_graph import Shape
+from aitable_ros.models.catalogue import CATALOGUE, model_home, ModelCard, onnx_path
+from aitable_ros.models.convert import attention_mesh, faceapi, keras, tflite
+from aitable_ros.models.convert.onnx_graph import OnnxGraph, Shape
 from aitable_ros.models.convert.tflite_file import read_tflite
-from aitable_ros.models.fetch import fetch
-from aitable_ros.models.fetch import is_fetched
-from aitable_ros.models.fetch import source_path
-from aitable_ros.models.store import home_lock
-from aitable_ros.models.store import write_atomically
+from aitable_ros.models.fetch import fetch, is_fetched, source_path
+from aitable_ros.models.store import home_lock, write_atomically
 
 Outputs = Mapping[str, tuple[str, Shape]]
 

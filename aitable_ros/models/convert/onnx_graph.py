@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +84,7 @@ class OnnxGraph:
         :param metadata: written at the very end of the file
         """
         import onnx
-        from onnx import helper
-        from onnx import numpy_helper
-        from onnx import TensorProto
+        from onnx import helper, numpy_helper, TensorProto
 
         nodes = self._needed([value for value, _ in outputs.values()])
         names = {value: name for name, (value, _) in outputs.items()}

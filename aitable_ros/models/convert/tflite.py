@@ -10,11 +10,8 @@ from typing import Any
 from aitable_ros.errors import InputError
 from aitable_ros.models.convert.attention_crops import AttentionCrops
 from aitable_ros.models.convert.onnx_graph import OnnxGraph
-from aitable_ros.models.convert.tflite_file import Operator
-from aitable_ros.models.convert.tflite_file import TfliteModel
-from aitable_ros.models.convert.tflite_tensors import aligned
-from aitable_ros.models.convert.tflite_tensors import TfliteTensors
-from aitable_ros.models.convert.tflite_tensors import TO_NCHW
+from aitable_ros.models.convert.tflite_file import Operator, TfliteModel
+from aitable_ros.models.convert.tflite_tensors import aligned, TfliteTensors, TO_NCHW
 
 
 class TfliteTranslation(TfliteTensors):

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
 from aitable_ros.models.convert.onnx_graph import OnnxGraph
-from aitable_ros.models.convert.tflite_file import Operator
-from aitable_ros.models.convert.tflite_file import TfliteModel
+from aitable_ros.models.convert.tflite_file import Operator, TfliteModel
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
