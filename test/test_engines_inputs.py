@@ -14,7 +14,8 @@ from rosbags.rosbag2 import Writer
 from test_evaluation_readers import raw, STORE
 
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
-from aitable_ros.engines.model_inputs import _evenly, _spread, collect_inputs, JUDGING, STEP_NS
+from aitable_ros.engines.model_inputs import _evenly, _spread, collect_inputs, JUDGING
+from aitable_ros.engines.recording_stages import STEP_NS
 from aitable_ros.engines.stage_backends import RecordingBackend
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
