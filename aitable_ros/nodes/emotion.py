@@ -12,7 +12,7 @@ from aitable_msgs.msg import Emotion
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
-from aitable_ros.nodes.channel import channel, SharedEmotion, SharedFaces
+from aitable_ros.nodes.channel import SharedEmotion, SharedFaces
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 
@@ -23,19 +23,12 @@ class EmotionNode(ModelNode):
     NAME = 'emotion'
     OPTIONS = (EmotionOptions, CameraOptions)
     STAGE = EmotionReader
+    SHARES = (SharedEmotion, 'emotion')
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._emotion: Any = None
-        self._tracks = 0
-        self._channel = channel(self.context, SharedEmotion, self.resolve_topic_name('emotion'))
-        self._channel.add_producer(self)
         self.create_service(Trigger, '~/calibrate', self._on_calibrate)
-
-    def destroy_node(self) -> None:
-        """Leave the graph."""
-        self._channel.remove_producer(self)
-        super().destroy_node()
 
     def _rehearse(self, stage: EmotionReader) -> None:
         stage.update(rehearsal.FRAME, (rehearsal.FACE,))

@@ -45,34 +45,19 @@ def container(argv: Sequence[str] | None = None) -> int:
     return _main('container', argv, _load_container)
 
 
-def camera(argv: Sequence[str] | None = None) -> int:
-    """Run the camera node alone."""
-    return _main('camera', argv, lambda loaded, _: _load(loaded, 'CameraNode'))
+def _alone(name: str, node: str) -> Callable[[Sequence[str] | None], int]:
+    """Return the program that runs one node alone."""
+    def run(argv: Sequence[str] | None = None) -> int:
+        return _main(name, argv, lambda loaded, _: _load(loaded, node))
+    return run
 
 
-def face_detector(argv: Sequence[str] | None = None) -> int:
-    """Run the face detector alone."""
-    return _main('face_detector', argv, lambda loaded, _: _load(loaded, 'FaceDetectorNode'))
-
-
-def emotion(argv: Sequence[str] | None = None) -> int:
-    """Run the emotion node alone."""
-    return _main('emotion', argv, lambda loaded, _: _load(loaded, 'EmotionNode'))
-
-
-def fatigue(argv: Sequence[str] | None = None) -> int:
-    """Run the fatigue node alone."""
-    return _main('fatigue', argv, lambda loaded, _: _load(loaded, 'FatigueNode'))
-
-
-def overlay(argv: Sequence[str] | None = None) -> int:
-    """Run the overlay node alone."""
-    return _main('overlay', argv, lambda loaded, _: _load(loaded, 'OverlayNode'))
-
-
-def hri_bridge(argv: Sequence[str] | None = None) -> int:
-    """Run the bridge to REP-155 topics alone."""
-    return _main('hri_bridge', argv, lambda loaded, _: _load(loaded, 'HriNode'))
+camera = _alone('camera', 'CameraNode')
+face_detector = _alone('face_detector', 'FaceDetectorNode')
+emotion = _alone('emotion', 'EmotionNode')
+fatigue = _alone('fatigue', 'FatigueNode')
+overlay = _alone('overlay', 'OverlayNode')
+hri_bridge = _alone('hri_bridge', 'HriNode')
 
 
 def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from aitable_msgs.msg import FaceArray
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.face.finder import FaceFinder, FaceOptions
-from aitable_ros.nodes.channel import channel, SharedFaces
+from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.frame_source import Arrival, CameraSource
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
@@ -22,19 +22,12 @@ class FaceDetectorNode(ModelNode):
     NAME = 'face_detector'
     OPTIONS = (FaceOptions, CameraOptions)
     STAGE = FaceFinder
+    SHARES = (SharedFaces, 'faces')
     SOURCE = CameraSource
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._faces: Any = None
-        self._tracks = 0
-        self._channel = channel(self.context, SharedFaces, self.resolve_topic_name('faces'))
-        self._channel.add_producer(self)
-
-    def destroy_node(self) -> None:
-        """Leave the graph; nodes of this process subscribe to the faces topic then."""
-        self._channel.remove_producer(self)
-        super().destroy_node()
 
     def _rehearse(self, stage: FaceFinder) -> None:
         stage.update(rehearsal.FRAME)

@@ -15,7 +15,7 @@ from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.nodes.channel import channel, SharedFaces, SharedFatigue
+from aitable_ros.nodes.channel import SharedFaces, SharedFatigue
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.types import Frame
@@ -32,25 +32,18 @@ class FatigueNode(ModelNode):
     NAME = 'fatigue'
     OPTIONS = (FatigueOptions, CameraOptions)
     STAGE = FatigueMonitor
+    SHARES = (SharedFatigue, 'fatigue')
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._states: Any = None
         self._events: Any = None
-        self._tracks = 0
         self._usable = 0.0
         self._last: Frame | None = None
         self._absent_s = 0.0
-        self._channel = channel(self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
-        self._channel.add_producer(self)
         self.create_service(Trigger, '~/calibrate', self._on_calibrate)
         self.create_timer(
             WATCH_PERIOD_S, self._watch_camera, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def destroy_node(self) -> None:
-        """Leave the graph."""
-        self._channel.remove_producer(self)
-        super().destroy_node()
 
     def _rehearse(self, stage: FatigueMonitor) -> None:
         stage.update(rehearsal.FRAME, (rehearsal.FACE,))

@@ -24,7 +24,7 @@ from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
-from aitable_ros.nodes.managed_node import ManagedNode
+from aitable_ros.nodes.managed_node import ManagedNode, subscribe_reliably
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, Frame, TrackedFace
 
@@ -157,7 +157,7 @@ class HriNode(ManagedNode):
             (FatigueState, 'fatigue', self._fatigue_received),
             (FatigueEvent, 'fatigue/events', self._event_received),
         ):
-            self._listening.append(self._subscription(kind, topic, _with_a_time(keep)))
+            self._listening.append(subscribe_reliably(self, kind, topic, _with_a_time(keep)))
 
     def _unsubscribe(self) -> None:
         super()._unsubscribe()

@@ -225,12 +225,6 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
         self._outputs.append(publisher)
         return publisher
 
-    def _subscription(self, kind: type, topic: str, callback: Any) -> Any:
-        """Create a reliable subscription, which the subclass destroys."""
-        return self.create_subscription(
-            kind, topic, callback, qos.own(qos.OUTPUT), qos_overriding_options=qos.overridable(),
-            event_callbacks=self.conflicts.of_subscription(self.resolve_topic_name(topic)))
-
     @property
     def _publishing(self) -> bool:
         """Whether the calling worker thread may publish; one that was left behind may not."""
@@ -250,3 +244,10 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
             self._once_a_second()
         self.conflicts.look()
         self._diagnostics.publish()
+
+
+def subscribe_reliably(node: ManagedNode, kind: type, topic: str, callback: Any) -> Any:
+    """Create a reliable subscription, which the caller destroys."""
+    return node.create_subscription(
+        kind, topic, callback, qos.own(qos.OUTPUT), qos_overriding_options=qos.overridable(),
+        event_callbacks=node.conflicts.of_subscription(node.resolve_topic_name(topic)))

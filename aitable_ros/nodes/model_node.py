@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.inference.chain import Attempt, Avoid
 from aitable_ros.inference.shared_models import SHARED
+from aitable_ros.nodes.channel import Channel, channel
 from aitable_ros.nodes.diagnostics import ModelStatus
 from aitable_ros.nodes.hung_model import HungModelWatch
 from aitable_ros.nodes.managed_node import ManagedNode
@@ -63,12 +64,14 @@ class ModelNode(ManagedNode):
     """
     A managed node around one :class:`Stage`.
 
-    A subclass gives ``STAGE``, :meth:`_step` and :meth:`_rehearse` beside what
+    A subclass gives ``STAGE``, ``SHARES``, :meth:`_step` and :meth:`_rehearse` beside what
     :class:`ManagedNode` asks for. The first of its ``OPTIONS`` are the stage's.
     """
 
     STAGE: ClassVar[Any]
     """The stage's class; ``STAGE.open(options, load, avoid)`` makes one."""
+    SHARES: ClassVar[tuple[type, str]]
+    """Type of the results that nodes of the same process share, and the topic that carries them."""
 
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -83,6 +86,15 @@ class ModelNode(ManagedNode):
         self.create_service(
             ReloadModel, '~/reload_model', self._on_reload,
             callback_group=MutuallyExclusiveCallbackGroup())
+        self._tracks = 0
+        kind, topic = self.SHARES
+        self._channel: Channel[Any] = channel(self.context, kind, self.resolve_topic_name(topic))
+        self._channel.add_producer(self)
+
+    def destroy_node(self) -> None:
+        """Leave the graph; nodes of this process subscribe to the topic from then on."""
+        self._channel.remove_producer(self)
+        super().destroy_node()
 
     # For subclasses to override
 

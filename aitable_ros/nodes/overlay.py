@@ -17,7 +17,7 @@ from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
 from aitable_ros.message_codec import model_of
 from aitable_ros.nodes.channel import channel, SharedEmotion, SharedFaces, SharedFatigue
-from aitable_ros.nodes.managed_node import ManagedNode
+from aitable_ros.nodes.managed_node import ManagedNode, subscribe_reliably
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import (
@@ -165,12 +165,12 @@ class OverlayNode(ManagedNode):
             self._shared_fatigue.listen(self._fatigue_shared)
         else:
             self._subscriptions_here.append(
-                self._subscription(FatigueState, 'fatigue', self._fatigue_received))
+                subscribe_reliably(self, FatigueState, 'fatigue', self._fatigue_received))
         if self._shared_emotion.has_producer:
             self._shared_emotion.listen(self._emotion_shared)
         else:
             self._subscriptions_here.append(
-                self._subscription(Emotion, 'emotion', self._emotion_received))
+                subscribe_reliably(self, Emotion, 'emotion', self._emotion_received))
 
     # In the order of arrival
 

@@ -124,10 +124,9 @@ def check_shared_memory() -> Check:
                      'mount a tmpfs there: without it images take the slow way, over UDP')
     room = state.f_bavail * state.f_frsize
     detail = f'{room >> 20} MiB free in /dev/shm'
-    if room >= SHARED_MEMORY_BYTES:
-        return Check(name, Status.OK, detail)
-    return Check(
-        name, Status.WARN, f'{detail}, {SHARED_MEMORY_BYTES >> 20} are wanted for images',
+    return _room_check(
+        name, room >= SHARED_MEMORY_BYTES, detail,
+        f', {SHARED_MEMORY_BYTES >> 20} are wanted for images',
         'in a container: docker run --ipc=host or --shm-size=1g')
 
 
@@ -147,10 +146,8 @@ def check_memory() -> Check:
     detail = f'{left / 1e9:.1f} GB available{inside}'
     if jetson:
         detail += f', shared with the GPU; {jetson_release()}'
-    if left >= wanted:
-        return Check(name, Status.OK, detail)
-    return Check(
-        name, Status.WARN, f'{detail}; {wanted / 1e9:.1f} GB are wanted',
+    return _room_check(
+        name, left >= wanted, detail, f'; {wanted / 1e9:.1f} GB are wanted',
         'end what else runs (on a Jetson the desktop takes 1 GB), or leave a stage off')
 
 
@@ -179,9 +176,15 @@ def check_disk() -> Check:
     if not os.access(place, os.W_OK):
         return Check('disk', Status.WARN, f'{home} cannot be written',
                      'set AITABLE_MODELS to a folder of yours')
-    if room < DISK_BYTES:
-        return Check('disk', Status.WARN, detail, f'free {DISK_BYTES / 1e9:.1f} GB for models')
-    return Check('disk', Status.OK, detail)
+    return _room_check(
+        'disk', room >= DISK_BYTES, detail, '', f'free {DISK_BYTES / 1e9:.1f} GB for models')
+
+
+def _room_check(name: str, enough: bool, detail: str, wanted: str, remedy: str) -> Check:
+    """Return a warning with the amount wanted and a remedy where the room is not enough."""
+    if enough:
+        return Check(name, Status.OK, detail)
+    return Check(name, Status.WARN, detail + wanted, remedy)
 
 
 def _number(path: Path, key: str = '') -> int | None:
