@@ -133,6 +133,17 @@ def _readings(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[Re
     return found
 
 
+def _presence_criteria(
+    ours: Sequence[FaceLandmarks | Skeleton], theirs: Sequence[FaceLandmarks | Skeleton],
+    limits: Limits,
+) -> list[Criterion]:
+    same = [(a.presence >= PRESENT) == (b.presence >= PRESENT) for a, b in zip(ours, theirs)]
+    presence = [abs(a.presence - b.presence) for a, b in zip(ours, theirs)]
+    return [
+        Criterion('presence agreement', _share(same), limits.presence_agreement, at_least=True),
+        Criterion('presence Δ p95', _high(presence), limits.presence_p95)]
+
+
 def _judge_mesh(
     backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
@@ -142,11 +153,8 @@ def _judge_mesh(
     eyes = apart[:, [*LEFT_EYE, *RIGHT_EYE]] if len(both) else apart
     ear = np.abs(np.array([
         np.subtract(aspect_ratios(a), aspect_ratios(b)) for a, b in both]))
-    same = [(a.presence >= PRESENT) == (b.presence >= PRESENT) for a, b in zip(ours, theirs)]
-    presence = [abs(a.presence - b.presence) for a, b in zip(ours, theirs)]
     metrics = [
-        Criterion('presence agreement', _share(same), limits.presence_agreement, at_least=True),
-        Criterion('presence Δ p95', _high(presence), limits.presence_p95),
+        *_presence_criteria(ours, theirs, limits),
         Criterion('landmarks p50', _high(apart, 50), limits.landmark_p50_px, 'px'),
         Criterion('landmarks p95', _high(apart), limits.landmark_p95_px, 'px'),
         Criterion('landmarks max', _high(apart, 100), limits.landmark_max_px, 'px'),
@@ -186,11 +194,8 @@ def _judge_pose(
          first.neck_flexion - second.neck_flexion)
         for first, second in ((measure(a), measure(b)) for a, b in both)])))
     turned = turned[np.isfinite(turned)]
-    same = [(a.presence >= PRESENT) == (b.presence >= PRESENT) for a, b in zip(ours, theirs)]
-    presence = [abs(a.presence - b.presence) for a, b in zip(ours, theirs)]
     return [
-        Criterion('presence agreement', _share(same), limits.presence_agreement, at_least=True),
-        Criterion('presence Δ p95', _high(presence), limits.presence_p95),
+        *_presence_criteria(ours, theirs, limits),
         Criterion('key points p50', _high(apart, 50), limits.keypoint_p50_px, 'px'),
         Criterion('key points p95', _high(apart), limits.keypoint_p95_px, 'px'),
         Criterion('angle Δ p50', _high(turned, 50), limits.angle_p50_deg, '°'),

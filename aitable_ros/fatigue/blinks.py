@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from aitable_ros.fatigue.interval import Interval
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.quantile import QuantileWindow
 
@@ -31,7 +32,7 @@ LEAST_DEPTH = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Dip:
+class Dip(Interval):
     """
     A fall and rise of the EAR that is deep enough for a blink, measured at half depth.
 
@@ -40,16 +41,9 @@ class Dip:
     :param wide: the dip is too long for a blink, or its ends were not seen
     """
 
-    start_ns: int
-    end_ns: int
     lowest_ns: int
     lowest: float
     wide: bool
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds."""
-        return (self.end_ns - self.start_ns) * 1e-9
 
 
 class DipDetector:

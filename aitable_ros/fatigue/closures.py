@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 import math
 
+from aitable_ros.fatigue.interval import Interval
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.quantile import QuantileWindow
 
@@ -54,21 +55,14 @@ class Lids(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Closure:
+class Closure(Interval):
     """
     A closure that is over.
 
     :param confirmed: no look down, and more than narrowed lids; a blink is never confirmed
     """
 
-    start_ns: int
-    end_ns: int
     confirmed: bool
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds."""
-        return (self.end_ns - self.start_ns) * 1e-9
 
 
 class ClosureTracker:

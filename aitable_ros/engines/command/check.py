@@ -13,6 +13,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from aitable_ros.engines.command.actions import Actions, add_action
 from aitable_ros.engines.progress import BuildProgress, shown
 from aitable_ros.engines.sources import onnx_of
 from aitable_ros.errors import InputError
@@ -21,13 +22,12 @@ from aitable_ros.inference.runtimes import BACKENDS
 from aitable_ros.models.catalogue import CATALOGUE, model_home
 from aitable_ros.models.store import put_in_place, unwritable
 
-Actions = Any
-
 
 def add_quantize(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``quantize``."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        'quantize', help='make an int8 ONNX file and compare it with the fp32 model',
+    parser = add_action(
+        actions, 'quantize', run_quantize,
+        help='make an int8 ONNX file and compare it with the fp32 model',
         description='Write Q/DQ pairs with scales from real inputs into the ONNX graph, for '
         'OpenVINO, ONNX Runtime and TensorRT. The file is written only if it passes `verify`. '
         '`build --precision int8` includes this step.')
@@ -50,14 +50,13 @@ def add_quantize(actions: Actions) -> argparse.ArgumentParser:
                         help='write the file even if it does not pass')
     parser.add_argument('--output', type=Path, metavar='ONNX',
                         help="where to write (default: NAME_int8.onnx in the models' folder)")
-    parser.set_defaults(act=run_quantize)
     return parser
 
 
 def add_verify(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``verify``."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        'verify', help="compare with the fp32 model in the task's own units",
+    parser = add_action(
+        actions, 'verify', run_verify, help="compare with the fp32 model in the task's own units",
         description='Run an engine or ONNX file and the fp32 ONNX on the same real inputs, and '
         "compare the stage's results. The report goes into an engine's sidecar; the exit status "
         'is 1 if it does not pass.')
@@ -67,14 +66,13 @@ def add_verify(actions: Actions) -> argparse.ArgumentParser:
                         help='the fp32 model (default: what the engine was built from)')
     parser.add_argument('--samples', type=int, default=256, metavar='N', help='(default: 256)')
     _add_device(parser)
-    parser.set_defaults(act=run_verify)
     return parser
 
 
 def add_profile(actions: Actions) -> argparse.ArgumentParser:
     """Declare ``profile``."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        'profile', help='measure latency, throughput, memory and layers',
+    parser = add_action(
+        actions, 'profile', run_profile, help='measure latency, throughput, memory and layers',
         description='Measure latency as in the pipeline, throughput by batch, memory, and time '
         'and precision of each layer.')
     parser.add_argument('model', metavar='FILE', help='.engine or .onnx')
@@ -92,7 +90,6 @@ def add_profile(actions: Actions) -> argparse.ArgumentParser:
     parser.add_argument('--threads', type=int, default=0, metavar='N',
                         help='CPU threads; 0 leaves it to the backend (default: 0)')
     _add_device(parser)
-    parser.set_defaults(act=run_profile)
     return parser
 
 

