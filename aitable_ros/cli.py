@@ -37,25 +37,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The name of a file may hold characters that the terminal lacks.
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors='backslashreplace')  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(
-        prog='aitable', description='Emotion and fatigue of the people in front of a robot.')
-    parser.add_argument('--version', action='version', version=f'aitable {__version__}')
-    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
-    chosen = next((word for word in arguments if not word.startswith('-')), None)
-    for name, (module, line) in COMMANDS.items():
-        command = commands.add_parser(name, help=line, description=f'{line[0].upper()}{line[1:]}.')
-        if name == chosen:  # only this one's module is imported: `aitable --help` stays quick
-            loaded = import_module(module)
-            loaded.add_arguments(command)
-            command.set_defaults(run=loaded.run)
-    args = parser.parse_args(arguments)
+    chosen = next((word for word in arguments if not word.startswith('-')), '')
     try:
+        args = _parse(arguments, chosen)
         return int(args.run(args))
     except InputError as error:
-        print(f'aitable {args.command}: {error}', file=sys.stderr)  # noqa: T201
+        print(f'aitable {chosen}: {error}', file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _parse(arguments: Sequence[str], chosen: str) -> argparse.Namespace:
+    """Parse the arguments; only the module of the chosen command is imported."""
+    parser = argparse.ArgumentParser(
+        prog='aitable', description='Emotion and fatigue of the people in front of a robot.')
+    parser.add_argument('--version', action='version', version=f'aitable {__version__}')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=f'{line[0].upper()}{line[1:]}.')
+        if name == chosen:
+            loaded = import_module(module)
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
+    return parser.parse_args(arguments)

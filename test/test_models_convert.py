@@ -4,6 +4,7 @@
 
 from pathlib import Path
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -410,3 +411,12 @@ def test_what_is_ready_is_not_made_again(models):
     before = onnx_path('fer').stat().st_mtime_ns
     ensure('fer')
     assert onnx_path('fer').stat().st_mtime_ns == before
+
+
+def test_flatbuffers_that_are_too_old_are_named_with_the_remedy(models, monkeypatch):
+    """Version 1.12 of Ubuntu 22.04 has no ``flexbuffers``."""
+    monkeypatch.setitem(sys.modules, 'flatbuffers', ModuleType('flatbuffers'))
+    monkeypatch.delitem(sys.modules, 'flatbuffers.flexbuffers', raising=False)
+    content = (models / 'source' / 'face_landmark_with_attention.tflite').read_bytes()
+    with pytest.raises(InputError, match=r"mesh\.tflite cannot be read: .*'flatbuffers>=2'"):
+        read_tflite(content, 'mesh.tflite')

@@ -231,3 +231,13 @@ def test_what_is_installed_here_is_whole() -> None:
     child = subprocess.run(
         [sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True)
     assert child.returncode == 0, child.stdout
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(monkeypatch, capsys):
+    from aitable_ros import cli
+
+    def interrupted(name):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cli, 'import_module', interrupted)
+    assert cli.main(['evaluate', 'film.mp4']) == 130
+    assert capsys.readouterr() == ('', '')

@@ -76,6 +76,11 @@ def read_tflite(content: bytes, name: str) -> TfliteModel:
         raise InputError(f'{name} is not a TensorFlow Lite model: give a .tflite file')
     try:
         return _read(content, name)
+    except ModuleNotFoundError:
+        raise  # the caller names the missing package
+    except ImportError as error:  # flatbuffers 1.12, as Ubuntu 22.04 has it, lacks flexbuffers
+        raise InputError(f"{name} cannot be read: {error}; run pip install tflite "
+                         "'flatbuffers>=2'") from error
     except (struct.error, IndexError, TypeError, ValueError, UnicodeDecodeError) as error:
         if isinstance(error, InputError):
             raise
