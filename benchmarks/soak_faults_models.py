@@ -35,26 +35,26 @@ def backend_throws_always(rig: Rig) -> None:
                   f'OpenVINO after ~/reload_model ({answer.message})')
 
 
-@fault('the face mesh throws with every library for 6 s', lines=12, level=2, back_s=4.0)
-def every_backend_throws(rig: Rig) -> None:
-    """Nothing is left to fall back to; when it is over the model is there again by itself."""
+def _throws_for(rig: Rig, model: str, seconds: float) -> None:
+    """Let a model throw with every library for so long; wait until all nodes are well again."""
     with rig.fault():
-        rig.tell(do='throw', model='facemesh')
-        rig.wait(6.0)
+        rig.tell(do='throw', model=model)
+        rig.wait(seconds)
     rig.well_again()
     rig.until(rig.answering, 20.0)
     rig.until(rig.all_well, 10.0)
+
+
+@fault('the face mesh throws with every library for 6 s', lines=12, level=2, back_s=4.0)
+def every_backend_throws(rig: Rig) -> None:
+    """Nothing is left to fall back to; when it is over the model is there again by itself."""
+    _throws_for(rig, 'facemesh', 6.0)
 
 
 @fault('the detector throws on every image for 4 s', lines=12, level=2, back_s=4.0)
 def detector_throws(rig: Rig) -> None:
     """The same one node earlier."""
-    with rig.fault():
-        rig.tell(do='throw', model='blazeface')
-        rig.wait(4.0)
-    rig.well_again()
-    rig.until(rig.answering, 20.0)
-    rig.until(rig.all_well, 10.0)
+    _throws_for(rig, 'blazeface', 4.0)
 
 
 @fault('one run of the face mesh takes 3 s', lines=3)

@@ -352,6 +352,14 @@ def test_labels_of_images_come_from_csv_or_json(tmp_path):
     assert labels.pictures['a.jpg'].boxes == ((20, 10, 50, 50),)
 
 
+def refusal_of(path, text) -> str:
+    """Return why labels with this text are refused."""
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_labels(path)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(('text', 'said'), [
     ('{', 'not valid JSON at line 1'),
     ('[1]', 'labels are a JSON object with any of blinks'),
@@ -370,11 +378,9 @@ def test_labels_of_images_come_from_csv_or_json(tmp_path):
 ])
 def test_labels_that_cannot_be_understood_are_named(tmp_path, text, said):
     path = tmp_path / 'labels.json'
-    path.write_text(text)
-    with pytest.raises(InputError) as caught:
-        read_labels(path)
-    assert said in str(caught.value)
-    assert str(path) in str(caught.value)
+    refusal = refusal_of(path, text)
+    assert said in refusal
+    assert str(path) in refusal
 
 
 @pytest.mark.parametrize(('text', 'said'), [
@@ -385,11 +391,7 @@ def test_labels_that_cannot_be_understood_are_named(tmp_path, text, said):
     ('file,expression\n', 'no labels below the header'),
 ])
 def test_a_csv_that_cannot_be_understood_is_named(tmp_path, text, said):
-    path = tmp_path / 'labels.csv'
-    path.write_text(text)
-    with pytest.raises(InputError) as caught:
-        read_labels(path)
-    assert said in str(caught.value)
+    assert said in refusal_of(tmp_path / 'labels.csv', text)
 
 
 @pytest.mark.parametrize(('value', 'frames', 'names', 'said'), [

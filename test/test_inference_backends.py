@@ -209,12 +209,16 @@ class TestReport:
             assert backend.precision == 'fp32'
 
 
-BAD_FILES = {
+DAMAGES = {
     'an empty file': lambda whole: b'',
     'text': lambda whole: b'not a model at all\n' * 50,
     'zeros': lambda whole: bytes(1000),
     'noise': lambda whole: np.random.default_rng(5).bytes(4000),
-    'half of a model': lambda whole: whole[:len(whole) // 2],
+    'half of the file': lambda whole: whole[:len(whole) // 2],
+}
+"""What a bad file may hold, from the bytes of a good one; for any kind of model file."""
+BAD_FILES = {
+    **DAMAGES,
     'a model without its last byte': lambda whole: whole[:-1],
     'a model with something behind it': lambda whole: whole + b'<html>404</html>',
 }

@@ -26,7 +26,7 @@ import pytest
 from tensorrt_standin import cuda as gpus
 from tensorrt_standin.harness import forget, install, rewrite, TensorRTHere
 from tensorrt_standin.surface import names, RTX_VERSION, VERSIONS
-from test_inference_backends import convolution, resident_mib
+from test_inference_backends import convolution, DAMAGES, resident_mib
 
 from aitable_ros.inference import sidecar as sidecars
 from aitable_ros.inference.chain import ModelOptions, resolve
@@ -325,36 +325,27 @@ class TestThreads:
         nothing_left(tensorrt)
 
 
-BAD_FILES = {
-    'an empty file': lambda whole: b'',
-    'text': lambda whole: b'not a model at all\n' * 50,
-    'zeros': lambda whole: bytes(1000),
-    'noise': lambda whole: np.random.default_rng(5).bytes(4000),
-    'half of an engine': lambda whole: whole[:len(whole) // 2],
-}
-
-
 class TestRefused:
 
-    @pytest.mark.parametrize('case', BAD_FILES)
+    @pytest.mark.parametrize('case', DAMAGES)
     def test_a_file_that_is_no_engine_gives_one_clear_line(
         self, tensorrt: TensorRTHere, engine: Path, case: str,
     ) -> None:
         """Without a sidecar, so that TensorRT itself gets to see it."""
-        engine.write_bytes(BAD_FILES[case](engine.read_bytes()))
+        engine.write_bytes(DAMAGES[case](engine.read_bytes()))
         sidecars.sidecar_path(engine).unlink()
         says = refusal(tensorrt, engine)
         assert str(engine) in says
         assert 'TensorRT cannot load it: ' in says
 
-    @pytest.mark.parametrize('case', [*BAD_FILES, 'without its last byte', 'one bit'])
+    @pytest.mark.parametrize('case', [*DAMAGES, 'without its last byte', 'one bit'])
     def test_a_damaged_engine_is_told_by_its_sidecar_before_tensorrt_sees_it(
         self, engine: Path, case: str, monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         whole = engine.read_bytes()
         changes = {'without its last byte': lambda whole: whole[:-1],
                    'one bit': lambda whole: whole[:99] + bytes([whole[99] ^ 1]) + whole[100:]}
-        engine.write_bytes({**BAD_FILES, **changes}[case](whole))
+        engine.write_bytes({**DAMAGES, **changes}[case](whole))
         monkeypatch.setattr(TensorRTBackend, '_load', lambda *_: pytest.fail('TensorRT was asked'))
         with pytest.raises(BackendError) as error:
             TensorRTBackend(engine)

@@ -10,7 +10,9 @@ tactic source whose library is not there. What a test wants to know of a build i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from .plan import Plan
@@ -36,6 +38,14 @@ class Build:
 BUILDS: list[Build] = []
 DLA_CORES = 0
 """How many a builder finds."""
+
+
+def _indexed(name: str) -> tuple[property, Callable[[Any, int], Any]]:
+    """Return the two members by which TensorRT shows a list: its length, and an item by index."""
+    def item(self: Any, index: int) -> Any:
+        return getattr(self, name)[index]
+
+    return property(lambda self: len(getattr(self, name))), item
 
 
 @stands_for('IHostMemory')
@@ -88,13 +98,8 @@ class Tensor:
     def __init__(self, name: str, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self._name, self._dtype, self._shape = name, dtype, shape
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def dtype(self) -> Any:
-        return self._dtype
+    name = property(attrgetter('_name'))
+    dtype = property(attrgetter('_dtype'))
 
     @property
     def shape(self) -> Dims:
@@ -117,24 +122,14 @@ class Layer:
         self._precision: Any = None
         self._types: dict[int, Any] = {}
 
-    @property
-    def name(self) -> str:
-        return self._name
+    name = property(attrgetter('_name'))
 
     @property
     def metadata(self) -> str:
         return f'[ONNX Layer: {self._node}]'
 
-    @property
-    def type(self) -> Any:
-        return self._kind
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self._outputs)
-
-    def get_output(self, index: int) -> Tensor:
-        return self._outputs[index]
+    type = property(attrgetter('_kind'))
+    num_outputs, get_output = _indexed('_outputs')
 
     @property
     def precision(self) -> Any:
@@ -171,19 +166,8 @@ class Network:
         self._inputs: list[Tensor] = []
         self._onnx = b''
 
-    @property
-    def num_layers(self) -> int:
-        return len(self._layers)
-
-    def get_layer(self, index: int) -> Layer:
-        return self._layers[index]
-
-    @property
-    def num_inputs(self) -> int:
-        return len(self._inputs)
-
-    def get_input(self, index: int) -> Tensor:
-        return self._inputs[index]
+    num_layers, get_layer = _indexed('_layers')
+    num_inputs, get_input = _indexed('_inputs')
 
 
 @stands_for('ParserError')
@@ -267,12 +251,7 @@ class OnnxParser(Constructible):
                  2: 'uint8'}
         return getattr(self._trt, names.get(kind, 'float32'))
 
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def get_error(self, index: int) -> ParserError:
-        return self._errors[index]
+    num_errors, get_error = _indexed('_errors')
 
 
 @stands_for('IProgressMonitor')
@@ -285,12 +264,13 @@ class Calibrator(Overridable):
     """For the user to derive from."""
 
 
-def _setting(name: str) -> Any:
+def _setting(name: str, kind: str = '') -> Any:
+    """Return a property of the settings; ``kind`` is the interface that its values derive from."""
     def read(self: BuilderConfig) -> Any:
         return self._settings.get(name)
 
     def write(self: BuilderConfig, value: Any) -> None:
-        self._settings[name] = value
+        self._settings[name] = overridden(value, kind) if kind else value
 
     return property(read, write)
 
@@ -374,22 +354,8 @@ class BuilderConfig:
     DLA_core = _setting('DLA_core')
     engine_capability = _setting('engine_capability')
     hardware_compatibility_level = _setting('hardware_compatibility_level')
-
-    @property
-    def progress_monitor(self) -> Any:
-        return self._settings.get('progress_monitor')
-
-    @progress_monitor.setter
-    def progress_monitor(self, monitor: Any) -> None:
-        self._settings['progress_monitor'] = overridden(monitor, 'IProgressMonitor')
-
-    @property
-    def int8_calibrator(self) -> Any:
-        return self._settings.get('int8_calibrator')
-
-    @int8_calibrator.setter
-    def int8_calibrator(self, calibrator: Any) -> None:
-        self._settings['int8_calibrator'] = overridden(calibrator, 'IInt8EntropyCalibrator2')
+    progress_monitor = _setting('progress_monitor', 'IProgressMonitor')
+    int8_calibrator = _setting('int8_calibrator', 'IInt8EntropyCalibrator2')
 
 
 @stands_for('Builder')

@@ -183,25 +183,25 @@ class FakeGpu:
         raise StandInError('an asynchronous copy from or to memory that is not pinned')
 
     def copy_in(self, to: int, source: int, nbytes: int, stream: int) -> None:
-        self.need()
-        self.check_pinned(source, nbytes)
-        self.view(to, nbytes)
-
-        def work() -> None:
-            self.check_pinned(source, nbytes)
-            self.view(to, nbytes)[:] = ctypes.string_at(source, nbytes)
-
-        self.streams[stream].add(work, to, source)
+        self._copy(to, source, nbytes, stream, host=source, device=to)
 
     def copy_out(self, to: int, source: int, nbytes: int, stream: int) -> None:
-        self.need()
-        self.check_pinned(to, nbytes)
-        self.view(source, nbytes)
+        self._copy(to, source, nbytes, stream, host=to, device=source)
 
+    def _copy(
+        self, to: int, source: int, nbytes: int, stream: int, host: int, device: int,
+    ) -> None:
         def work() -> None:
-            self.check_pinned(to, nbytes)
-            ctypes.memmove(to, bytes(self.view(source, nbytes)), nbytes)
+            self.check_pinned(host, nbytes)
+            memory = self.view(device, nbytes)
+            if to == device:
+                memory[:] = ctypes.string_at(host, nbytes)
+            else:
+                ctypes.memmove(host, bytes(memory), nbytes)
 
+        self.need()
+        self.check_pinned(host, nbytes)
+        self.view(device, nbytes)
         self.streams[stream].add(work, to, source)
 
     # Streams, events, graphs.

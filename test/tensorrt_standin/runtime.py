@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -287,13 +288,8 @@ class ExecutionContext:
         self._logger.log(self._trt.ILogger.ERROR, text)
         return False
 
-    @property
-    def engine(self) -> Any:
-        return self._engine
-
-    @property
-    def active_optimization_profile(self) -> int:
-        return self._profile
+    engine = property(attrgetter('_engine'))
+    active_optimization_profile = property(attrgetter('_profile'))
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         _here()
