@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+from films import write_film
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,8 +39,4 @@ def write_album(folder: Path, portrait: NDArray[np.uint8], count: int) -> Path:
 
 def write_video(path: Path, portrait: NDArray[np.uint8], count: int) -> Path:
     """Write them as a video."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 15, SIZE)
-    for image in pictures(portrait, count):
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
-    return path
+    return write_film(path, pictures(portrait, count))

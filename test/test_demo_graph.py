@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-import cv2
+from films import write_film
 import numpy as np
 from patience import PATIENT_S
 import pytest
@@ -261,15 +261,12 @@ def test_the_demo_finds_what_a_20_s_clip_contains(tmp_path):
 @pytest.mark.usefixtures('models')
 @pytest.mark.parametrize(('shown', 'status'), [('a face', 0), ('nobody', 1)])
 def test_a_video_without_truth_asks_only_for_a_face(tmp_path, shown, status):
-    video = str(tmp_path / 'own.avi')
-    writer = cv2.VideoWriter(video, cv2.VideoWriter.fourcc(*'MJPG'), 15, (1280, 720))
     clip = ScriptedClip(fps=15, seconds=4)
-    for index in range(30):
-        image = clip.frame(index).image if status == 0 else np.full((720, 1280, 3), 90, np.uint8)
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
+    nobody = np.full((720, 1280, 3), 90, np.uint8)
+    video = write_film(tmp_path / 'own.avi', (
+        clip.frame(index).image if status == 0 else nobody for index in range(30)))
     done = subprocess.run(
-        _demo(tmp_path, '--input', video), capture_output=True, text=True, timeout=PATIENT_S)
+        _demo(tmp_path, '--input', str(video)), capture_output=True, text=True, timeout=PATIENT_S)
     assert done.returncode == status, done.stdout + done.stderr
     summary = json.loads((tmp_path / 'demo' / 'summary.json').read_text())
     assert summary['frames'] == 30

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import cv2
+from films import write_film
 import numpy as np
 from pyarrow import parquet
 import pytest
@@ -175,11 +176,7 @@ def test_an_existing_bag_and_the_input_are_never_overwritten(blinking, tmp_path,
 
 
 def test_a_video_becomes_a_bag_with_jpeg_images(models, portrait, tmp_path):
-    video = tmp_path / 'clip.avi'
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 25, (512, 512))
-    for _ in range(20):
-        writer.write(portrait[..., ::-1])
-    writer.release()
+    video = write_film(tmp_path / 'clip.avi', [portrait] * 20, 25)
     assert run(video, '--output', tmp_path / 'one', '--write-bag', tmp_path / 'bag') == 0
     assert run(tmp_path / 'bag', '--output', tmp_path / 'two') == 0
     assert run(tmp_path / 'bag', '--from-topics', '--output', tmp_path / 'three') == 0

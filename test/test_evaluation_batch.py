@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-import cv2
+from films import write_film
 import numpy as np
 from patience import let_compute, PATIENT_S
 from pyarrow import parquet
@@ -44,11 +44,7 @@ def items_of(clips, folder) -> list[Job]:
 
 def write_clip(path: Path, seed: int, seconds: float = 4.0) -> Path:
     clip = ScriptedClip(fps=10.0, seconds=seconds, seed=seed, size=(640, 360))
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (640, 360))
-    for frame, _ in clip:
-        writer.write(frame.image[..., ::-1])
-    writer.release()
-    return path
+    return write_film(path, (frame.image for frame, _ in clip), 10)
 
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ import sys
 import time
 
 import cv2
+from films import write_film
 import numpy as np
 from patience import let_compute, PATIENT_S
 from pyarrow import parquet
@@ -40,11 +41,7 @@ KEYS = {
 def clip(models, portrait, tmp_path_factory):
     """Make 60 frames: the portrait for 40, an empty room for 20."""
     path = tmp_path_factory.mktemp('clip') / 'portrait.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, (512, 512))
-    for index in range(60):
-        writer.write(portrait[..., ::-1] if index < 40 else np.full((512, 512, 3), 90, np.uint8))
-    writer.release()
-    return path
+    return write_film(path, [portrait] * 40 + [np.full((512, 512, 3), 90, np.uint8)] * 20, 25)
 
 
 def run(*arguments) -> int:

@@ -9,8 +9,7 @@ import math
 import shutil
 import subprocess
 
-import cv2
-import numpy as np
+from films import write_film
 from patience import PATIENT_S
 import pytest
 
@@ -181,11 +180,7 @@ def test_a_damaged_run_is_told(runs):
 
 def test_two_parameter_files_are_evaluated_and_compared(models, portrait, tmp_path, capsys):
     for name in ('one', 'two'):
-        writer = cv2.VideoWriter(
-            str(tmp_path / f'{name}.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 25, (512, 512))
-        for _ in range(12):
-            writer.write(np.ascontiguousarray(portrait[..., ::-1]))
-        writer.release()
+        write_film(tmp_path / f'{name}.avi', [portrait] * 12, 25)
         (tmp_path / f'{name}.json').write_text(json.dumps(
             {'blinks': [], 'expression': [{'start_frame': 0, 'end_frame': 11, 'label': 'happy'}]}))
     (tmp_path / 'plain.yaml').write_text('')

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import cv2
+from films import write_film
 import numpy as np
 import pytest
 
@@ -72,14 +73,12 @@ def test_rt_bene_is_scored_by_blinks_and_by_frames_in_one_command(clip, rt_bene,
 def test_a_tag_file_beside_its_film_is_found(clip, models, tmp_path):
     film = tmp_path / '5' / 'cam.avi'
     film.parent.mkdir()
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*'MJPG'), FPS, clip.size)
+    write_film(film, (frame.image for frame, _ in clip), FPS)
     rows = []
-    for index, (frame, _) in enumerate(clip):
-        writer.write(np.ascontiguousarray(frame.image[..., ::-1]))
+    for index, _ in enumerate(clip):
         blink = next((number for number, item in enumerate(clip.truth.blinks, 1)
                       if item.start_frame <= index <= item.end_frame), -1)
         rows.append(f'{index}:{blink}:' + ':'.join(['X'] * 5 + ['9'] * 12) + '\n')
-    writer.release()
     film.with_suffix('.tag').write_text('#start\n' + ''.join(rows) + '#end\n')
     assert run(film, '--labels', tmp_path, '--output', tmp_path / 'out') == 0
     summary = summary_of(tmp_path / 'out')
@@ -89,20 +88,17 @@ def test_a_tag_file_beside_its_film_is_found(clip, models, tmp_path):
 
 def film_of(path, picture, frames=30):
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 15, (256, 256))
-    for _ in range(frames):
-        writer.write(picture)
-    writer.release()
+    write_film(path, [picture] * frames)
 
 
 def test_videos_whose_names_are_their_classes_give_a_table_by_class(
         models, portrait, tmp_path, capsys):
-    picture = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)[..., ::-1]
+    picture = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
     films = tmp_path / 'Fold1_part1'
     for person in ('01', '02', '03'):
         for name in ('0.avi', '10.avi'):
-            film_of(films / person / name, np.ascontiguousarray(picture))
-    film_of(films / '04' / 'notes.avi', np.ascontiguousarray(picture))
+            film_of(films / person / name, picture)
+    film_of(films / '04' / 'notes.avi', picture)
     assert run(str(films / '*' / '*.avi'), '--labels-format', 'uta-rldd', '--output',
                tmp_path / 'out') == 2  # one name says no class; the others are done
     out = capsys.readouterr()
@@ -122,7 +118,7 @@ def test_videos_whose_names_are_their_classes_give_a_table_by_class(
 def test_nthu_films_are_scored_by_frames_and_refused_where_the_labels_are_of_another(
         models, portrait, tmp_path, capsys):
     picture = np.ascontiguousarray(
-        cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)[..., ::-1])
+        cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA))
     film = tmp_path / '001' / 'glasses' / 'nonsleepyCombination.avi'
     film_of(film, picture)
     labels = film.parent / '001_nonsleepyCombination_drowsiness.txt'

@@ -10,6 +10,7 @@ import threading
 import time
 
 import cv2
+from films import write_film
 import numpy as np
 from PIL import Image as Picture
 import pytest
@@ -78,13 +79,9 @@ def write_bag(
 
 
 def write_video(path, count=20, fps=25.0, size=(64, 48)):
-    codec = cv2.VideoWriter_fourcc(*('mp4v' if path.suffix == '.mp4' else 'MJPG'))
-    writer = cv2.VideoWriter(str(path), codec, fps, size)
     noise = np.random.default_rng(1)
-    for _ in range(count):
-        writer.write(noise.integers(0, 255, (size[1], size[0], 3), np.uint8))
-    writer.release()
-    return path
+    return write_film(path, (
+        noise.integers(0, 255, (size[1], size[0], 3), np.uint8) for _ in range(count)), fps)
 
 
 # --- videos ---------------------------------------------------------------------------------------
@@ -113,11 +110,7 @@ def test_a_gif_keeps_the_duration_of_each_frame(tmp_path):
 
 
 def test_colours_of_a_video_are_rgb(tmp_path):
-    path = tmp_path / 'red.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, (64, 48))
-    for _ in range(3):
-        writer.write(np.full((48, 64, 3), (0, 0, 220), np.uint8))
-    writer.release()
+    path = write_film(tmp_path / 'red.avi', [np.full((48, 64, 3), (220, 0, 0), np.uint8)] * 3)
     red, green, blue = next(iter(open_source(path))).image.mean(axis=(0, 1))
     assert red > 200
     assert max(green, blue) < 30

@@ -9,7 +9,7 @@ from itertools import islice
 import json
 from pathlib import Path
 
-import cv2
+from films import write_film
 import numpy as np
 import pytest
 
@@ -154,11 +154,7 @@ def test_what_is_judged_again_is_what_the_pipeline_says(models, shared_data, nam
 
 
 def clip(portrait, path, frames=30):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, (512, 512))
-    for _ in range(frames):
-        writer.write(np.ascontiguousarray(portrait[..., ::-1]))
-    writer.release()
-    return path
+    return write_film(path, [portrait] * frames, 25)
 
 
 @pytest.mark.parametrize(('key', 'objective'), [

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 import json
 from pathlib import Path
 from threading import Event, Thread
 
 import cv2
+from films import read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -40,14 +42,10 @@ def finder(opened: FaceFinder) -> FaceFinder:
     return opened
 
 
-def clip(path: Path, most: int = 10**6) -> Iterator[Frame]:
-    video = cv2.VideoCapture(str(path))
-    fps = video.get(cv2.CAP_PROP_FPS)
-    for index in range(most):
-        more, image = video.read()
-        if not more:
-            return
-        yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), round(index / fps * NS))
+def clip(path: Path, most: int | None = None) -> Iterator[Frame]:
+    fps = cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS)
+    for index, image in enumerate(islice(read_film(path), most)):
+        yield Frame(image, round(index / fps * NS))
 
 
 def at(image: NDArray[np.uint8], seconds: float) -> Frame:

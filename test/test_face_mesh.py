@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import cv2
+from films import read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -169,16 +170,11 @@ def test_another_model_is_refused(models: Path) -> None:
 def test_labelled_blinks_shut_the_eyes(mesh: FaceMesh, models: Path, shared_data: Path) -> None:
     """At the core of each sure blink the EAR is below 0.8 of what it is around it."""
     blinks = json.loads((shared_data / 'labels' / 'talking_woman.json').read_text())['blinks']
-    video = cv2.VideoCapture(str(shared_data / 'video' / 'talking_woman.mp4'))
     ears = []
     last = None
     with load('blazeface_full') as backend:
         detector = detector_for(backend)
-        while True:
-            more, image = video.read()
-            if not more:
-                break
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        for image in read_film(shared_data / 'video' / 'talking_woman.mp4'):
             roi = roi_from_landmarks(last) if last else roi_from_detection(
                 detector.detect(image, 0.5, 0.45)[0])
             (last,) = mesh.read(image, roi[None])

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 import json
 from pathlib import Path
 
 import cv2
+from films import clip_here, read_film
 from head_films import Camera, nod_films, other_films
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +28,6 @@ from aitable_ros.types import (
 
 EVENT = FatigueEventType
 SLEEPY = {EVENT.MICROSLEEP, EVENT.SLEEP}
-
-
-def images(path: Path) -> Iterator[NDArray[np.uint8]]:
-    video = cv2.VideoCapture(str(path))
-    while True:
-        there, image = video.read()
-        if not there:
-            return
-        yield np.ascontiguousarray(image[:, :, ::-1])
 
 
 def watch(
@@ -60,12 +52,10 @@ def watch(
 
 def clip(data: Path, name: str, blur: float = 0.0) -> tuple[
         list[FatigueAssessment], list[FatigueEvent], dict, float]:
-    path = data / 'video' / name
-    if not path.is_file():
-        pytest.skip(f'no labelled clip at {path}')
+    path = clip_here(data, name)
     fps = cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS)
     labels = json.loads((data / 'labels' / f'{path.stem}.json').read_text())
-    film = images(path)
+    film = read_film(path)
     if blur:
         film = (cv2.GaussianBlur(image, (0, 0), blur) for image in film)
     assessments, events, _ = watch(film, fps)

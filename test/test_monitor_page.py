@@ -289,15 +289,10 @@ class Robot:
 @pytest.fixture
 def empty_room(tmp_path: Path) -> Path:
     """Return six seconds of nobody; a person is lost after one."""
-    import cv2
+    from films import write_film
     import numpy as np
 
-    path = tmp_path / 'nobody.mp4'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 20, (640, 360))
-    for _ in range(120):
-        writer.write(np.full((360, 640, 3), 90, np.uint8))
-    writer.release()
-    return path
+    return write_film(tmp_path / 'nobody.mp4', [np.full((360, 640, 3), 90, np.uint8)] * 120, 20)
 
 
 PERSON = "document.querySelector('.person')"

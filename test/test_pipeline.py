@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import cv2
+from films import read_film
 import numpy as np
 from numpy.typing import NDArray
 from patience import PATIENT_S
@@ -24,7 +25,7 @@ from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.readers import open_source
 from aitable_ros.tools.clip import ScriptedClip
-from aitable_ros.types import Expression, FatigueLevel, FrameResult, Validity
+from aitable_ros.types import Expression, FatigueLevel, Validity
 
 STEP_NS = 33_333_333
 
@@ -95,14 +96,9 @@ def test_a_person_who_leaves_is_absent_and_not_asleep(
 
 def test_three_people(pipeline: Pipeline, shared_data: Path) -> None:
     """Each keeps id, mesh, emotion and fatigue of their own; one is primary throughout."""
-    video = cv2.VideoCapture(str(shared_data / 'video' / 'three_people.gif'))
-    results: list[FrameResult] = []
-    while True:
-        more, image = video.read()
-        if not more:
-            break
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        results.append(pipeline.process(image, len(results) * 80_000_000))
+    results = [
+        pipeline.process(image, index * 80_000_000)
+        for index, image in enumerate(read_film(shared_data / 'video' / 'three_people.gif'))]
     full = [result for result in results if len(result.faces) == 3]
     assert len(full) >= 0.9 * len(results)
     assert len({face.face.track_id for result in results for face in result.faces}) == 3
@@ -154,13 +150,7 @@ def test_stages_can_be_off(models: Path, portrait: NDArray[np.uint8]) -> None:
 
 def test_a_replay_gives_the_same_answer(pipeline: Pipeline, shared_data: Path) -> None:
     """Reset between two runs of one clip: same faces, figures and events, only the ids differ."""
-    video = cv2.VideoCapture(str(shared_data / 'video' / 'neutral_to_smile.mp4'))
-    frames = []
-    while True:
-        more, image = video.read()
-        if not more:
-            break
-        frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    frames = list(read_film(shared_data / 'video' / 'neutral_to_smile.mp4'))
 
     def run() -> list[tuple]:
         pipeline.reset()
@@ -228,14 +218,9 @@ def test_no_ros_and_no_model_library_is_imported() -> None:
 
 def test_letters_are_nobody(pipeline: Pipeline, shared_data: Path) -> None:
     """A title with glowing letters, which a detector alone takes for faces up to 0.70."""
-    video = cv2.VideoCapture(str(shared_data / 'video' / 'face_then_noface.mov'))
-    counts = []
-    while True:
-        more, image = video.read()
-        if not more:
-            break
-        result = pipeline.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), len(counts) * 37_878_788)
-        counts.append(len(result.faces))
+    counts = [
+        len(pipeline.process(image, index * 37_878_788).faces)
+        for index, image in enumerate(read_film(shared_data / 'video' / 'face_then_noface.mov'))]
     assert counts[:72] == [1] * 72
     assert not any(counts[73:])
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from itertools import islice
 import math
 from pathlib import Path
 
 import cv2
+from films import clip_here, read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -164,9 +166,7 @@ def test_a_film_that_is_turned_turns_the_angles(
     name: str, pose_models: Path, shared_data: Path,
 ) -> None:
     """Shoulders within 2 degrees of the turn; the head, which is small in the crop, within 3."""
-    path = shared_data / 'video' / name
-    if not path.is_file():
-        pytest.skip(f'the clip {name} is not here')
+    path = clip_here(shared_data, name)
     with OpenVINOBackend(pose_models / 'blazepose_detector.onnx') as finds, \
             OpenVINOBackend(pose_models / 'blazepose.onnx') as reads:
         detector, pose = BlazePoseDetector(finds), BlazePose(reads)
@@ -197,12 +197,10 @@ def followed(
 
 def turned(path: Path, clockwise: float) -> Iterator[NDArray[np.uint8]]:
     """Yield the first images of a clip, turned on a grey square that holds them whole."""
-    clip = cv2.VideoCapture(str(path))
-    for _ in range(IMAGES):
-        image = clip.read()[1][..., ::-1]
+    for image in islice(read_film(path), IMAGES):
         height, width = image.shape[:2]
         side = int(1.6 * max(height, width))
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -clockwise, 1)
         matrix[:, 2] += (side - width) / 2, (side - height) / 2
-        yield cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side),
+        yield cv2.warpAffine(image, matrix, (side, side),
                              borderMode=cv2.BORDER_CONSTANT, borderValue=(128, 128, 128))

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 import math
 from pathlib import Path
 
-import cv2
+from films import read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -76,8 +77,7 @@ def test_joints_equal_litert_on_real_crops(
 
     images = [portrait]
     for name in ('three_people.gif', 'grid_bbaf2n.mpg', 'webcam_glasses_30fps.avi'):
-        there, image = cv2.VideoCapture(str(shared_data / 'video' / name)).read()
-        images += [np.ascontiguousarray(image[..., ::-1])] if there else []
+        images += islice(read_film(shared_data / 'video' / name), 1)
     detector = BlazePoseDetector(opened('blazepose_detector'))
     interpreter = Interpreter(str(fetch('blazepose')))
     interpreter.allocate_tensors()

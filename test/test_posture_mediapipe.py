@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
+from films import clip_here, read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -46,15 +48,6 @@ def graph() -> Iterator[Any]:
         yield opened
 
 
-def images(path: Path) -> Iterator[NDArray[np.uint8]]:
-    clip = cv2.VideoCapture(str(path))
-    for _ in range(FRAMES):
-        there, image = clip.read()
-        if not there:
-            return
-        yield np.ascontiguousarray(image[..., ::-1])
-
-
 def roi_of(rectangle: Any, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     return np.array([rectangle.x_center * width, rectangle.y_center * height,
@@ -71,14 +64,12 @@ def test_crops_and_joints_are_those_of_mediapipe(
     name: str, graph: Any, pose_models: Path, shared_data: Path,
 ) -> None:
     """Each image is read in MediaPipe's own crop, so that differences do not add up."""
-    path = shared_data / 'video' / name
-    if not path.is_file():
-        pytest.skip(f'the clip {name} is not here')
+    path = clip_here(shared_data, name)
     with OnnxRuntimeBackend(pose_models / 'blazepose_detector.onnx') as finds, \
             OnnxRuntimeBackend(pose_models / 'blazepose.onnx') as reads:
         detector, pose, following = BlazePoseDetector(finds), BlazePose(reads), NextCrop()
         roi = None
-        for number, image in enumerate(images(path), 1):
+        for number, image in enumerate(islice(read_film(path), FRAMES), 1):
             theirs = graph.process({'image': image})
             if roi is None:
                 found = roi_from_detection(detector.detect(image)[0])
