@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aitable_ros.errors import InputError
+    from aitable_ros.fatigue.eyes import EyeReading
     from aitable_ros.pipeline import Pipeline, PipelineOptions
     from aitable_ros.types import (
-        Detection, EmotionEstimate, Expression, EyeReading, FaceLandmarks, FaceResult,
-        FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Frame,
-        FrameResult, ModelInfo, TrackedFace, Validity
+        Detection, EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment,
+        FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo,
+        TrackedFace, Validity
     )
 
 __version__ = '0.2.0'
@@ -49,7 +50,10 @@ __all__ = [
     'Validity',
 ]
 
-_MODULES = {'InputError': 'errors', 'Pipeline': 'pipeline', 'PipelineOptions': 'pipeline'}
+_MODULES = {
+    'EyeReading': 'fatigue.eyes', 'InputError': 'errors', 'Pipeline': 'pipeline',
+    'PipelineOptions': 'pipeline',
+}
 
 
 def __getattr__(name: str) -> object:

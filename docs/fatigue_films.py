@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from aitable_ros.evaluation.labels import FrameSpan
 from aitable_ros.face.finder import FaceFinder
-from aitable_ros.fatigue.eyes import no_face, read_eyes
+from aitable_ros.fatigue.eyes import EyeReading, no_face, read_eyes
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import EyeReading, FaceLandmarks, Frame
+from aitable_ros.types import FaceLandmarks, Frame
 
 DATA = Path(__file__).resolve().parent.parent.parent / 'shared' / 'data'
 CACHE = Path(tempfile.gettempdir()) / 'aitable_fatigue_films'

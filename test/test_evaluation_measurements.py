@@ -11,10 +11,11 @@ import pytest
 
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.replay import judge, look, Seen
+from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.recordings.readers import open_source
-from aitable_ros.types import Detection, EyeReading, FaceResult, FrameResult, TrackedFace, Validity
+from aitable_ros.types import Detection, FaceResult, FrameResult, TrackedFace, Validity
 
 SECOND = 10 ** 9
 START_NS = 1_700_000_000 * SECOND

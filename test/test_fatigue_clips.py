@@ -17,13 +17,14 @@ import pytest
 
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.face.mesh import FaceMesh
+from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.inference.chain import resolve
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.types import (
-    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, Frame, Validity
+    FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, Frame, Validity
 )
 
 EVENT = FatigueEventType

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import Judgement, People
-from aitable_ros.types import EyeReading, FatigueEventType, FatigueLevel, Validity
+from aitable_ros.types import FatigueEventType, FatigueLevel, Validity
 
 OPEN_EAR, SHUT_EAR = 0.31, 0.05
 FPS = 20

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from aitable_ros.errors import InputError
+from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions, ORDERED
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.types import (
-    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason,
-    Validity
+    FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Validity
 )
 
 START_NS = 1_700_000_000_000_000_000

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from rosbags.typesys import get_types_from_msg
 
+from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.message_codec import ATTRIBUTES, EMOTION, EVENT, FATIGUE, FIELDS
 from aitable_ros.recordings.bag_messages import definitions
 from aitable_ros.types import (
-    EmotionEstimate, Expression, EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType,
-    FatigueLevel, FatigueReason, ModelInfo, Validity
+    EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel,
+    FatigueReason, ModelInfo, Validity
 )
 
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from aitable_ros.fatigue.eyes import read_faces
+from aitable_ros.fatigue.eyes import EyeReading, read_faces
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import (
-    EyeReading, FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, FrameResult, TrackedFace
+    FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, FrameResult, TrackedFace
 )
 
 VISION = ('min_presence', 'proof', 'proof_interval_s')

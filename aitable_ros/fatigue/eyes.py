@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import hypot
 
 import numpy as np
 
 from aitable_ros.fatigue.head_pose import head_angles
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.types import EyeReading, FaceLandmarks, TrackedFace, Validity
+from aitable_ros.types import FaceLandmarks, NAN, TrackedFace, Validity
 
 LEFT_EYE = (362, 385, 387, 263, 373, 380)
 """p1 ... p6 of Soukupova & Cech 2016, the person's left eye."""
@@ -24,6 +25,38 @@ ONE_EYE_YAW = 0.6
 """Radians of yaw (34 degrees) from which on only the nearer eye counts; half way it counts 3:1."""
 
 Points = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class EyeReading:
+    """
+    Eyes, mouth and head of one person in one image: geometry, no memory.
+
+    :param stamp_ns: of the image
+    :param validity: VALID when the eyes could be measured, else NO_FACE (no mesh),
+        POSE_OUT_OF_RANGE or OCCLUDED; figures that could not be measured are NaN
+    :param ear_left: eye aspect ratio of the person's left eye
+    :param ear_right: of the right eye
+    :param ear: mean of both, an eye turned away weighing less
+    :param mar: mouth aspect ratio
+    :param head_roll: radians, REP-103 (x forward out of the face, y to the person's left, z up):
+        roll > 0 the head tilts to the person's right shoulder
+    :param head_pitch: > 0 looks down
+    :param head_yaw: > 0 looks to the person's left
+
+    >>> EyeReading(0, Validity.OCCLUDED).ear
+    nan
+    """
+
+    stamp_ns: int
+    validity: Validity
+    ear_left: float = NAN
+    ear_right: float = NAN
+    ear: float = NAN
+    mar: float = NAN
+    head_roll: float = NAN
+    head_pitch: float = NAN
+    head_yaw: float = NAN
 
 
 def no_face(stamp_ns: int) -> EyeReading:

@@ -17,15 +17,14 @@ from aitable_ros.errors import InputError
 from aitable_ros.face.mesh import FaceMesh, roi_from_detection
 from aitable_ros.face.mesh_follower import MeshFollower
 from aitable_ros.face.mesh_proof import MeshProof
-from aitable_ros.fatigue.eyes import read_faces
+from aitable_ros.fatigue.eyes import EyeReading, read_faces
 from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import (
-    EyeReading, FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, ModelInfo, TrackedFace,
-    Validity
+    FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, ModelInfo, TrackedFace, Validity
 )
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from aitable_ros.clock import ImageTime, Step
-from aitable_ros.fatigue.eyes import no_face
+from aitable_ros.fatigue.eyes import EyeReading, no_face
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.fatigue.roster import Box, Roster
-from aitable_ros.types import EyeReading, FatigueAssessment, FatigueEvent, Validity
+from aitable_ros.types import FatigueAssessment, FatigueEvent, Validity
 
 NOBODY = 0
 """Track of the assessment that says that nobody is known."""

@@ -12,14 +12,13 @@ from aitable_ros.fatigue.assessment import LevelJudge
 from aitable_ros.fatigue.baseline import Baseline
 from aitable_ros.fatigue.blinks import Dip, DipDetector
 from aitable_ros.fatigue.closures import Closure, ClosureTracker, Lids
-from aitable_ros.fatigue.eyes import open_eye
+from aitable_ros.fatigue.eyes import EyeReading, open_eye
 from aitable_ros.fatigue.head_pose import NodDetector
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.perclos import PerclosWindows
 from aitable_ros.fatigue.yawns import YawnDetector
 from aitable_ros.types import (
-    EyeReading, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, NAN,
-    Validity
+    FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, NAN, Validity
 )
 
 MIN_STEP_NS = 4_000_000

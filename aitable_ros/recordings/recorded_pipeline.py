@@ -10,12 +10,12 @@ import math
 from aitable_ros.clock import Step
 from aitable_ros.closing import Closing
 from aitable_ros.fatigue.closures import ClosureTracker
-from aitable_ros.fatigue.eyes import open_eye
+from aitable_ros.fatigue.eyes import EyeReading, open_eye
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.roster import Roster
 from aitable_ros.pipeline import PipelineOptions
 from aitable_ros.recordings.recorded_topics import AnsweredFrame
-from aitable_ros.types import EyeReading, FatigueAssessment, Frame, FrameResult, Validity
+from aitable_ros.types import FatigueAssessment, Frame, FrameResult, Validity
 
 
 class _NoStage:
