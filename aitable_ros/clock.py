@@ -9,6 +9,7 @@ and time begins again everywhere at the same image.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 import struct
 from typing import Any
@@ -97,6 +98,19 @@ class StampGuard:
             'jump', f'its stamp is {abs(ahead_s):.1f} s {"after" if ahead_s > 0 else "before"} '
             f'that of the newest image, received {received_s - newest[1]:.1f} s ago; if the next '
             'image agrees with it, the clock was set')
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """From ``start_ns`` to ``end_ns``, nanoseconds of image time."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length, seconds."""
+        return (self.end_ns - self.start_ns) * 1e-9
 
 
 def jumps(newest: tuple[int, float], now: tuple[int, float]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from aitable_ros.closing import Closing
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.engines.stage_backends import BODY, EMOTION, FACE, MESH, POSE, RecordingBackend
 from aitable_ros.face.finder import FaceFinder, FaceOptions
@@ -28,7 +29,7 @@ places its crop, as in nearly all frames of a running pipeline.
 """
 
 
-class FaceStages:
+class FaceStages(Closing):
     """
     The stages that see faces, with a recording backend in the stage of the model.
 
@@ -47,10 +48,8 @@ class FaceStages:
                 EmotionOptions(), self._tap if task == EMOTION else None))
             self._opened = opened.pop_all()
 
-    def __enter__(self) -> FaceStages:
-        return self
-
-    def __exit__(self, *reason: object) -> None:
+    def close(self) -> None:
+        """Free the other models. Idempotent."""
         self._opened.close()
 
     def _open_finder(self) -> FaceFinder:
@@ -96,7 +95,7 @@ class FaceStages:
         return [rows[at:at + self.rows] for at in range(0, len(rows), self.rows)]
 
 
-class BodyStages:
+class BodyStages(Closing):
     """
     BlazePose's two models, with a recording backend in the place of one.
 
@@ -113,10 +112,8 @@ class BodyStages:
         self._detector = BlazePoseDetector(self._finds or self._tap)
         self._pose = BlazePose(self._tap) if task == POSE else None
 
-    def __enter__(self) -> BodyStages:
-        return self
-
-    def __exit__(self, *reason: object) -> None:
+    def close(self) -> None:
+        """Free the other models. Idempotent."""
         if self._finds is not None:
             self._finds.close()
 

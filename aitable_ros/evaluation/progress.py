@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
+from aitable_ros.closing import Closing
 
-class ProgressBars:
+
+class ProgressBars(Closing):
     """
     A bar for each running job, and one for all jobs; a context manager.
 
@@ -41,11 +42,8 @@ class ProgressBars:
                 self._whole = self._bars.add_task('recordings', total=self._jobs, rate='')
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remove all bars."""
+    def close(self) -> None:
+        """Remove all bars. Idempotent."""
         if self._bars is not None:
             self._bars.stop()
 

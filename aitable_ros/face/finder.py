@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -18,7 +17,7 @@ from aitable_ros.face.detector import detector_for
 from aitable_ros.face.primary import appeal, PrimaryChoice
 from aitable_ros.face.scanner import Scanner
 from aitable_ros.face.tracker import Tracker
-from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, resolve, unshared
+from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, resolve_two, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
 from aitable_ros.types import Detection, FaceLandmarks, Frame, ModelInfo, TrackedFace
@@ -157,19 +156,11 @@ class FaceFinder(Closing):
         :raises InputError: no model of the chain loads and it is required
         """
         options = options or FaceOptions()
-        with ExitStack() as opened:
-            main = resolve(options, load, avoid, _fits)
-            attempts, near = main.attempts, None
-            if main.backend:
-                opened.enter_context(main.backend)
-                if detector_for(main.backend).largest < 1:
-                    second = resolve(options.near_model, load, avoid)
-                    attempts, near = attempts + second.attempts, second.backend
-            if near:
-                opened.enter_context(near)
-            finder = cls(options, main.backend, attempts, near)
-            opened.pop_all()
-            return finder
+        with resolve_two(
+            options, lambda main: options.near_model if detector_for(main).largest < 1 else None,
+            load, avoid, _fits,
+        ) as (main, near, attempts):
+            return cls(options, main, attempts, near)
 
     @property
     def model(self) -> ModelInfo:

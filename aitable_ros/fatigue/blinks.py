@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from aitable_ros.fatigue.interval import Interval
+from aitable_ros.clock import Interval
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.quantile import QuantileWindow
 

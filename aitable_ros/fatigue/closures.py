@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 import math
 
-from aitable_ros.fatigue.interval import Interval
+from aitable_ros.clock import Interval
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.quantile import QuantileWindow
 

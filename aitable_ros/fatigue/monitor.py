@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +20,7 @@ from aitable_ros.fatigue.eyes import EyeReading, read_faces
 from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import People
-from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
+from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve_two, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import (
     FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, ModelInfo, TrackedFace, Validity
@@ -93,18 +92,10 @@ class FatigueMonitor(Closing):
         :raises InputError: a required model cannot be loaded
         """
         options = options or FatigueOptions()
-        with ExitStack() as opened:
-            mesh = resolve(options, load, avoid, _fits)
-            attempts, proof = mesh.attempts, None
-            if mesh.backend is not None:
-                opened.enter_context(mesh.backend)
-                second = resolve(options.proof_model, load, avoid)
-                attempts, proof = attempts + second.attempts, second.backend
-            if proof is not None:
-                opened.enter_context(proof)
-            monitor = cls(options, mesh.backend, attempts, proof)
-            opened.pop_all()
-            return monitor
+        with resolve_two(
+            options, lambda mesh: options.proof_model, load, avoid, _fits,
+        ) as (mesh, proof, attempts):
+            return cls(options, mesh, attempts, proof)
 
     @property
     def model(self) -> ModelInfo:

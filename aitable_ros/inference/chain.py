@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,6 +166,33 @@ def resolve(
             f"no model could be loaded: {steps or 'none is named'}; set 'model' or "
             "'fallbacks' to one that can be, or 'required' to false")
     return Resolution(None, tuple(attempts))
+
+
+@contextmanager
+def resolve_two(
+    options: ModelOptions, beside: Callable[[Backend], ModelOptions | None], load: Load,
+    avoid: Avoid | None, fit: Callable[[Backend], object],
+) -> Iterator[tuple[Backend | None, Backend | None, tuple[Attempt, ...]]]:
+    """
+    Resolve the chain of a stage, and that of a second model beside the first.
+
+    The context gives both models and the attempts of both chains; an error in it closes the models.
+
+    :param beside: returns the options of the second model for the first one; None for no second
+    :raises InputError: as :func:`resolve`
+    """
+    with ExitStack() as opened:
+        first = resolve(options, load, avoid, fit)
+        second = Resolution(None, ())
+        if first.backend is not None:
+            opened.enter_context(first.backend)
+            more = beside(first.backend)
+            if more is not None:
+                second = resolve(more, load, avoid)
+        if second.backend is not None:
+            opened.enter_context(second.backend)
+        yield first.backend, second.backend, first.attempts + second.attempts
+        opened.pop_all()
 
 
 def parts_of(entry: str) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 import math
 import sys
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from aitable_ros.clock import header_stamp_ns
+from aitable_ros.closing import Closing
 from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Percentiles
 from aitable_ros.tools.live_graph import Received, ReceivedMessage, SentImage
@@ -113,18 +113,11 @@ def _event_line(message: Any, start_ns: int) -> str:
     return f'{at:5.1f} s  {name}, {event.duration_s:.2f} s'
 
 
-class Display(ABC):
+class Display(Closing, ABC):
     """A context manager that shows snapshots."""
 
-    def __enter__(self) -> Display:
-        """Begin."""
-        return self
-
-    def __exit__(  # noqa: B027  (most have nothing to do)
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End."""
+    def close(self) -> None:
+        """End; most displays have nothing to do."""
 
     @abstractmethod
     def stage(self, text: str) -> None:
@@ -177,14 +170,11 @@ class _Table(Display):
         self._text = Text
         self._live = Live(refresh_per_second=8, transient=False)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> _Table:
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._live.stop()
 
     def stage(self, text: str) -> None:
