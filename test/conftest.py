@@ -16,7 +16,7 @@ import pickle
 import signal
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from album import write_album
 from hypothesis import HealthCheck, settings
@@ -26,6 +26,9 @@ import pytest
 from ros_domain import base_domain, claim_domain
 from tensorrt_standin.harness import install, TensorRTHere
 from tensorrt_standin.surface import VERSIONS
+
+if TYPE_CHECKING:
+    from ros_graph import Graph
 
 ROOT = Path(__file__).resolve().parent.parent
 FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
@@ -161,6 +164,15 @@ def models() -> Path:
     missing = [name for name in FETCHABLE if not onnx_path(name).is_file()]
     assert not missing, f'aitable models fetch left out {missing}'
     return model_home()
+
+
+@pytest.fixture
+def graph(models: Path) -> Iterator[Graph]:
+    """Return a ROS graph of the test's own: nodes to test, and one that publishes and listens."""
+    from ros_graph import Graph
+
+    with Graph() as graph:
+        yield graph
 
 
 @pytest.fixture(scope='session')

@@ -40,6 +40,12 @@ class Graph:
         self.text = ''
         self.stamp = 1_700_000_000_123_456_789
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         self.nodes.close()
         self.executor.shutdown()
@@ -59,6 +65,11 @@ class Graph:
 
     def listen(self, kind, topic):
         self.tester.create_subscription(kind, topic, self.heard[topic].append, 50)
+
+    def listen_to(self, kinds):
+        """Listen to several topics: topic -> message type."""
+        for topic, kind in kinds.items():
+            self.listen(kind, topic)
 
     def tick(self, period_s=1 / 30):
         self.stamp += round(period_s * 1e9)

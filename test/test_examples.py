@@ -12,10 +12,10 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
-import cv2
+from films import write_film
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph, picture
+from ros_graph import picture
 import yaml
 
 from aitable_msgs.msg import FatigueState
@@ -25,13 +25,6 @@ EXAMPLES = ROOT / 'examples'
 NEEDS_LAUNCH = pytest.mark.skipif(
     importlib.util.find_spec('launch_ros') is None,
     reason='launch_ros is not installed here; ROS wheels from PyPI come without it')
-
-
-@pytest.fixture
-def graph():
-    graph = Graph()
-    yield graph
-    graph.close()
 
 
 def module(name):
@@ -76,13 +69,7 @@ def test_person_is_awake_follows_the_messages(graph):
 
 
 def test_read_a_recording_prints_the_people(models, tmp_path, portrait, capsys):
-    path = tmp_path / 'film.avi'
-    frame = cv2.cvtColor(picture(portrait), cv2.COLOR_RGB2BGR)
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter.fourcc(*'MJPG'), 15.0, (frame.shape[1], frame.shape[0]))
-    for _ in range(20):
-        writer.write(frame)
-    writer.release()
+    path = write_film(tmp_path / 'film.avi', [picture(portrait)] * 20)
     module('read_a_recording').main(str(path))
     said = capsys.readouterr().out  # ids go on in a process
     assert re.fullmatch(r'person \d+: [A-Z]+\n', said), said

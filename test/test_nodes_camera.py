@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import cv2
+from films import write_film
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA, Graph, picture
+from ros_graph import CAMERA, picture
 from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
@@ -19,23 +20,9 @@ from aitable_ros.nodes.capture import CaptureClock
 
 
 @pytest.fixture
-def graph():
-    graph = Graph()
-    yield graph
-    graph.close()
-
-
-@pytest.fixture
 def film(tmp_path, portrait):
     """Return a film of a second, at 15 images a second."""
-    path = tmp_path / 'film.avi'
-    frame = cv2.cvtColor(picture(portrait), cv2.COLOR_RGB2BGR)
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter.fourcc(*'MJPG'), 15.0, (frame.shape[1], frame.shape[0]))
-    for _ in range(15):
-        writer.write(frame)
-    writer.release()
-    return path
+    return write_film(tmp_path / 'film.avi', [picture(portrait)] * 15)
 
 
 def test_frames_reach_the_nodes_beside_it_without_the_topic(models, graph, film):

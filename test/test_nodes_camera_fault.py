@@ -37,13 +37,6 @@ while True:
 """
 
 
-@pytest.fixture
-def graph():
-    graph = Graph()
-    yield graph
-    graph.close()
-
-
 @pytest.mark.parametrize(('kept', 'expected'), [
     ([True], False), ([True, False], False), ([True] + [False] * 5, False),
     ([True] * 9 + [False], False),

@@ -19,9 +19,8 @@ SIDES = ('left', 'right')
 
 @pytest.fixture
 def graph(models):
-    graph = Graph()
-    yield graph
-    graph.close()
+    with Graph() as graph:
+        yield graph
     assert SHARED.keys == ()
 
 

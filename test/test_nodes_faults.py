@@ -27,14 +27,11 @@ SECOND = 10 ** 9
 
 
 @pytest.fixture
-def graph(models):
-    graph = Graph()
-    for kind, topic in (
-            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (FatigueEvent, 'fatigue/events'),
-            (DiagnosticArray, '/diagnostics')):
-        graph.listen(kind, topic)
-    yield graph
-    graph.close()
+def graph(graph):
+    graph.listen_to({
+        'faces': FaceArray, 'fatigue': FatigueState, 'fatigue/events': FatigueEvent,
+        '/diagnostics': DiagnosticArray})
+    return graph
 
 
 def _pair(graph, **parameters):

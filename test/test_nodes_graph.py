@@ -12,7 +12,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA, Graph, image, picture, PIPELINE
+from ros_graph import CAMERA, image, picture, PIPELINE
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 
@@ -27,13 +27,6 @@ from aitable_ros.nodes.fatigue import WATCH_PERIOD_S
 
 
 @pytest.fixture
-def graph(models):
-    graph = Graph()
-    yield graph
-    graph.close()
-
-
-@pytest.fixture
 def pipeline(graph):
     return _pipeline(graph)
 
@@ -41,9 +34,7 @@ def pipeline(graph):
 def _pipeline(graph):
     graph.face, graph.fatigue, graph.emotion = (
         graph.load(name, backend='onnxruntime') for name in PIPELINE)  # loads in 0.1 s
-    for kind, topic in (
-            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (Emotion, 'emotion')):
-        graph.listen(kind, topic)
+    graph.listen_to({'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion})
     graph.publisher = graph.camera()
     assert graph.matched(graph.publisher)
     return graph

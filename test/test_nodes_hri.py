@@ -77,13 +77,10 @@ def test_without_hri_msgs_the_executable_says_so_in_a_line():
 
 @WITHOUT_HRI
 def test_without_hri_msgs_the_component_is_refused_and_the_rest_lives():
-    graph = Graph()
-    try:
+    with Graph() as graph:
         with pytest.raises(InputError, match='hri_msgs'):
             graph.load('HriNode')
         assert graph.nodes.components == ()
-    finally:
-        graph.close()
 
 
 @NEEDS_HRI
@@ -93,8 +90,7 @@ def test_people_are_on_the_topics_of_rep_155(models, portrait):
     from lifecycle_msgs.msg import Transition
     from lifecycle_msgs.srv import ChangeState
 
-    graph = Graph()
-    try:
+    with Graph() as graph:
         for plugin in ('FaceDetectorNode', 'FatigueNode', 'EmotionNode', 'HriNode'):
             graph.load(plugin)
         graph.listen(IdsList, '/humans/faces/tracked')
@@ -143,5 +139,3 @@ def test_people_are_on_the_topics_of_rep_155(models, portrait):
         assert graph.spin(lambda: tracked[-1].ids == [])
         assert graph.spin(
             lambda: not graph.tester.get_publishers_info_by_topic(f'{root}/roi'))
-    finally:
-        graph.close()

@@ -20,13 +20,12 @@ from aitable_ros.nodes import image_health
 
 @pytest.fixture(scope='module')
 def graph(models):
-    graph = Graph()
-    graph.detector = graph.load('FaceDetectorNode')
-    graph.listen(FaceArray, 'faces')
-    graph.publisher = graph.camera()
-    assert graph.matched(graph.publisher)
-    yield graph
-    graph.close()
+    with Graph() as graph:
+        graph.detector = graph.load('FaceDetectorNode')
+        graph.listen(FaceArray, 'faces')
+        graph.publisher = graph.camera()
+        assert graph.matched(graph.publisher)
+        yield graph
 
 
 @pytest.mark.parametrize('padding', [0, 13, 64])
@@ -62,8 +61,7 @@ def test_a_face_is_found_in_every_encoding(graph, portrait, encoding):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png'])
 def test_a_face_is_found_in_a_compressed_image(models, portrait, suffix):
-    graph = Graph()
-    try:
+    with Graph() as graph:
         graph.load('FaceDetectorNode', image_transport='compressed')
         graph.listen(FaceArray, 'faces')
         publisher = graph.camera(CompressedImage, '/camera/image_raw/compressed')
@@ -73,8 +71,6 @@ def test_a_face_is_found_in_a_compressed_image(models, portrait, suffix):
         assert answer is not None
         assert answer.header == message.header
         assert len(answer.faces) == 1
-    finally:
-        graph.close()
 
 
 def _change(**values):

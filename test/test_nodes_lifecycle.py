@@ -10,7 +10,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import pytest
 from rclpy.lifecycle import LifecyclePublisher
-from ros_graph import Graph, parameter, PIPELINE
+from ros_graph import parameter, PIPELINE
 
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.nodes.composition import Composition
@@ -19,13 +19,6 @@ from aitable_ros.nodes.parameters import TYPE_DESCRIPTIONS
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 SHUTDOWN = Transition.TRANSITION_ACTIVE_SHUTDOWN
-
-
-@pytest.fixture
-def graph(models):
-    graph = Graph()
-    yield graph
-    graph.close()
 
 
 @pytest.fixture

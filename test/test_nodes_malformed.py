@@ -92,17 +92,14 @@ def test_three_thousand_malformed_images():
 
 
 @pytest.fixture
-def callback_of():
+def callback_of(graph):
     """Give what a subscription for a reader calls: arrived and malformed, what the reader does."""
-    graph = Graph()
-
     def make(transport, arrived, malformed):
         node = graph.tester
         ImageSource('/camera', transport).join(
             Reader(node, arrived, malformed, GraphConflicts(node)))
         return next(one.callback for one in node.subscriptions if one.topic_name == '/camera')
-    yield make
-    graph.close()
+    return make
 
 
 @pytest.mark.parametrize('transport', ['raw', 'compressed'])
@@ -139,8 +136,7 @@ def test_a_message_that_is_refused_is_let_go_at_once(callback_of):
 
 
 def test_a_node_lives_through_them_and_finds_the_next_face(models, portrait, capfd):
-    graph = Graph()
-    try:
+    with Graph() as graph:
         node = graph.load('FaceDetectorNode', backend='onnxruntime')
         graph.listen(FaceArray, 'faces')
         publisher = graph.camera()
@@ -158,13 +154,10 @@ def test_a_node_lives_through_them_and_finds_the_next_face(models, portrait, cap
         causes = node.images.statistics.snapshot(0.0).malformed
         assert len(lines) <= len(causes), 'each cause once a minute'
         assert not any('all is well' in line.partition('encoding')[0] for line in lines)
-    finally:
-        graph.close()
 
 
 def test_one_corrupted_jpeg_in_five_costs_that_one(models, portrait, capfd):
-    graph = Graph()
-    try:
+    with Graph() as graph:
         node = graph.load(
             'FaceDetectorNode', image_transport='compressed', backend='onnxruntime')
         graph.listen(FaceArray, 'faces')
@@ -184,5 +177,3 @@ def test_one_corrupted_jpeg_in_five_costs_that_one(models, portrait, capfd):
         figures = node.images.statistics.snapshot(0.0)
         assert 1 <= figures.malformed['data'] <= 4
         assert len(graph.lines(capfd, 'truncated')) == 1
-    finally:
-        graph.close()

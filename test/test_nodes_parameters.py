@@ -48,12 +48,9 @@ def test_engine_path_is_another_name_of_model(models, tmp_path, chosen, runs):
     path = tmp_path / 'own.yaml'
     path.write_text(yaml.safe_dump({'/**/fatigue': {'ros__parameters': chosen}}))
     assert read_options(path, {'fatigue': FatigueOptions})['fatigue'].model == runs
-    graph = Graph()
-    try:
+    with Graph() as graph:
         node = graph.load('FatigueNode', backend='onnxruntime', **chosen)
         assert node.keeper.model.model == runs
-    finally:
-        graph.close()
 
 
 def test_model_and_engine_path_that_differ_are_refused(models, tmp_path):
@@ -64,12 +61,8 @@ def test_model_and_engine_path_that_differ_are_refused(models, tmp_path):
     with pytest.raises(InputError, match=words) as error:
         read_options(path, {'fatigue': FatigueOptions})
     assert str(path) in str(error.value)
-    graph = Graph()
-    try:
-        with pytest.raises(InputError, match=f'/fatigue: .*{words}'):
-            graph.load('FatigueNode', **chosen)
-    finally:
-        graph.close()
+    with Graph() as graph, pytest.raises(InputError, match=f'/fatigue: .*{words}'):
+        graph.load('FatigueNode', **chosen)
 
 
 @pytest.mark.parametrize('preset', [
@@ -92,10 +85,9 @@ def test_presets_say_numbers_as_ros_wants_them():
 
 @pytest.fixture(scope='module')
 def graph(models):
-    graph = Graph()
-    graph.fatigue = graph.load('FatigueNode')
-    yield graph
-    graph.close()
+    with Graph() as graph:
+        graph.fatigue = graph.load('FatigueNode')
+        yield graph
 
 
 def _set(graph, kind=SetParameters, **values):

@@ -72,11 +72,9 @@ REMAP = ('--ros-args', '-r', f'image:={CAMERA}')
 def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start):
     nodes = {
         name: start(name, *REMAP) for name in ('face_detector', 'fatigue', 'emotion', 'overlay')}
-    graph = Graph()
-    try:
-        for kind, topic in ((FaceArray, 'faces'), (FatigueState, 'fatigue'), (Emotion, 'emotion'),
-                            (Image, 'overlay')):
-            graph.listen(kind, topic)
+    with Graph() as graph:
+        graph.listen_to({
+            'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion, 'overlay': Image})
         camera = graph.camera()
         assert graph.spin(lambda: camera.get_subscription_count() == 4)
         frame = cv2.resize(picture(portrait), (1280, 720))  # of the size that DDS loses by default
@@ -102,8 +100,6 @@ def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start)
         drawn = graph.heard['overlay'][-1]
         pixels = np.frombuffer(drawn.data, np.uint8).reshape(720, 1280, 3)
         assert (np.abs(pixels.astype(int) - frame).max(axis=2) > 20).mean() > 0.02
-    finally:
-        graph.close()
     for name, process in nodes.items():
         assert ends(process, signal.SIGINT) == 0, name
 
@@ -258,8 +254,7 @@ def test_the_namespace_that_cameras_are_below(ros, expected):
 def test_several_cameras_share_a_process_and_stay_apart(models, portrait, start):
     process = start('pipeline', '--camera', 'left=/l/image', '--camera', 'right=/r/image',
                     '--ros-args', '-r', '__ns:=/robot')
-    graph = Graph()
-    try:
+    with Graph() as graph:
         assert says(process, '[robot.right.face_detector]: runs'), process.log.read_text()
         for side in ('left', 'right'):
             graph.listen(FaceArray, f'/robot/{side}/faces')
@@ -273,8 +268,6 @@ def test_several_cameras_share_a_process_and_stay_apart(models, portrait, start)
             assert answer.header.frame_id == side
             other = {'left': 'right', 'right': 'left'}[side]
             assert all(one.header.frame_id == other for one in graph.heard[f'/robot/{other}/faces'])
-    finally:
-        graph.close()
     assert ends(process, signal.SIGINT) == 0
 
 

@@ -28,14 +28,12 @@ from aitable_ros.nodes.worker import Worker
 
 @pytest.fixture
 def graph(models):
-    graph = Graph()
-    for kind, topic in (
-            (FaceArray, 'faces'), (FatigueState, 'fatigue'), (Emotion, 'emotion'),
-            (DiagnosticArray, '/diagnostics')):
-        graph.listen(kind, topic)
-    graph.publisher = graph.camera()
-    yield graph
-    graph.close()
+    with Graph() as graph:
+        graph.listen_to({
+            'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion,
+            '/diagnostics': DiagnosticArray})
+        graph.publisher = graph.camera()
+        yield graph
     end = time.monotonic() + PATIENT_S  # one that was being loaded is given back when it is
     while shared_models.SHARED.keys and time.monotonic() < end:
         time.sleep(0.01)

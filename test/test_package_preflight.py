@@ -66,8 +66,7 @@ def test_what_a_camera_is_judged_by(
 def test_it_listens_to_a_camera_that_is_there() -> None:
     from ros_graph import Graph, image
 
-    graph = Graph()
-    try:
+    with Graph() as graph:
         camera = graph.camera(topic='/preflight/image')
         frame = np.zeros((480, 640, 3), np.uint8)
         child = subprocess.Popen(
@@ -78,8 +77,6 @@ def test_it_listens_to_a_camera_that_is_there() -> None:
             graph.rest(1 / 20)
         assert child.stdout is not None
         heard = json.loads(child.stdout.read().splitlines()[-1])
-    finally:
-        graph.close()
     assert heard['images'] > 1
     assert heard['size'] == [640, 480]
     assert 0 < heard['fps'] < 60

@@ -244,8 +244,7 @@ def test_several_cameras_in_one_process(models, launch, portrait):
     process = launch('aitable_ros', 'pipeline.launch.py', 'namespace:=robot',
                      'cameras:=left=/left/image right=/right/image')
     assert says(process, '.face_detector]: runs', times=2), process.log.read_text()
-    graph = Graph()
-    try:
+    with Graph() as graph:
         frame = picture(portrait)
         for side in ('left', 'right'):
             graph.listen(FaceArray, f'/robot/{side}/faces')
@@ -255,8 +254,6 @@ def test_several_cameras_in_one_process(models, launch, portrait):
             answer = graph.answers(camera, message, f'/robot/{side}/faces', 20.0)
             assert answer is not None
             assert answer.header.frame_id == side
-    finally:
-        graph.close()
     pipelines = [pid for pid in children(process.pid)
                  if b'pipeline\0' in Path(f'/proc/{pid}/cmdline').read_bytes()]
     assert len(pipelines) == 1
@@ -373,8 +370,7 @@ def test_a_recording_as_the_camera_ends_the_launch(models, launch, tmp_path, por
         for number in range(60):
             stamp = 1_700_000_000_000_000_000 + number * 50_000_000
             write(stamp, serialize_message(image(frame, 'rgb8', stamp)))
-    graph = Graph()
-    try:
+    with Graph() as graph:
         graph.listen(FaceArray, '/faces')
         process = launch('aitable_ros', 'pipeline.launch.py', f'bag:={tmp_path / "bag"}',
                          'image:=/desk/image', 'use_sim_time:=auto')
@@ -384,6 +380,4 @@ def test_a_recording_as_the_camera_ends_the_launch(models, launch, tmp_path, por
         assert len(stamps) > 30
         assert min(stamps) >= 1_700_000_000
         assert max(stamps) < 1_700_000_010, "not the recording's own time"
-    finally:
-        graph.close()
     assert children(process.pid) == []

@@ -119,8 +119,7 @@ def test_what_a_container_is_asked_for(parameters, words):
 def test_reload_stays_in_the_model_folder(models, tmp_path, only):
     path = tmp_path / 'mine.onnx'
     path.write_bytes(onnx_path('fer').read_bytes())
-    graph = Graph()
-    try:
+    with Graph() as graph:
         graph.load('EmotionNode', model_folder_only=only)
         answer = graph.call(
             ReloadModel, '/emotion/reload_model', ReloadModel.Request(model_path=str(path)))
@@ -129,8 +128,6 @@ def test_reload_stays_in_the_model_folder(models, tmp_path, only):
         result = graph.nodes.components[0].node.set_parameters(
             [Parameter('model_folder_only', value=False)])
         assert not result[0].successful
-    finally:
-        graph.close()
 
 
 def test_the_overlay_is_off_unless_asked_for(monkeypatch):
