@@ -21,11 +21,14 @@ class PersonIsAwake(Behaviour):
     def __init__(self, name, node):
         super().__init__(name)
         self._clock = node.get_clock()
-        self._state, self._heard_ns = None, 0
+        self._state, self._heard_ns, self._person = None, 0, 0
         node.create_subscription(FatigueState, 'fatigue', self._on_fatigue, 10)
 
     def _on_fatigue(self, state):
-        if state.primary or state.track_id == 0:  # track 0: nobody is in front of the camera
+        if state.primary:
+            self._person = state.track_id
+        # Somebody who left is sent for 10 s, no longer as primary; track 0: nobody is known.
+        if state.primary or state.track_id in (0, self._person):
             self._state, self._heard_ns = state, self._clock.now().nanoseconds
 
     def update(self):

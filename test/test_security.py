@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from pathlib import Path
 import re
 import subprocess
@@ -235,3 +236,23 @@ def test_a_refused_model_is_one_line_from_the_command_line_too(tmp_path):
         capture_output=True, text=True, timeout=PATIENT_S)
     assert done.returncode == 2
     assert 'model folder' not in done.stderr.replace(str(model_home()), '')
+
+
+def test_openvino_reports_to_nobody(tmp_path):
+    """Its package sends an event to Google Analytics where it finds ``openvino_telemetry``."""
+    pytest.importorskip('openvino_telemetry')
+    code = """
+import sys, urllib.request
+from pathlib import Path
+asked = []
+urllib.request.urlopen = lambda *given, **options: asked.append(given)
+import socket
+socket.getaddrinfo = lambda *given, **options: asked.append(given)
+from aitable_ros.inference.openvino import import_openvino
+import_openvino().Core()
+import time; time.sleep(1.0)  # telemetry has a thread of its own
+print(asked, 'openvino_telemetry' in sys.modules, sorted(Path.home().iterdir()))
+"""
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+                          env={**os.environ, 'HOME': str(tmp_path)}).stdout
+    assert said.strip() == '[] False []'

@@ -139,7 +139,7 @@ _OPENVINO_TYPES = {'f32': 'fp32', 'f16': 'fp16', 'bf16': 'bf16', 'i8': 'int8', '
 
 
 def _openvino(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int) -> _Read:
-    import openvino
+    from aitable_ros.inference.openvino import import_openvino
 
     hint = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}.get(backend.precision, 'f32')
     config: dict[str, Any] = {
@@ -147,7 +147,7 @@ def _openvino(backend: Any, path: Path, inputs: Tensors, threads: int, runs: int
         'INFERENCE_PRECISION_HINT': hint}
     if threads:
         config['INFERENCE_NUM_THREADS'] = threads
-    core = openvino.Core()
+    core = import_openvino().Core()
     network = core.read_model(str(path))
     network.reshape({name: list(array.shape) for name, array in inputs.items()})
     request = core.compile_model(network, 'CPU', config).create_infer_request()

@@ -128,6 +128,11 @@ def measure(
         except InputError as error:
             problem = str(error)
     summary = summarise(source, measured, labels, partial)
+    summary['notes'] += [
+        f'{stage}: {attempt.entry} passed over: {attempt.reason}'
+        for stage, part in (('face', pipeline.faces), ('mesh', pipeline.fatigue),
+                            ('emotion', pipeline.emotion))
+        for attempt in part.attempts if attempt.reason]
     write_json(output / 'summary.json', summary)
     return measured, summary, problem
 

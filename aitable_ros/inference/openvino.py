@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+import sys
 from time import process_time
 from typing import Any
 
@@ -137,19 +138,34 @@ class OpenVINOBackend(BackendBase):
 
 
 @cache
+def import_openvino() -> Any:
+    """
+    Import OpenVINO without its telemetry.
+
+    Its package reports each import to Google Analytics, unasked, where it finds
+    ``openvino_telemetry``. A program that looks at people must not call anywhere.
+    """
+    hidden = 'openvino_telemetry' not in sys.modules
+    if hidden:
+        sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules['openvino_telemetry']
+    return openvino
+
+
+@cache
 def _core() -> Any:
     """One a process: each loads the plugin again, and takes 20 ms."""
-    import openvino
-
-    return openvino.Core()
+    return import_openvino().Core()
 
 
 @cache
 def _machine() -> tuple[str, ...]:
     """Return what a compiled model depends on beside the model: OpenVINO and the processor."""
-    import openvino
-
-    return (openvino.get_version(), str(_core().get_property('CPU', 'FULL_DEVICE_NAME')),
+    return (import_openvino().get_version(), str(_core().get_property('CPU', 'FULL_DEVICE_NAME')),
             str(sorted(_core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))))
 
 

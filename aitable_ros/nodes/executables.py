@@ -191,7 +191,9 @@ def _run(
     try:
         rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rclpy has a type for each of its reasons, all of them bad input
-        raise InputError(' '.join(str(error).split())) from None
+        remedy = ('; where the home folder cannot be written, set ROS_LOG_DIR'
+                  if 'log' in str(error) else '')
+        raise InputError(' '.join(str(error).split()) + remedy) from None
     try:
         log = get_logger('aitable')
         for is_warning, line in start_lines():

@@ -37,6 +37,7 @@ class ImageHealth:
         self.fault: Fault | None = None
         """Why images are missing at present."""
         self._logged: dict[str, float] = {}
+        self._absence_logged = False
 
     def reset(self) -> None:
         """Count from zero: the node is configured."""
@@ -64,12 +65,14 @@ class ImageHealth:
         name = type(error).__name__
         self.complain(name, f'image not answered: {name}: {error}')
 
-    def complain(self, cause: str, line: str) -> None:
-        """Log a warning unless the same cause was logged within the last minute."""
+    def complain(self, cause: str, line: str) -> bool:
+        """Log a warning unless the same cause was logged within the last minute; say if it was."""
         now = monotonic()
-        if now - self._logged.get(cause, -LOG_AGAIN_S) >= LOG_AGAIN_S:
-            self._logged[cause] = now
-            self._log.warning(line)
+        if now - self._logged.get(cause, -LOG_AGAIN_S) < LOG_AGAIN_S:
+            return False
+        self._logged[cause] = now
+        self._log.warning(line)
+        return True
 
     def look(self, source: FrameSource, patience_s: float) -> bool:
         """
@@ -85,10 +88,12 @@ class ImageHealth:
         watch = self.watch
         self.fault = fault = source.fault(watch.waited_s(), watch.came)
         if fault and fault.kind is not FaultKind.NO_PUBLISHER:
-            self.complain(fault.kind.value, fault.line)
+            self._absence_logged |= self.complain(fault.kind.value, fault.line)
         elif change is Change.STALE:
             why = f': {fault.line}' if fault else ''
             self._log.warning(f'no {expected} for {watch.waited_s():.1f} s{why}')
-        elif change is Change.BACK:
+            self._absence_logged = True
+        if change is Change.BACK and self._absence_logged:
             self._log.info(f'{expected}: there again')
+            self._absence_logged = False
         return watch.retry_due()

@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from aitable_ros.closing import Closing
+from aitable_ros.errors import first_line, InputError
 from aitable_ros.tools.camera import info_topic
 from aitable_ros.tools.camera import TOPIC as CAMERA_TOPIC
 from aitable_ros.tools.child_process import Child, executable, ProcessError, sigterm_as_interrupt
@@ -213,8 +214,12 @@ class _Recorder:
         with ExitStack() as opened:
             bag = None if folder is None else opened.enter_context(BagWriter(folder))
             context = rclpy.Context()
-            rclpy.init(
-                args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+            try:
+                rclpy.init(
+                    args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+            except Exception as error:  # rclpy has a type for each of its reasons
+                raise InputError(f'ROS does not start: {first_line(error)}; where the home folder '
+                                 'cannot be written, set ROS_LOG_DIR') from None
             opened.callback(context.try_shutdown)
             node = rclpy.create_node(
                 'listener', namespace=namespace, context=context, enable_rosout=False,
