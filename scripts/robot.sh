@@ -36,6 +36,12 @@ for word in "$@"; do
   esac
 done
 
+# Ends the script; with --dry-run it only says that a real run would end here.
+missing() {
+  [ -n "$DRY" ] || fail "$1" 2
+  say "a real run would stop here: $1"
+}
+
 # Runs a command, or prints it where --dry-run was given.
 step() {
   printf '+' && printf ' %q' "$@" && printf '\n'
@@ -44,7 +50,8 @@ step() {
 
 check_machine() {
   [ -n "${ROS_DISTRO:-}" ] ||
-    fail 'no ROS 2 is sourced: source /opt/ros/<distribution>/setup.bash first (without ROS 2: scripts/demo.sh)' 2
+    missing 'no ROS 2 is sourced: source /opt/ros/<distribution>/setup.bash first (without ROS 2: scripts/demo.sh)'
+  ROS_DISTRO=${ROS_DISTRO:-jazzy}
   case $ROS_DISTRO in
     humble | jazzy | kilted | lyrical) ;;
     *) say "ROS 2 $ROS_DISTRO was never tried; known are humble, jazzy, kilted and lyrical" ;;
@@ -55,9 +62,9 @@ check_machine() {
   esac
   SYSTEM=$(command -v python3) || fail 'no python3 here' 2
   "$SYSTEM" -c 'import rclpy' 2>/dev/null ||
-    fail "$SYSTEM cannot import rclpy: leave a virtual environment, and source ROS 2 again" 2
+    missing "$SYSTEM cannot import rclpy: leave a virtual environment, and source ROS 2 again"
   "$SYSTEM" -c 'import colcon_core' 2>/dev/null ||
-    fail 'no colcon for this Python: sudo apt-get install python3-colcon-common-extensions' 2
+    missing 'no colcon for this Python: sudo apt-get install python3-colcon-common-extensions'
 }
 
 find_workspace() {
@@ -91,7 +98,7 @@ link() {
 
 install_apt_packages() {
   [ -n "$ROSDEP" ] || return 0
-  command -v rosdep >/dev/null || fail 'no rosdep: sudo apt-get install python3-rosdep (or --no-rosdep)' 2
+  command -v rosdep >/dev/null || missing 'no rosdep: sudo apt-get install python3-rosdep (or --no-rosdep)'
   [ -d "${ROS_HOME:-$HOME/.ros}/rosdep/sources.cache" ] || step rosdep update --rosdistro "$ROS_DISTRO"
   step rosdep install --from-paths "$WORKSPACE/src/aitable_msgs" "$ROOT" --ignore-src -y \
     --rosdistro "$ROS_DISTRO" --dependency-types=build --dependency-types=buildtool --dependency-types=exec \

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 from pathlib import Path
 import re
@@ -23,7 +24,9 @@ README = (Path(__file__).resolve().parent.parent / 'README.md').read_text(encodi
 def test_every_exported_name_is_there_and_typed() -> None:
     """The imports that mypy reads are those that ``__getattr__`` makes."""
     source = Path(aitable_ros.__file__).read_text(encoding='utf-8')
-    typed = set(re.findall(r'^    from ([\w.]+) import (\w+)$', source, re.M))
+    typed = {
+        (node.module, alias.name) for block in ast.parse(source).body if isinstance(block, ast.If)
+        for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert {name for _, name in typed} == set(aitable_ros.__all__)
     for module, name in typed:
         assert getattr(aitable_ros, name) is getattr(sys.modules[module], name)
