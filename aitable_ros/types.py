@@ -16,6 +16,8 @@ from enum import IntEnum, IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.posture_types import PostureUpdate
+
 NAN = float('nan')
 
 
@@ -369,8 +371,10 @@ class FrameResult:
     :param absent: assessments of people who were here within the forget time and are not now
         (validity NO_FACE); with nobody known, one with track_id 0
     :param events: that became certain with this frame
-    :param models: that ran, by stage: ``face``, ``mesh``, ``emotion``
-    :param elapsed_ms: time spent by stage, milliseconds: ``face``, ``fatigue``, ``emotion``
+    :param models: that ran, by stage: ``face``, ``mesh``, ``emotion``, ``posture``
+    :param elapsed_ms: time spent by stage, milliseconds: ``face``, ``fatigue``, ``emotion``,
+        ``posture``
+    :param posture: the bodies; None where the stage is off
 
     >>> FrameResult(0, (), (), (), {}, {}).primary is None
     True
@@ -382,6 +386,7 @@ class FrameResult:
     events: tuple[FatigueEvent, ...]
     models: dict[str, ModelInfo]
     elapsed_ms: dict[str, float]
+    posture: PostureUpdate | None = None
 
     @property
     def primary(self) -> FaceResult | None:

@@ -37,7 +37,7 @@ RANK = {
     'rcl_yaml': 1, 'rehearsal': 1, 'clock': 1, 'message_codec': 3, 'models': 2, 'inference': 3,
     'face': 4, 'emotion': 4, 'fatigue': 5, 'posture': 5, 'pipeline': 6, 'recordings': 7, 'nodes': 7,
     'engines': 8, 'evaluation': 8, 'tools': 9, 'monitor': 9, 'cli': 10, '__main__': 11,
-    'stamp_join': 0,
+    'stamp_join': 0, 'posture_types': -1,
 }
 
 

@@ -21,7 +21,7 @@ from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.posture.angles import AngleSmoother, measure, PostureAngles
 from aitable_ros.posture.blazepose import BlazePose, NextCrop
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.posture.skeleton import Joint, Skeleton
+from aitable_ros.posture_types import Joint, Skeleton
 
 PAIRS = {'HIP': (0.1, 0.0, 0.0), 'SHOULDER': (0.18, -0.5, 0.0), 'EAR': (0.08, -0.72, 0.0),
          'EYE_OUTER': (0.05, -0.74, -0.08), 'WRIST': (0.2, -0.05, -0.3),

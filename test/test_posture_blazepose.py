@@ -26,7 +26,7 @@ from aitable_ros.posture.blazepose import (
     BlazePose, MIN_PRESENCE, NextCrop, refine, roi_from_detection, roi_from_points
 )
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector, GRIDS
-from aitable_ros.posture.skeleton import Joint, Skeleton
+from aitable_ros.posture_types import Joint, Skeleton
 
 RUNTIMES = {'onnxruntime': OnnxRuntimeBackend, 'openvino': OpenVINOBackend}
 Opened = Callable[..., Backend]

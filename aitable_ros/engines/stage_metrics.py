@@ -29,7 +29,7 @@ from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.angles import measure
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
-from aitable_ros.posture.skeleton import Skeleton, VISIBLE
+from aitable_ros.posture_types import Skeleton, VISIBLE
 from aitable_ros.types import Detection, FaceLandmarks, TrackedFace
 
 PRESENT = 0.5

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture.skeleton import Joint, Skeleton
+from aitable_ros.posture_types import Joint, Skeleton
 
 NAN = float('nan')
 

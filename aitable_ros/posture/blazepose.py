@@ -21,7 +21,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.face.turned_crops import to_image, TurnedCrops
 from aitable_ros.inference.protocol import Backend, Tensors
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture.skeleton import JOINTS, Skeleton
+from aitable_ros.posture_types import JOINTS, Skeleton
 from aitable_ros.types import Detection
 
 CROP_SCALE = 1.25
