@@ -373,15 +373,20 @@ def test_a_single_stamp_of_another_time_costs_its_image(tmp_path):
         assert f'number {place}: its stamp is of another time' in source.notes[0]
 
 
-def test_a_clock_that_is_set_adds_no_time(models, tmp_path):
+@pytest.mark.parametrize(('before', 'after'), [
+    (100 * SECOND, START_NS), (START_NS, START_NS - 3600 * SECOND)], ids=['ahead', 'back'])
+def test_a_clock_that_is_set_adds_no_time(models, tmp_path, before, after):
     """As on a robot without a clock of its own, once it has the network."""
-    stamps = [100 * SECOND + i * SECOND // 30 for i in range(30)]
-    stamps += [START_NS + i * SECOND // 30 for i in range(30)]
+    from pyarrow import parquet
+    stamps = [before + i * SECOND // 30 for i in range(30)]
+    stamps += [after + i * SECOND // 30 for i in range(30)]
     bag = bag_of_stamps(tmp_path / 'bag', stamps)
     status, summary = evaluate(bag, '--output', tmp_path / 'o')
     assert (status, summary['frames']) == (0, 60)
     assert summary['duration_s'] == pytest.approx(2.0, abs=0.05)
     assert 'the clock was set' in summary['notes'][0]
+    times = parquet.read_table(tmp_path / 'o' / 'frames.parquet').column('time_s').to_pylist()
+    assert times == pytest.approx([i / 30 for i in range(30)] + [(i + 29) / 30 for i in range(30)])
 
 
 @pytest.mark.parametrize('kind', ['swapped', 'set back'])

@@ -105,7 +105,7 @@ def measure(
                 name = source.names[index] if source.names else None
                 for event in measured.add(result, leap=index in source.leaps):
                     events.writerow(_event_row(event))
-                table.add(rows_from_result(result, index, measured.stamps[0], name))
+                table.add(rows_from_result(result, index, measured.time_s(index), name))
                 if on_result is not None:
                     on_result(frame, result)
                 progress(index + 1)

@@ -26,7 +26,7 @@ class PlacedEvent:
     An event and its place in the recording.
 
     :param primary: whether it is of the primary person
-    :param start_s: seconds since the first frame
+    :param start_s: seconds from the first frame to its start, see :meth:`Measurements.time_s`
     :param start_frame: nearest frame to its start
     :param end_frame: nearest frame to its end
     """
@@ -78,6 +78,8 @@ class Measurements:
         self._rising = array('q')
         """Stamps that never fall: a late one is replaced by the one before it."""
         self._elapsed_ns = 0
+        self._elapsed = array('q')
+        """Time that passed until each of these stamps, nanoseconds."""
         self._primary = 0
         self._counted: dict[int, tuple[float, float]] = {}
 
@@ -128,6 +130,7 @@ class Measurements:
         elif step is Step.FORWARD and newest is not None and not leap:
             self._elapsed_ns += stamp_ns - newest
         self._rising.append(self._time.newest_ns or stamp_ns)
+        self._elapsed.append(self._elapsed_ns)
 
     def _count_eyes(self, state: FatigueAssessment, primary: bool) -> None:
         """Add the usable and closed time of the primary person of the moment."""
@@ -146,10 +149,11 @@ class Measurements:
 
     def _place(self, event: FatigueEvent) -> PlacedEvent:
         end_ns = event.start_ns + round(event.duration_s * 1e9)
+        start = self.frame_at(event.start_ns)
         return PlacedEvent(
             event=event, primary=event.track_id == self._primary,
-            start_s=(event.start_ns - self.stamps[0]) / 1e9,
-            start_frame=self.frame_at(event.start_ns), end_frame=self.frame_at(end_ns))
+            start_s=(self._elapsed[start] + event.start_ns - self._rising[start]) / 1e9,
+            start_frame=start, end_frame=self.frame_at(end_ns))
 
     def frame_at(self, stamp_ns: int) -> int:
         """Return the nearest frame to a stamp, in the newest run of rising stamps."""
@@ -163,10 +167,15 @@ class Measurements:
         return after
 
     def time_s(self, frame: int) -> float:
-        """Seconds from the first frame to this one; extrapolated past the end."""
+        """
+        Return the seconds from the first frame to this one; extrapolated past the end.
+
+        No time passes where the clock was set.
+        """
         last = len(self.stamps) - 1
-        known = (self.stamps[min(frame, last)] - self.stamps[0]) / 1e9
-        return known + max(0, frame - last) * self.period_s
+        known = min(frame, last)
+        known_s = (self._elapsed[known] + self.stamps[known] - self._rising[known]) / 1e9
+        return known_s if frame <= last else known_s + (frame - last) * self.period_s
 
     @property
     def period_s(self) -> float:

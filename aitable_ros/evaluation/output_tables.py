@@ -102,17 +102,17 @@ EVENT_COLUMNS = (
 
 
 def rows_from_result(
-    result: FrameResult, frame: int, first_ns: int = 0, file: str | None = None,
+    result: FrameResult, frame: int, time_s: float, file: str | None = None,
 ) -> list[Row]:
     """
     Make the rows of one frame: its faces, then the known people who are not visible.
 
     :param frame: 0-based number of the frame
-    :param first_ns: stamp of second 0
+    :param time_s: seconds from the first frame
     :param file: name of a still image
     """
     common: Row = {
-        'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': (result.stamp_ns - first_ns) / 1e9,
+        'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': time_s,
         'file': None if file is None else legible(file),
         **{f'{stage}_by': model_label(result.models[stage])
            for stage in STAGES if stage in result.models},

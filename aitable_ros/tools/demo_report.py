@@ -116,10 +116,10 @@ def _scripted(spans: Truth, truth: ClipTruth | None, measured: Measurements) -> 
     """Add the script's curves, at the times at which the camera published."""
     if truth is None:
         return spans
-    time_s = (np.asarray(measured.stamps) - measured.stamps[0]) / 1e9
-    frames = min(len(time_s), len(truth.closure))
+    frames = min(len(measured.stamps), len(truth.closure))
     return replace(spans, series=Series(
-        time_s=time_s[:frames], openness=1.0 - truth.closure[:frames].astype(np.float64),
+        time_s=np.array([measured.time_s(frame) for frame in range(frames)]),
+        openness=1.0 - truth.closure[:frames].astype(np.float64),
         perclos=truth.perclos_over(PERCLOS_WINDOW_S)[:frames]))
 
 
