@@ -242,7 +242,7 @@ class FatigueReason(IntFlag):
     """
     Why the level is what it is: ``REASON_`` bits of ``aitable_msgs/FatigueState``.
 
-    SLUMPED is reserved.
+    SLUMPED comes from the posture of the body, if that is read.
 
     >>> reasons = FatigueReason.PERCLOS | FatigueReason.MICROSLEEP
     >>> FatigueReason.MICROSLEEP in reasons, FatigueReason.YAWNING in reasons
@@ -262,7 +262,7 @@ class FatigueReason(IntFlag):
 
 class FatigueEventType(IntEnum):
     """
-    What happened: ``EVENT_`` constants of ``aitable_msgs/FatigueEvent``. SLUMPED is reserved.
+    What happened: ``EVENT_`` constants of ``aitable_msgs/FatigueEvent``.
 
     >>> FatigueEventType.BLINK.name
     'BLINK'

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from aitable_ros.clock import SECOND_NS, Step
 from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.people import Judgement, People
-from aitable_ros.types import FatigueEventType, FatigueLevel, Validity
+from aitable_ros.fatigue.people import Judgement, NOBODY_SLUMPED, People
+from aitable_ros.types import FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Validity
 
 OPEN_EAR, SHUT_EAR = 0.31, 0.05
 FPS = 20
@@ -30,14 +33,16 @@ class Room:
 
     def show(
         self, seconds: float, *faces: tuple[int, NDArray[np.float32]], ear: float = OPEN_EAR,
+        slumped: Mapping[int, int] = NOBODY_SLUMPED,
     ) -> list[Judgement]:
         told = []
         for _ in range(round(seconds * FPS)):
             self.k += 1
             now = self.k * 1_000_000_000 // FPS
             reading = EyeReading(now, Validity.VALID, ear, ear, ear, 0.05, 0.0, 0.0, 0.0)
-            told.append(self.people.update(
-                now, {track: reading for track, _ in faces}, dict(faces)))
+            assert self.people.begin(now) is Step.FORWARD
+            told.append(self.people.judge(
+                now, {track: reading for track, _ in faces}, dict(faces), slumped))
         return told
 
 
@@ -122,3 +127,37 @@ def test_a_late_image_repeats_the_judgement_and_a_jump_forgets() -> None:
     now = room.k * 1_000_000_000 // FPS
     assert room.people.update(now - 1_000_000, {}, {}).assessments == last.assessments
     assert room.people.update(now - 5_000_000_000, {}, {}).absent[0].track_id == 0
+
+
+def test_who_is_slumped_by_the_posture_is_told_of_once_and_kept() -> None:
+    """The face is hidden for three times as long as people are remembered."""
+    room = Room(forget_s=10.0)
+    before = room.show(10, (1, box()), (2, box(400)))[-1]
+    since_ns = 9 * SECOND_NS
+    told = room.show(30, (2, box(400)), slumped={1: since_ns, 7: since_ns})
+    lost = [{one.track_id: one for one in now.absent}[1] for now in told]
+    assert {one.reasons for one in lost} == {FatigueReason.SLUMPED}
+    assert {one.level for one in lost} == {FatigueLevel.UNKNOWN}
+    assert {now.assessments[2].reasons for now in told} == {before.assessments[2].reasons}
+    event, = [event for now in told for event in now.events if event.track_id != 2]
+    assert event == FatigueEvent(
+        1, FatigueEventType.SLUMPED, since_ns, pytest.approx(1.05), FatigueLevel.UNKNOWN)
+    assert room.people.absent(room.k)[0].reasons is FatigueReason.SLUMPED
+    up = room.show(1, (1, box()), (2, box(400)))[-1].assessments[1]
+    assert (up.reasons, up.calibrated) == (FatigueReason.NONE, True)
+    again = room.show(1, (2, box(400)), slumped={1: since_ns})
+    assert [event.type for now in again for event in now.events] == [FatigueEventType.SLUMPED]
+
+
+def test_slumping_raises_no_level() -> None:
+    told = Room().show(60, (1, box()), slumped={1: 0})
+    assert {now.assessments[1].reasons for now in told} == {FatigueReason.SLUMPED}
+    assert told[-1].assessments[1].level is FatigueLevel.ALERT
+
+
+def test_who_rises_is_forgotten_as_anybody_else() -> None:
+    room = Room(forget_s=5.0)
+    room.show(5, (1, box()))
+    room.show(20, slumped={1: 0})
+    assert [one.track_id for one in room.show(4)[-1].absent] == [1]
+    assert [one.track_id for one in room.show(2)[-1].absent] == [0]

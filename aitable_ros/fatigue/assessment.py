@@ -19,6 +19,7 @@ _REASONS = tuple(FatigueReason(mask) for mask in range(256))
 _PERCLOS, _PERCLOS_LONG, _LONG_BLINKS, _MICROSLEEP, _SLEEP = (
     int(FatigueReason.PERCLOS), int(FatigueReason.PERCLOS_LONG), int(FatigueReason.LONG_BLINKS),
     int(FatigueReason.MICROSLEEP), int(FatigueReason.SLEEP))
+_SLUMPED = int(FatigueReason.SLUMPED)
 _NEVER = -(1 << 62)
 
 
@@ -50,7 +51,7 @@ class LevelJudge:
 
         :param closure_s: length so far of a confirmed closure
         :param long_closures: within the long window
-        :param extra: bits of reasons that make no level
+        :param extra: bits of reasons that make no level; SLUMPED is not held
         """
         options, met, why = self._options, self._met, self._reason_met
         if extra:
@@ -83,7 +84,7 @@ class LevelJudge:
             if candidate > level and met[candidate] > oldest:
                 held = candidate
                 break
-        mask = 0
+        mask = extra & _SLUMPED
         if why:
             for bit, last in list(why.items()):
                 if last == time_ns or last > oldest:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from aitable_ros.face.mesh_proof import MeshProof
 from aitable_ros.fatigue.eyes import EyeReading, read_faces
 from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
-from aitable_ros.fatigue.people import People
+from aitable_ros.fatigue.people import NOBODY_SLUMPED, People
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve_two, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import (
@@ -115,7 +115,10 @@ class FatigueMonitor(Closing):
         """The thresholds in use."""
         return self._options
 
-    def update(self, frame: Frame, faces: Sequence[TrackedFace]) -> FatigueUpdate:
+    def update(
+        self, frame: Frame, faces: Sequence[TrackedFace],
+        slumped: Mapping[int, int] = NOBODY_SLUMPED,
+    ) -> FatigueUpdate:
         """
         Read one frame.
 
@@ -123,6 +126,7 @@ class FatigueMonitor(Closing):
         jumps back everybody is forgotten first. See :mod:`aitable_ros.clock`.
 
         :param faces: the tracked faces in it
+        :param slumped: people who are slumped by their posture, by track: when it began, image time
         """
         if self._meshes is None:
             return FatigueUpdate()
@@ -148,7 +152,7 @@ class FatigueMonitor(Closing):
             frame, measured, options.min_presence, options.proof_interval_s)
         readings = read_faces(
             measured, landmarks, frame.stamp_ns, frame.width, frame.height, options)
-        judgement = self._people.judge(frame.stamp_ns, readings, boxes)
+        judgement = self._people.judge(frame.stamp_ns, readings, boxes, slumped)
         assessments = judgement.assessments
         now = frozenset(readings)
         for track_id in boxes:

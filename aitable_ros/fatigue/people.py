@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from aitable_ros.clock import ImageTime, Step
 from aitable_ros.fatigue.eyes import EyeReading, no_face
@@ -16,6 +17,8 @@ from aitable_ros.types import FatigueAssessment, FatigueEvent, Validity
 
 NOBODY = 0
 """Track of the assessment that says that nobody is known."""
+
+NOBODY_SLUMPED: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class People:
         self._roster = Roster(
             lambda track_id: PersonFatigue(track_id, self._options, self._start_ear))
         self._start_ear = 0.0
+        self._slumped: Mapping[int, int] = NOBODY_SLUMPED
         self._last = Judgement()
 
     @property
@@ -71,16 +75,25 @@ class People:
 
     def judge(
         self, stamp_ns: int, readings: Mapping[int, EyeReading], boxes: Mapping[int, Box],
+        slumped: Mapping[int, int] = NOBODY_SLUMPED,
     ) -> Judgement:
         """
         Judge one image that is not late.
 
         :param readings: of the faces measured in it, by track
         :param boxes: of all faces in it, by track; a face without a reading was not measured
+        :param slumped: people who are slumped by their posture, by track: when it began, image
+            time. They are not forgotten meanwhile
         """
         assessments: dict[int, FatigueAssessment] = {}
         events: list[FatigueEvent] = []
         self._roster.meet(stamp_ns, boxes, self._options.forget_s)
+        if slumped or self._slumped:
+            self._slumped = slumped
+            for track_id, known in self._roster.known.items():
+                known.memory.slump(slumped.get(track_id))
+                if track_id in slumped:
+                    known.seen_ns = stamp_ns
         for track_id in boxes:
             known, reading = self._roster.known[track_id], readings.get(track_id)
             if reading is None:
@@ -134,6 +147,7 @@ class People:
             if latest.learned:
                 self._start_ear = latest.value
         known.clear()
+        self._slumped = NOBODY_SLUMPED
         self._last = Judgement()
 
 

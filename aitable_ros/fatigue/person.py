@@ -70,6 +70,8 @@ class PersonFatigue:
         self._step_s = 0.0
         self._steps = 0
         self._last = FatigueAssessment(track_id, 0, Validity.WARMING_UP)
+        self._slumped_ns: int | None = None
+        self._slump_told = False
         self._options = options
         self._judge = LevelJudge(options)
         self._begin(options)
@@ -78,6 +80,11 @@ class PersonFatigue:
         """Go on under the number of another track, whose usable time is counted from zero."""
         self.track_id = track_id
         self._usable_ns = self._closed_ns = 0
+
+    def slump(self, since_ns: int | None) -> None:
+        """Take the posture's word that the head has sunk since then; None: it has not."""
+        self._slumped_ns = since_ns
+        self._slump_told = self._slump_told and since_ns is not None
 
     def configure(self, options: FatigueOptions) -> None:
         """
@@ -171,14 +178,20 @@ class PersonFatigue:
             if nod is not None:
                 events.append((FatigueEventType.NOD, nod[0], (nod[1] - nod[0]) * 1e-9))
                 extra |= int(FatigueReason.NODDING)
+        if self._slumped_ns is not None:
+            extra |= int(FatigueReason.SLUMPED)
+            if not self._slump_told:
+                self._slump_told = True
+                lasted_s = (now - self._slumped_ns) * 1e-9
+                events.append((FatigueEventType.SLUMPED, self._slumped_ns, lasted_s))
         return self._assess(reading, usable, openness, extra, events)
 
     def absent(self, stamp_ns: int) -> FatigueAssessment:
         """Return the assessment for a moment without an image of this person; changes nothing."""
         return replace(
             self._last, stamp_ns=stamp_ns, validity=Validity.NO_FACE, level=FatigueLevel.UNKNOWN,
-            reasons=FatigueReason.NONE, ear_left=NAN, ear_right=NAN, openness=NAN,
-            eyes_closed=False, closure_s=0.0, mar=NAN, yawning=False, head_roll=NAN,
+            reasons=self._last.reasons & FatigueReason.SLUMPED, ear_left=NAN, ear_right=NAN,
+            openness=NAN, eyes_closed=False, closure_s=0.0, mar=NAN, yawning=False, head_roll=NAN,
             head_pitch=NAN, head_yaw=NAN)
 
     def _see(
