@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Our messages and the values that they carry: one table of fields, for live topics and for bags.
+Our messages and the values that they carry, both ways, for live topics and for bags.
 
 The codec knows neither rclpy nor rosbags. It reads any object with the fields of a message, and
 makes messages with the function that it is given. ``aitable_msgs`` says what the fields mean.
@@ -9,68 +9,29 @@ makes messages with the function that it is given. ``aitable_msgs`` says what th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import IntEnum, IntFlag
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.clock import header_stamp_ns, SECOND_NS, stamp_ns
-from aitable_ros.types import (
-    Detection, EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType,
-    FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo, TrackedFace, Validity
+from aitable_ros.clock import header_stamp_ns, SECOND_NS
+from aitable_ros.message_fields import (
+    ATTRIBUTES, Constants, DURATION, EMOTION, EVENT, FACE, FACES, FATIGUE, FIELDS, POSTURE,
+    POSTURE_EVENT, PREFIXES, reader_of, SECONDS, TIME, VECTOR, vector
 )
-
-PACKAGE = 'aitable_msgs/msg/'
-FACE, FACES, EMOTION, FATIGUE, EVENT = (
-    f'{PACKAGE}{name}' for name in ('Face', 'FaceArray', 'Emotion', 'FatigueState', 'FatigueEvent'))
-TOPICS = {'faces': FACES, 'emotion': EMOTION, 'fatigue': FATIGUE, 'fatigue/events': EVENT}
-"""Our topics, relative to the namespace of the nodes, and their types."""
+from aitable_ros.posture_types import (
+    Body, JOINTS, NAN, PostureAssessment, PostureEvent, PostureUpdate, Skeleton
+)
+from aitable_ros.types import (
+    Detection, EmotionEstimate, FatigueAssessment, FatigueEvent, Frame, FrameResult, ModelInfo,
+    TrackedFace
+)
 
 Make = Callable[..., Any]
 """Makes a message: the name of its type, and its fields as keywords."""
-Constants = Mapping[str, Mapping[str, int]]
-"""Type of message -> name of a constant -> its value."""
-
-
-TIME, DURATION, VECTOR = 'time', 'duration', 'vector'
-"""In our values, a time is an int of nanoseconds, a duration a float of seconds, and a vector a
-float32 array."""
-FIELDS: dict[str, dict[str, Any]] = {
-    EMOTION: {
-        'track_id': int, 'expression': Expression, 'confidence': float, 'probabilities': VECTOR,
-        'valence': float, 'arousal': float, 'from_cache': bool, 'age': DURATION},
-    FATIGUE: {
-        'track_id': int, 'level': FatigueLevel, 'validity': Validity, 'reasons': FatigueReason,
-        'ear_left': float, 'ear_right': float, 'openness': float, 'eyes_closed': bool,
-        'closure_duration': DURATION, 'perclos': float, 'perclos_long': float,
-        'perclos_p80': float, 'perclos_coverage': float, 'perclos_long_coverage': float,
-        'blink_count': int, 'blink_rate': float, 'mean_blink_duration': float, 'mar': float,
-        'yawning': bool, 'yawn_count': int, 'head_roll': float, 'head_pitch': float,
-        'head_yaw': float, 'calibrated': bool, 'baseline_ear': float},
-    EVENT: {
-        'track_id': int, 'type': FatigueEventType, 'start': TIME, 'duration': DURATION,
-        'level': FatigueLevel}}
-"""
-Type of message -> the fields that it has in common with its value, and their kinds. The values are
-:class:`EmotionEstimate`, :class:`FatigueAssessment` and :class:`FatigueEvent`. Header, ``primary``,
-``roi`` and model come from elsewhere.
-"""
-ATTRIBUTES = {
-    'age': 'age_s', 'closure_duration': 'closure_s', 'duration': 'duration_s',
-    'mean_blink_duration': 'mean_blink_s', 'start': 'start_ns'}
-"""Fields whose attribute in our values has another name."""
-
-PREFIXES: dict[Any, str] = {
-    Expression: 'EXPRESSION_', FatigueLevel: 'LEVEL_', Validity: 'VALIDITY_',
-    FatigueReason: 'REASON_', FatigueEventType: 'EVENT_'}
-"""Of the constants of each enum. In aitable_msgs 0.1 they had none."""
-LEVELS_0_1 = {
-    0: FatigueLevel.ALERT, 1: FatigueLevel.MILD, 2: FatigueLevel.SEVERE, 3: FatigueLevel.ASLEEP,
-    255: FatigueLevel.UNKNOWN}
-"""Levels of a FatigueEvent of aitable_msgs 0.1, whose definition does not list them."""
 
 
 class MessageCodec:
@@ -86,13 +47,14 @@ class MessageCodec:
         self._make = make
         write: dict[Any, Callable[[Any], Any]] = {
             int: int, float: float, bool: bool, TIME: self.time_message,
-            DURATION: self.duration_message, VECTOR: _vector, **dict.fromkeys(PREFIXES, int)}
+            DURATION: self.duration_message, VECTOR: vector, SECONDS: vector,
+            **dict.fromkeys(PREFIXES, int)}
         self._writers = {
             message: [(name, ATTRIBUTES.get(name, name), write[kind])
                       for name, kind in fields.items()]
             for message, fields in FIELDS.items()}
         self._readers = {
-            message: [(name, ATTRIBUTES.get(name, name), _reader(
+            message: [(name, ATTRIBUTES.get(name, name), reader_of(
                 kind, constants.get(message) if constants else None))
                 for name, kind in fields.items()]
             for message, fields in FIELDS.items()}
@@ -171,6 +133,40 @@ class MessageCodec:
         """
         return self._message(EVENT, event, header=header)
 
+    def posture_message(
+        self, frame: Frame, assessment: PostureAssessment, model: ModelInfo,
+        body: Body | None = None,
+    ) -> Any:
+        """
+        Return the posture of one person as a ``Posture``.
+
+        :param body: the person's, if it is in the image
+        """
+        joints: list[Any] = []
+        visibility = array('f')
+        box: NDArray[np.float32] = np.zeros(4, np.float32)
+        if body is not None:
+            skeleton = body.skeleton
+            visibility.frombytes(skeleton.visibility.astype(np.float32).tobytes())
+            joints = [
+                self._make('geometry_msgs/msg/Point32', x=x, y=y, z=z)
+                for x, y, z in skeleton.points.astype(float).tolist()]
+            box = np.nan_to_num(skeleton.box)
+        return self._message(
+            POSTURE, assessment, header=self.header_of(frame), **_model_fields(model),
+            primary=body is not None and body.primary,
+            has_face=body is not None and body.has_face,
+            roi=self.roi_message(box, frame.width, frame.height), joints=joints,
+            joint_visibility=visibility)
+
+    def posture_event_message(self, header: Any, event: PostureEvent) -> Any:
+        """
+        Return an event as a ``PostureEvent``.
+
+        :param header: of the image that made it certain
+        """
+        return self._message(POSTURE_EVENT, event, header=header)
+
     def messages_of(self, result: FrameResult, frame: Frame) -> Iterator[tuple[str, Any]]:
         """
         Yield (topic, message) as the nodes would publish them about one frame.
@@ -193,6 +189,24 @@ class MessageCodec:
             yield 'fatigue', self.fatigue_message(header, absent, mesh)
         for event in result.events:
             yield 'fatigue/events', self.event_message(header, event)
+        if result.posture is not None:
+            yield from self.messages_of_posture(
+                result.posture, frame, result.models.get('posture', ModelInfo()))
+
+    def messages_of_posture(
+        self, update: PostureUpdate, frame: Frame, model: ModelInfo,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield (topic, message) about the bodies of one image; nothing if they were not read."""
+        if not update.read:
+            return
+        for body in update.bodies:
+            yield 'posture', self.posture_message(
+                frame, update.assessments[body.track_id], model, body)
+        for absent in update.absent:
+            yield 'posture', self.posture_message(frame, absent, model)
+        header = self.header_of(frame)
+        for event in update.events:
+            yield 'posture/events', self.posture_event_message(header, event)
 
     def _message(self, kind: str, value: Any, **others: Any) -> Any:
         return self._make(kind, **others, **{
@@ -226,6 +240,23 @@ class MessageCodec:
         """
         return FatigueEvent(**self._values(EVENT, message))
 
+    def posture_of(self, message: Any) -> PostureAssessment:
+        """
+        Return the assessment that a ``Posture`` carries.
+
+        :raises ValueError: it holds a value that no constant has, or an impossible stamp
+        """
+        return PostureAssessment(
+            stamp_ns=header_stamp_ns(message), **self._values(POSTURE, message))
+
+    def posture_event_of(self, message: Any) -> PostureEvent:
+        """
+        Return the event that a ``PostureEvent`` carries.
+
+        :raises ValueError: it holds a value that no constant has, or an impossible stamp
+        """
+        return PostureEvent(**self._values(POSTURE_EVENT, message))
+
     def _values(self, kind: str, message: Any) -> dict[str, Any]:
         """Return the attributes of a value; a field that the definition lacked is left out."""
         return {
@@ -258,9 +289,22 @@ def face_of(message: Any) -> TrackedFace:
     return TrackedFace(int(message.track_id), Detection(box, math.nan), bool(message.primary))
 
 
-def duration_s(duration: Any) -> float:
-    """Return a ``Duration`` as seconds."""
-    return (int(duration.sec) * SECOND_NS + int(duration.nanosec)) / SECOND_NS
+def body_of(message: Any) -> Body | None:
+    """
+    Return the body that a ``Posture`` carries; None where it has no joints.
+
+    Metres and presence are not sent: they are NaN.
+
+    :raises ValueError: there are not 33 joints
+    """
+    if not len(message.joints):
+        return None
+    return Body(
+        int(message.track_id), Skeleton(
+            np.array([(one.x, one.y, one.z) for one in message.joints], np.float32),
+            vector(message.joint_visibility), np.full((JOINTS, 3), NAN, np.float32),
+            presence=NAN),
+        has_face=bool(message.has_face), primary=bool(message.primary))
 
 
 def _box(roi: Any) -> NDArray[np.float32]:
@@ -269,46 +313,5 @@ def _box(roi: Any) -> NDArray[np.float32]:
         np.float32)
 
 
-def _vector(values: Any) -> NDArray[np.float32]:
-    return np.asarray(values, np.float32)
-
-
 def _model_fields(model: ModelInfo) -> dict[str, str]:
     return {'model': model.model, 'backend': model.backend, 'precision': model.precision}
-
-
-def _reader(kind: Any, constants: Mapping[str, int] | None) -> Callable[[Any], Any]:
-    """Return what turns a field into an attribute, by the constants of its definition."""
-    if kind in (int, float, bool):
-        return kind  # type: ignore[no-any-return]
-    if kind not in PREFIXES:
-        return {TIME: stamp_ns, DURATION: duration_s, VECTOR: _vector}[kind]
-    prefix = PREFIXES[kind]
-    if constants is None:
-        return kind  # type: ignore[no-any-return]
-    named: dict[int, Any] = {}
-    for member in kind:
-        value = constants.get(prefix + member.name, constants.get(member.name))
-        if value is not None:
-            named[value] = member
-    if kind is FatigueLevel and not named:
-        named.update(LEVELS_0_1)
-    return _flags_reader(kind, named) if issubclass(kind, IntFlag) else _enum_reader(kind, named)
-
-
-def _enum_reader(kind: type[IntEnum], named: Mapping[int, IntEnum]) -> Callable[[Any], IntEnum]:
-    def read(value: Any) -> IntEnum:
-        if int(value) not in named:
-            raise ValueError(f'{value} is no {kind.__name__}')
-        return named[int(value)]
-    return read
-
-
-def _flags_reader(kind: type[IntFlag], named: Mapping[int, IntFlag]) -> Callable[[Any], IntFlag]:
-    def read(mask: Any) -> IntFlag:
-        found = kind(0)
-        for bit, flag in named.items():
-            if int(mask) & bit:
-                found |= flag
-        return found
-    return read

@@ -24,7 +24,7 @@ from test_evaluation_readers import PERIOD_NS, raw, START_NS, STORE, String, wri
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.output_tables import read_columns
-from aitable_ros.message_codec import TOPICS
+from aitable_ros.message_fields import TOPICS
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools.clip import ScriptedClip
@@ -290,6 +290,9 @@ OLD_VALUES = {
 """Field -> its values in aitable_msgs 0.1, from ``data/aitable_msgs_0_1``."""
 
 
+TOPICS_0_1 = ('faces', 'emotion', 'fatigue', 'fatigue/events')
+
+
 def record_0_1(path, results, roles, images=()):
     """Write what nodes of aitable_ros 0.1 would have said."""
     store = get_typestore(Stores.ROS2_HUMBLE)
@@ -316,7 +319,7 @@ def record_0_1(path, results, roles, images=()):
     return path
 
 
-@pytest.mark.parametrize('roles', [tuple(TOPICS), ('faces', 'fatigue/events')])
+@pytest.mark.parametrize('roles', [TOPICS_0_1, ('faces', 'fatigue/events')])
 def test_a_bag_of_aitable_msgs_0_1_means_what_it_meant_then(tmp_path, roles):
     events = [
         FatigueEvent(7, FatigueEventType.BLINK, START_NS, 0.1, FatigueLevel.ALERT),

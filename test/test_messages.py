@@ -17,12 +17,19 @@ from rosbags.typesys import get_types_from_msg
 from aitable_ros.fatigue.eyes import EyeReading
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
-from aitable_ros.message_codec import ATTRIBUTES, EMOTION, EVENT, FATIGUE, FIELDS
+from aitable_ros.message_fields import (
+    ATTRIBUTES, EMOTION, EVENT, FATIGUE, FIELDS, POSTURE, POSTURE_EVENT
+)
+from aitable_ros.posture_types import (
+    PostureAssessment, PostureEvent, PostureEventType, PostureState, PostureValidity
+)
 from aitable_ros.recordings.bag_messages import definitions
 from aitable_ros.types import (
     EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel,
     FatigueReason, ModelInfo, Validity
 )
+
+KINDS = ('Emotion', 'FatigueState', 'FatigueEvent', 'Posture', 'PostureEvent')
 
 
 def constants(message: str) -> dict[str, int]:
@@ -34,7 +41,9 @@ def constants(message: str) -> dict[str, int]:
 @pytest.mark.parametrize(('message', 'prefix', 'enum'), [
     ('Emotion', 'EXPRESSION', Expression), ('FatigueState', 'LEVEL', FatigueLevel),
     ('FatigueState', 'VALIDITY', Validity), ('FatigueState', 'REASON', FatigueReason),
-    ('FatigueEvent', 'EVENT', FatigueEventType), ('FatigueEvent', 'LEVEL', FatigueLevel)])
+    ('FatigueEvent', 'EVENT', FatigueEventType), ('FatigueEvent', 'LEVEL', FatigueLevel),
+    ('Posture', 'STATE', PostureState), ('Posture', 'VALIDITY', PostureValidity),
+    ('PostureEvent', 'EVENT', PostureEventType), ('PostureEvent', 'STATE', PostureState)])
 def test_the_constants_of_a_field_are_an_enum_of_ours(
     message: str, prefix: str, enum: type[IntEnum],
 ) -> None:
@@ -46,7 +55,11 @@ def test_the_constants_of_a_field_are_an_enum_of_ours(
 @pytest.mark.parametrize(('kind', 'value', 'others'), [
     (EMOTION, EmotionEstimate, {'header', 'primary', 'roi', 'model', 'backend', 'precision'}),
     (FATIGUE, FatigueAssessment, {'header', 'primary', 'model', 'backend', 'precision'}),
-    (EVENT, FatigueEvent, {'header'})])
+    (EVENT, FatigueEvent, {'header'}),
+    (POSTURE, PostureAssessment, {
+        'header', 'primary', 'has_face', 'roi', 'joints', 'joint_visibility', 'model', 'backend',
+        'precision'}),
+    (POSTURE_EVENT, PostureEvent, {'header'})])
 def test_the_codec_forgets_no_field(kind: str, value: type, others: set[str]) -> None:
     _, found = get_types_from_msg(definitions()[kind], kind)[kind]
     assert {name for name, _ in found} == set(FIELDS[kind]) | others
@@ -56,17 +69,15 @@ def test_the_codec_forgets_no_field(kind: str, value: type, others: set[str]) ->
 
 
 def test_every_constant_carries_the_name_of_its_field() -> None:
-    prefixes = {name.partition('_')[0] for kind in ('Emotion', 'FatigueState', 'FatigueEvent')
-                for name in constants(kind)}
-    assert prefixes == {'EXPRESSION', 'LEVEL', 'VALIDITY', 'REASON', 'EVENT'}
+    prefixes = {name.partition('_')[0] for kind in KINDS for name in constants(kind)}
+    assert prefixes == {'EXPRESSION', 'LEVEL', 'VALIDITY', 'REASON', 'EVENT', 'STATE', 'FIRST'}
 
 
 def test_the_docs_name_constants_that_exist() -> None:
     page = Path(__file__).resolve().parent.parent / 'docs' / 'messages.md'
     named = set(re.findall(
-        r'\b(?:EXPRESSION|LEVEL|VALIDITY|REASON|EVENT)_[A-Z_]*[A-Z]\b', page.read_text()))
-    known = {name for kind in ('Emotion', 'FatigueState', 'FatigueEvent')
-             for name in constants(kind)}
+        r'\b(?:EXPRESSION|LEVEL|VALIDITY|REASON|EVENT|STATE)_[A-Z_]*[A-Z]\b', page.read_text()))
+    known = {name for kind in KINDS for name in constants(kind)}
     assert named
     assert named - known - {'LEVEL_CHANGED'} == set()
 
@@ -81,6 +92,12 @@ def test_a_message_full_of_zeros_claims_nothing() -> None:
     assert event.type not in [value for name, value in constants('FatigueEvent').items()
                               if name.startswith('EVENT_')]
     assert emotion.confidence == 0
+    posture, change = message.Posture(), message.PostureEvent()
+    assert posture.state == posture.STATE_UNKNOWN
+    assert posture.validity == posture.VALIDITY_NO_BODY
+    assert not posture.joints
+    assert change.type not in [value for name, value in constants('PostureEvent').items()
+                               if name.startswith('EVENT_')]
 
 
 def should_wake(state: Any) -> bool:

@@ -15,11 +15,16 @@ import pytest
 
 from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
-from aitable_ros.message_codec import faces_of, model_of
+from aitable_ros.message_codec import body_of, faces_of, model_of
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.overlay import Collector
 from aitable_ros.nodes.worker import Worker, WorkerStoppedError
+from aitable_ros.posture_types import (
+    Body, FIRST_BODY_ID, Joint, PostureAssessment, PostureEvent, PostureEventType, PostureState,
+    PostureUpdate, PostureValidity, Skeleton
+)
+from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.types import (
     Detection, EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment,
     FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Frame, FrameResult, ModelInfo,
@@ -116,6 +121,79 @@ def test_fatigue_there_and_back(assessment):
 def test_event_there_and_back():
     event = FatigueEvent(2, FatigueEventType.MICROSLEEP, 10 ** 18 + 1, 1.75, FatigueLevel.SEVERE)
     assert CODEC.event_of(CODEC.event_message(CODEC.header_of(frame()), event)) == event
+
+
+def body(track_id=3, seen=0.9, **values):
+    random = np.random.default_rng(track_id)
+    points = random.uniform(20, 200, (33, 3)).astype(np.float32)
+    visibility = np.full(33, seen, np.float32)
+    visibility[Joint.LEFT_ANKLE] = 0.25
+    return Body(track_id, Skeleton(points, visibility, points / 100, 0.9), **values)
+
+
+POSTURE = PostureAssessment(
+    3, 1_700_000_000_000_000_001, PostureValidity.VALID, PostureState.SLOUCHED, 2.5,
+    (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.5, 7.0), 0.1, -0.2, 0.3, math.nan, 0.4, 0.5, True, 0.6, 0.25,
+    -0.125, True)
+
+
+def _codecs():
+    messages = BagMessages()
+    return {
+        'rclpy': (CODEC, lambda message: message),
+        'bag': (messages.codec, lambda message: messages.decode(
+            message.__msgtype__, messages.serialize(message)))}
+
+
+@pytest.mark.parametrize('where', ['rclpy', 'bag'])
+def test_posture_there_and_back(where):
+    codec, carried = _codecs()[where]
+    sent = body(has_face=True, primary=True)
+    message = carried(codec.posture_message(frame(), POSTURE, MODEL, sent))
+    _same(POSTURE, codec.posture_of(message))
+    assert model_of(message) == MODEL
+    found = body_of(message)
+    assert (found.track_id, found.has_face, found.primary) == (3, True, True)
+    np.testing.assert_array_equal(found.skeleton.points, sent.skeleton.points)
+    np.testing.assert_array_equal(found.skeleton.visibility, sent.skeleton.visibility)
+    x1, y1, x2, y2 = np.round(sent.skeleton.box)
+    assert (message.roi.x_offset, message.roi.y_offset) == (x1, y1)
+    assert (message.roi.width, message.roi.height) == (x2 - x1, y2 - y1)
+
+
+@pytest.mark.parametrize('where', ['rclpy', 'bag'])
+@pytest.mark.parametrize('seen', [None, body(seen=0.1)], ids=['no body', 'no joint seen'])
+def test_a_posture_without_joints_that_are_seen_has_no_box(where, seen):
+    codec, carried = _codecs()[where]
+    absent = PostureAssessment(3, 5, PostureValidity.NO_BODY)
+    message = carried(codec.posture_message(frame(5), absent, MODEL, seen))
+    _same(absent, codec.posture_of(message))
+    assert (message.roi.width, message.roi.height, message.primary) == (0, 0, False)
+    assert (body_of(message) is None) is (seen is None)
+
+
+@pytest.mark.parametrize('where', ['rclpy', 'bag'])
+def test_a_posture_event_there_and_back(where):
+    codec, carried = _codecs()[where]
+    event = PostureEvent(
+        FIRST_BODY_ID, PostureEventType.SLUMPED, 10 ** 18 + 1, 1.75, PostureState.HEAD_DOWN,
+        PostureState.UPRIGHT)
+    message = carried(codec.posture_event_message(codec.header_of(frame()), event))
+    assert codec.posture_event_of(message) == event
+
+
+def test_posture_is_sent_for_images_that_were_read():
+    update = PostureUpdate(
+        read=True, bodies=(body(3),), assessments={3: POSTURE},
+        absent=(PostureAssessment(4, 1, PostureValidity.NO_BODY),),
+        events=(PostureEvent(3, PostureEventType.STILL, 1, 2.0),))
+    result = FrameResult(1, (), (), (), {'posture': MODEL}, {}, posture=update)
+    sent = list(CODEC.messages_of(result, frame()))
+    assert [topic for topic, _ in sent] == ['posture', 'posture', 'posture/events']
+    assert [one.track_id for _, one in sent] == [3, 4, 3]
+    assert model_of(sent[0][1]) == MODEL
+    repeated = replace(result, posture=replace(update, read=False, events=()))
+    assert not list(CODEC.messages_of(repeated, frame()))
 
 
 class Recorder:

@@ -34,7 +34,8 @@ OPTIONAL = {'hri_msgs'}
 RANK = {
     '__init__': 0, 'closing': 0, 'errors': 0, 'types': 0, 'pixels': 0, 'options': 1, 'config': 2,
     'atomic': 1, 'crop_map': 0, 'drawing': 2, 'picture_header': 0, 'stopping': 0, 'image_codec': 2,
-    'rcl_yaml': 1, 'rehearsal': 1, 'clock': 1, 'message_codec': 3, 'models': 2, 'inference': 3,
+    'rcl_yaml': 1, 'rehearsal': 1, 'clock': 1, 'message_fields': 2, 'message_codec': 3,
+    'models': 2, 'inference': 3,
     'face': 4, 'emotion': 4, 'fatigue': 5, 'posture': 5, 'pipeline': 6, 'recordings': 7, 'nodes': 7,
     'engines': 8, 'evaluation': 8, 'tools': 9, 'monitor': 9, 'cli': 10, '__main__': 11,
     'stamp_join': 0, 'posture_types': -1,

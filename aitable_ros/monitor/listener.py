@@ -12,7 +12,7 @@ from typing import Any
 
 from aitable_ros.clock import header_stamp_ns, serialized_stamp_ns
 from aitable_ros.closing import Closing
-from aitable_ros.message_codec import TOPICS
+from aitable_ros.message_fields import TOPICS
 from aitable_ros.monitor.graph_state import DiagnosticEntry, GraphState, MOST_TEXT
 from aitable_ros.monitor.pictures import Picture, PictureChooser
 

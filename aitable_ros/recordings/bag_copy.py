@@ -14,7 +14,7 @@ import numpy as np
 
 from aitable_ros.atomic import legible
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import TOPICS
+from aitable_ros.message_fields import TOPICS
 from aitable_ros.recordings.bag import BagFrame, CAMERAS
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import Message, Recording
@@ -88,7 +88,7 @@ class BagCopy:
             source.note('the input has topics of our names already: those of this evaluation are '
                         f'under {self._prefix} in the written bag')
         self._ours = {role: self._connect(f'{self._prefix}/{role}', kind)
-                      for role, kind in TOPICS.items()}
+                      for role, kind in TOPICS.items() if not role.startswith('posture')}
         if source.kind == 'video':
             self._camera = self._connect(VIDEO_TOPIC, COMPRESSED)
 
@@ -105,6 +105,8 @@ class BagCopy:
                 assert isinstance(frame, BagFrame)
                 log_ns = self._copy_image(frame)
             for role, data in self._messages.encode(result, frame):
+                if role not in self._ours:  # of posture, which is off by default
+                    self._ours[role] = self._connect(f'{self._prefix}/{role}', TOPICS[role])
                 self._writer.write(self._ours[role], log_ns, data)
         except OSError as error:
             raise self._unwritable(error) from None

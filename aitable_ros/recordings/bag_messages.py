@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 import os
@@ -11,8 +12,11 @@ from pathlib import Path
 import sys
 from typing import Any
 
+import numpy as np
+
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import MessageCodec, TOPICS
+from aitable_ros.message_codec import MessageCodec
+from aitable_ros.message_fields import TOPICS
 from aitable_ros.recordings.storage import Topic
 from aitable_ros.types import Frame, FrameResult
 
@@ -62,7 +66,9 @@ class BagMessages:
 
     def make(self, kind: str, **fields: Any) -> Any:
         """Return a message of any known type; all of its fields must be given."""
-        return self.store.types[kind](**fields)
+        return self.store.types[kind](**{
+            name: np.asarray(value) if isinstance(value, array) else value
+            for name, value in fields.items()})
 
     def serialize(self, message: Any) -> bytes:
         """Return a message as the bytes that are in a bag."""

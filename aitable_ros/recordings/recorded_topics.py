@@ -13,7 +13,8 @@ import numpy as np
 
 from aitable_ros.clock import header_stamp_ns, JUMP_BACK_NS, serialized_stamp_ns
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import face_of, faces_of, model_of, PACKAGE, TOPICS
+from aitable_ros.message_codec import face_of, faces_of, model_of
+from aitable_ros.message_fields import PACKAGE, TOPICS
 from aitable_ros.recordings.bag import camera_topics
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import is_bag, Recording
@@ -31,6 +32,8 @@ LOOP_NS = LATE_NS + JUMP_BACK_NS
 """Stamps that fall back by more are no late answers: the camera's clock jumped back."""
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 """A camera publishes one beside each image, with the image's header."""
+READ = {role: kind for role, kind in TOPICS.items() if not role.startswith('posture')}
+"""The topics that are read, and their types."""
 _PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -62,8 +65,8 @@ def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
 
     Remapped topics count as one set if there is at most one of each type.
     """
-    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in TOPICS.values()}
-    by_kind = {kind: role for role, kind in TOPICS.items()}
+    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in READ.values()}
+    by_kind = {kind: role for role, kind in READ.items()}
     found: dict[str, dict[str, str]] = {}
     for name, kind in sorted(ours.items()):
         role = by_kind[kind]
