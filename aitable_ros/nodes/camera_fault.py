@@ -22,6 +22,10 @@ LOOK_AFTER_S = 2.0
 MANY_LOST = 0.5
 """Share of lost images that counts as a fault; 0.8 to 0.9 are lost without the profile."""
 FEWEST_STEPS, WINDOW_NS = 6, 10_000_000_000
+"""Images are counted over the window, or longer where the window has fewer than so many steps: on
+a busy machine, one image in several seconds arrives."""
+HOLD_S = 10.0
+"""A loss counts as over when so long after its last sign, the window, none was seen."""
 PARTICIPANT_BYTES = 12
 """Length of the part of a DDS endpoint's id that all endpoints of a ROS context share."""
 
@@ -41,15 +45,18 @@ class LossEstimate:
         """Add the stamp of an image."""
         self._stamps.append(stamp_ns)
 
-    def share(self) -> float:
-        """Return the share of lost images within the last 10 s of stamps, 0 to 1; 0 for too few."""
+    def share(self) -> float | None:
+        """Return the share of images lost lately, 0 to 1; None for too few to tell."""
         import numpy as np  # the preflight names a missing numpy
 
         stamps = np.array(tuple(self._stamps), np.int64)
-        steps = np.diff(stamps[stamps >= stamps[-1] - WINDOW_NS]) if stamps.size else stamps
+        if stamps.size <= FEWEST_STEPS:
+            return None
+        recent = np.count_nonzero(stamps >= stamps[-1] - WINDOW_NS)
+        steps = np.diff(stamps[-max(recent, FEWEST_STEPS + 1):])
         steps = steps[steps > 0]
         if steps.size < FEWEST_STEPS:
-            return 0.0
+            return None
         return float(1.0 - np.percentile(steps, 10) / np.median(steps))
 
 

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.nodes import qos
+from aitable_ros.nodes.camera_fault import FaultKind
 from aitable_ros.nodes.image_statistics import ImageFigures
 from aitable_ros.nodes.model_keeper import FAILURES
 from aitable_ros.types import ModelInfo
@@ -136,7 +137,7 @@ def _troubles(
     node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
 ) -> Iterator[tuple[bytes, str]]:
     """Yield the faults, the gravest first."""
-    watch = node.images.watch
+    watch, fault = node.images.watch, node.images.fault
     if node.failure:
         yield ERROR, node.failure
     if model and model.busy_s > HUNG_AFTER_S:
@@ -148,10 +149,10 @@ def _troubles(
     if model and not model.model.model:
         yield WARN, 'off: no model'
     if watch.stale:
-        why = f': {node.images.fault.line}' if node.images.fault else ''
+        why = f': {fault.line}' if fault else ''
         yield STALE, f'no {node.source.expects or "faces"} for {watch.waited_s():.0f} s{why}'
-    elif node.images.fault and watch.came:
-        yield WARN, node.images.fault.line
+    elif fault and (watch.came or fault.kind is not FaultKind.NO_PUBLISHER):
+        yield WARN, fault.line
     if figures.bad_recently:
         causes = ', '.join(sorted(figures.malformed))
         yield WARN, f'{figures.bad_recently} malformed images in the last seconds: {causes}'

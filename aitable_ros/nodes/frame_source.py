@@ -28,7 +28,7 @@ from aitable_ros.image_codec import frame_from_compressed, frame_from_image, Ima
 from aitable_ros.message_codec import faces_of, model_of
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.camera_fault import (
-    Fault, find_fault, IMAGE_TYPES, LOOK_AFTER_S, LossEstimate, MANY_LOST
+    Fault, FaultKind, find_fault, HOLD_S, IMAGE_TYPES, LOOK_AFTER_S, LossEstimate, MANY_LOST
 )
 from aitable_ros.nodes.channel import channel, SharedFaces
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
@@ -81,6 +81,8 @@ class ImageSource:
         self._guard = StampGuard()
         self._decoder = ImageDecoder(topic)
         self._losses = LossEstimate()
+        self._loss: tuple[Fault, float] | None = None
+        """The last loss of images and when it was seen, seconds of the steady clock."""
         self._feeder: object | None = None
 
     def set_feeder(self, feeder: object, here: bool) -> None:
@@ -127,13 +129,23 @@ class ImageSource:
                 self._carry(reader)
 
     def fault(self, node: Node, waited_s: float, came: bool) -> Fault | None:
-        """Return why images are missing (see :func:`find_fault`); None while they arrive."""
+        """
+        Return why images are missing (see :func:`find_fault`); None while they arrive.
+
+        A loss stays until so many images have arrived that it can be told to be over.
+        """
         if self._feeder is not None:
             return None
         lost = self._losses.share() if came else 1.0
-        if waited_s < LOOK_AFTER_S and (not came or lost < MANY_LOST):
-            return None
-        return find_fault(node, self.topic, IMAGE_TYPES[self._compressed], lost)
+        found = None
+        if waited_s >= LOOK_AFTER_S or (came and (lost or 0.0) >= MANY_LOST):
+            found = find_fault(node, self.topic, IMAGE_TYPES[self._compressed], lost or 0.0)
+        now, loss = monotonic(), self._loss
+        if found is not None:
+            self._loss = (found, now) if found.kind is FaultKind.LOST else None
+        elif loss is not None and (lost is None or now - loss[1] < HOLD_S):
+            return loss[0]
+        return found
 
     def _drop_subscription(self, reader: Reader) -> None:
         subscription, self._subscription = self._subscription, None

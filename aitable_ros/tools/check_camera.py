@@ -181,7 +181,7 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
     node.destroy_subscription(subscription)
     span = (max(stamps) - min(stamps)) * 1e-9 if stamps else 0.0
     return {
-        **heard, 'images': len(stamps), 'lost': losses.share(),
+        **heard, 'images': len(stamps), 'lost': losses.share() or 0.0,
         'lag_s': median(lags) if lags else 0.0,
         'fps': (len(stamps) - 1) / span if span > 0 else 0.0}
 
