@@ -26,7 +26,7 @@ _STAMP_AT = 4
 """Behind the four bytes that name the encoding, little-endian CDR; the header comes first."""
 
 
-class _Ring:
+class Ring:
     """So many images, ready to be sent as they are or as bytes."""
 
     def __init__(self, size: tuple[int, int], count: int) -> None:
@@ -75,7 +75,7 @@ def main() -> int:
     rclpy.init(args=[])
     node = rclpy.create_node('bench_camera', start_parameter_services=False)
     publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
-    ring = _Ring(SIZES[size], int(count))
+    ring = Ring(SIZES[size], int(count))
     with Path(answers).open('a', buffering=1) as file:
         print(json.dumps({'ready': True}), file=file)
         while line := sys.stdin.readline():
@@ -87,7 +87,7 @@ def main() -> int:
     return 0
 
 
-def _obey(order: dict[str, Any], ring: _Ring, publisher: Any) -> dict[str, Any]:
+def _obey(order: dict[str, Any], ring: Ring, publisher: Any) -> dict[str, Any]:
     stamps, publish_ms = [], []
     begin = time.monotonic()
     for index in range(round(order['fps'] * order['seconds'])):

@@ -7,8 +7,9 @@ Emotion and fatigue of the people in front of a camera.
     ros2 launch aitable_ros pipeline.launch.py cameras:='left=/left/image right=/right/image'
 
 One process runs all nodes, which then share each image and each detection; ``processes:=many``
-starts a process for each. Several cameras have one namespace each and share the models of that
-process. ``bag:=`` plays a recording as the camera; its end ends the launch.
+starts a process for each. Several cameras have one namespace each. They are spread over processes
+of ``cameras_per_process`` at most, and those of one process share its models. ``bag:=`` plays a
+recording as the camera; its end ends the launch.
 
 The arguments are checked before anything starts. The environment of the parent launch stays as it
 is: our variables are set for our processes only.
@@ -23,6 +24,7 @@ from launch_ros.substitutions import ExecutableInPackage
 
 from aitable_ros.config import read_parameter_file
 from aitable_ros.errors import InputError
+from aitable_ros.nodes.camera_groups import grouped, PER_PROCESS
 from aitable_ros.nodes.environment import child_environment
 from aitable_ros.nodes.executables import NAME_PATTERN
 from launch import LaunchDescription
@@ -39,6 +41,8 @@ ARGUMENTS = (
      'a video file; needs processes:=one', None),
     ('cameras', '', 'several cameras instead, as NAME=TOPIC with a space between: the nodes of '
      'each are in the namespace NAME, below namespace', None),
+    ('cameras_per_process', str(PER_PROCESS), 'more cameras than this are spread over several '
+     'processes; 0 is one process for all', None),
     ('params_file', '', 'ROS 2 parameter file; empty is the defaults. A bare name such as cpu.yaml '
      'is looked for in this package', None),
     ('namespace', '', 'namespace of the nodes and their topics', None),
@@ -90,13 +94,9 @@ def _nodes(context, *args, **kwargs):
     if value['camera_device'] and (cameras or player or value['processes'] != 'one'):
         raise InputError('camera_device:= goes with neither cameras:=, bag:= nor processes:=many')
     if value['processes'] == 'one':
-        options = [f'--{name}' for name in ('overlay', 'hri', 'container')
-                   if value[name] == 'true']
-        if value['camera_device']:
-            options += ['--camera-device', value['camera_device']]
-        for name, topic in cameras.items():
-            options += ['--camera', f'{name}={topic}']
-        programs = [('pipeline', options, value['namespace'], value['image'])]
+        programs = [
+            ('pipeline', options, value['namespace'], value['image'])
+            for options in _options(value, cameras)]
     else:
         names = ('face_detector', 'fatigue', 'emotion', *(['overlay'] if overlay else []),
                  *(['hri_bridge'] if value['hri'] == 'true' else []))
@@ -120,6 +120,32 @@ def _nodes(context, *args, **kwargs):
         return [*handlers, *nodes]
     ended = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=_end_with_recording))
     return [*handlers, ended, *nodes, player]
+
+
+def _options(value, cameras):
+    """
+    Return the options of each pipeline process.
+
+    :raises InputError: the arguments do not go together
+    """
+    most = value['cameras_per_process']
+    if not most.isdecimal():
+        raise InputError(f'cameras_per_process:={most}: expected a whole number, such as 4')
+    groups = grouped(list(cameras.items()), int(most)) or [[]]
+    if len(groups) > 1 and value['container'] == 'true':
+        raise InputError('container:= is one process: set cameras_per_process:=0, or leave it out')
+    shared = ['--cameras-per-process', '0', *(['--overlay'] if value['overlay'] == 'true' else [])]
+    processes = []
+    for number, group in enumerate(groups):
+        options = list(shared)
+        if not number:  # a bridge's names are absolute: only the first camera has one
+            options += [f'--{name}' for name in ('hri', 'container') if value[name] == 'true']
+        if value['camera_device']:
+            options += ['--camera-device', value['camera_device']]
+        for name, topic in group:
+            options += ['--camera', f'{name}={topic}']
+        processes.append(options)
+    return processes
 
 
 def _environment():

@@ -16,9 +16,9 @@ NEEDS_LAUNCH = pytest.mark.skipif(
     importlib.util.find_spec('launch_ros') is None,
     reason='launch_ros is not installed here; ROS wheels from PyPI come without it')
 ARGUMENTS = {
-    'image', 'camera_device',
-    'cameras', 'params_file', 'namespace', 'overlay', 'hri', 'use_sim_time', 'bag',
-    'bag_rate', 'bag_topic', 'processes', 'container', 'respawn', 'autostart', 'log_level'}
+    'image', 'camera_device', 'cameras', 'cameras_per_process', 'params_file', 'namespace',
+    'overlay', 'hri', 'use_sim_time', 'bag', 'bag_rate', 'bag_topic', 'processes', 'container',
+    'respawn', 'autostart', 'log_level'}
 
 
 def _module():
@@ -68,6 +68,9 @@ def _processes(**arguments):
     ({'processes': 'many', 'overlay': 'true'}, 4), ({'bag': str(ROOT / 'test' / 'data')}, 2),
     ({'processes': 'many', 'hri': 'true'}, 4), ({'cameras': 'a=/a b=/b'}, 1),
     ({'cameras': 'a=/a, b=/b', 'processes': 'many'}, 6),
+    ({'cameras': 'a=/a b=/b c=/c', 'cameras_per_process': '2', 'hri': 'true'}, 2),
+    ({'cameras': 'a=/a b=/b c=/c d=/d e=/e'}, 2),
+    ({'cameras': 'a=/a b=/b c=/c d=/d e=/e', 'cameras_per_process': '0'}, 1),
 ])
 def test_starts_one_process_or_many(arguments, count):
     assert len(_processes(**arguments)) == count
@@ -84,6 +87,8 @@ def test_starts_one_process_or_many(arguments, count):
     ({'bag': __file__, 'bag_rate': '0'}, 'bag_rate:=0'),
     ({'bag': __file__, 'cameras': 'a=/a'}, 'image:='),
     ({'camera_device': '0', 'processes': 'many'}, 'camera_device:='),
+    ({'cameras': 'a=/a b=/b', 'cameras_per_process': 'two'}, 'cameras_per_process:=two'),
+    ({'cameras': 'a=/a b=/b', 'cameras_per_process': '1', 'container': 'true'}, 'container:='),
 ])
 def test_a_wrong_argument_is_refused_before_anything_starts(arguments, words):
     with pytest.raises(InputError, match=words):

@@ -140,3 +140,10 @@ def channel(context: Any, kind: type[Value], topic: str) -> Channel[Value]:
     """
     with _channels_lock:
         return _channels.setdefault(context, {}).setdefault((kind, topic), Channel())
+
+
+def producers(context: Any, kind: type[Any]) -> int:
+    """Return how many nodes of this process publish results of a kind, on whatever topic."""
+    with _channels_lock:
+        return sum(found.has_producer for (of, _), found in _channels.get(context, {}).items()
+                   if of is kind)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+import os
 from time import monotonic
 from typing import Any, TYPE_CHECKING
 
@@ -21,8 +22,10 @@ from aitable_ros.inference.chain import Attempt
 from aitable_ros.inference.shared_models import HUNG_AFTER_S
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.camera_fault import FaultKind
+from aitable_ros.nodes.channel import producers, SharedFaces
 from aitable_ros.nodes.image_statistics import ImageFigures
 from aitable_ros.nodes.model_keeper import FAILURES
+from aitable_ros.nodes.worker_load import Load
 from aitable_ros.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -127,14 +130,17 @@ def _updater(
 
 def status_of(node: ManagedNode) -> NodeStatus:
     """Return the status of a node now."""
-    figures = node.images.statistics.snapshot(monotonic())
+    now_s = monotonic()
+    figures = node.images.statistics.snapshot(now_s)
     model = node.model_status()
-    level, message = next(_troubles(node, model, figures), (OK, _fine(node, model, figures)))
-    return NodeStatus(level, message, _values(node, model, figures))
+    load = node.load.look(now_s, node.work.counts)
+    level, message = next(
+        _troubles(node, model, figures, load), (OK, _fine(node, model, figures)))
+    return NodeStatus(level, message, _values(node, model, figures, load))
 
 
 def _troubles(
-    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
+    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures, load: Load,
 ) -> Iterator[tuple[bytes, str]]:
     """Yield the faults, the gravest first."""
     watch, fault = node.images.watch, node.images.fault
@@ -156,6 +162,8 @@ def _troubles(
     if figures.bad_recently:
         causes = ', '.join(sorted(figures.malformed))
         yield WARN, f'{figures.bad_recently} malformed images in the last seconds: {causes}'
+    if load.at_limit:
+        yield WARN, load.line(max(producers(node.context, SharedFaces), 1))
     if model and model.failures:
         yield WARN, f'last image not answered: {model.reason}'
     for line in node.conflicts.now.values():
@@ -170,7 +178,7 @@ def _fine(node: ManagedNode, model: ModelStatus | None, figures: ImageFigures) -
 
 
 def _values(
-    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures,
+    node: ManagedNode, model: ModelStatus | None, figures: ImageFigures, load: Load,
 ) -> dict[str, object]:
     values: dict[str, object] = {
         'state': node.state,
@@ -181,6 +189,9 @@ def _values(
         'stamp_latency_p95_ms': f'{figures.stamp_latency_ms[1]:.1f}',
         'answered': figures.answered,
         'dropped': node.work.dropped,
+        'answered_percent': f'{100 * load.answered:.0f}',
+        'busy_percent': f'{100 * load.busy:.0f}',
+        'process': os.getpid(),
         'failed': figures.failed,
         'late': figures.late,
         'malformed': sum(figures.malformed.values()),

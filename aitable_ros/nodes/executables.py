@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import environment
+from aitable_ros.nodes.camera_groups import grouped, PER_PROCESS, run_processes
 from aitable_ros.stopping import StopSignal
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ third of what an image may take, and an image is handed over a few times before 
 
 
 def pipeline(argv: Sequence[str] | None = None) -> int:
-    """Run all nodes in one process, once for each camera."""
-    return _main('pipeline', argv, _load_pipeline, (_pipeline_arguments,))
+    """Run all nodes in one process, once for each camera; many cameras in several processes."""
+    return _main('pipeline', argv, _load_pipeline, (_pipeline_arguments,), _processes)
 
 
 def container(argv: Sequence[str] | None = None) -> int:
@@ -73,6 +74,10 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera', action='append', default=[], type=_camera, metavar='NAME=TOPIC',
         help='one of several cameras: its nodes get the namespace NAME and read TOPIC; repeat it')
     parser.add_argument(
+        '--cameras-per-process', type=_at_least_0, default=PER_PROCESS, metavar='N',
+        help='more cameras than this are spread over several processes; 0 is one for all '
+        '(default %(default)s)')
+    parser.add_argument(
         '--camera-device', metavar='DEVICE',
         help='also run the camera in this process: 0, /dev/video0, rtsp://..., a video file; other '
         'processes see its topic, too')
@@ -91,19 +96,56 @@ def _camera(text: str) -> tuple[str, str]:
     return name, topic
 
 
-def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
-    plugins = (*PIPELINE, *(('OverlayNode',) if args.overlay else ()))
+def _at_least_0(text: str) -> int:
+    """
+    Return a number of cameras.
+
+    :raises ArgumentTypeError: it is not a whole number from 0 on
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}': expected a whole number, such as 4")
+    return int(text)
+
+
+def _processes(args: argparse.Namespace) -> dict[str, list[str]]:
+    """
+    Return the commands that run groups of cameras; empty where this process runs all of them.
+
+    :raises InputError: the arguments contradict each other
+    """
     names = Counter(name for name, _ in args.camera)
     for name, count in names.items():
         if count > 1:
             raise InputError(f"--camera: {count} cameras are called '{name}'")
-    if args.hri:
-        plugins = (*plugins, *_hri())
     if args.camera_device and names:
         raise InputError('--camera-device is one camera: leave --camera out')
+    groups = grouped(args.camera, args.cameras_per_process)
+    if len(groups) < 2:
+        return {}
+    if args.container:
+        raise InputError(
+            f'--container is one process, and {len(names)} cameras take {len(groups)}: leave it '
+            'out, or set --cameras-per-process 0')
+    commands = {}
+    for number, group in enumerate(groups):
+        options = ['--overlay'] if args.overlay else []
+        if args.hri and not number:  # see nodes/hri.py
+            options.append('--hri')
+        for name, topic in group:
+            options += ['--camera', f'{name}={topic}']
+        commands[', '.join(name for name, _ in group)] = [
+            '-m', 'aitable_ros', 'run', *options,
+            '--cameras-per-process', str(args.cameras_per_process), *args.ros]
+    return commands
+
+
+def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
+    plugins = (*PIPELINE, *(('OverlayNode',) if args.overlay else ()))
+    if args.hri:
+        plugins = (*plugins, *_hri())
     if args.camera_device:
         _load_camera(loaded, args.camera_device)
-    if not names:
+    if not args.camera:
         loaded.load_all(plugins)
     for name, topic in args.camera:
         loaded.load_all(plugins, cli_args=[
@@ -153,8 +195,13 @@ def _main(
     argv: Sequence[str] | None,
     load: Callable[[Composition, argparse.Namespace], None],
     arguments: Sequence[Callable[[argparse.ArgumentParser], None]] = (),
+    processes: Callable[[argparse.Namespace], dict[str, list[str]]] = lambda args: {},
 ) -> int:
-    """Run a program to its end; returns its exit status."""
+    """
+    Run a program to its end; returns its exit status.
+
+    :param processes: returns the commands of several processes that do its work, or none
+    """
     stop = StopSignal()
     parent = os.getppid()
     command = list(sys.argv[1:] if argv is None else argv)
@@ -166,6 +213,9 @@ def _main(
     args = parser.parse_args(own, argparse.Namespace(ros=ros))
     try:
         warnings = _check_parameter_files(ros)
+        commands = processes(args)
+        if commands:
+            return _run_processes(name, commands, stop, parent)
         environment.prepare()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         return _run(load, args, [name, *ros], stop, parent, warnings)
@@ -174,6 +224,25 @@ def _main(
             print(f'{name}: {error}', file=sys.stderr)  # noqa: T201
             return 2
     return 0
+
+
+def _run_processes(
+    name: str, commands: dict[str, list[str]], stop: StopSignal, parent: int,
+) -> int:
+    """Run several processes in place of one; returns the exit status."""
+    def ended(wait_s: float) -> bool:
+        return stop.wait(wait_s) or _orphaned(parent)
+
+    try:
+        return run_processes(commands, environment.child_environment(), ended)
+    except RuntimeError as error:
+        print(f'{name}: {error}', file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _orphaned(parent: int) -> bool:
+    """Whether to end because the process that started this one has ended."""
+    return os.environ.get(environment.END_WITH_PARENT) == '1' and os.getppid() != parent
 
 
 def _run(
@@ -204,7 +273,7 @@ def _run(
             load(loaded, args)
             end_with_parent = os.environ.get(environment.END_WITH_PARENT) == '1'
             while not stop.wait(PARENT_CHECK_S if end_with_parent else None):
-                if os.getppid() != parent:
+                if _orphaned(parent):
                     break
     finally:
         rclpy.try_shutdown()

@@ -23,6 +23,7 @@ from aitable_ros.nodes.graph_conflicts import GraphConflicts
 from aitable_ros.nodes.image_health import ImageHealth
 from aitable_ros.nodes.parameters import NodeParameters, ParameterRules
 from aitable_ros.nodes.worker import Worker, WorkerSlot
+from aitable_ros.nodes.worker_load import LoadWatch
 from aitable_ros.options import Options
 
 
@@ -48,6 +49,7 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
         super().__init__(node_name or self.NAME, **kwargs)
         try:
             self.work = WorkerSlot()
+            self.load = LoadWatch()
             self.parameters = NodeParameters(self, self.OPTIONS, self._reconfigure)
             self.images = ImageHealth(self)
             self.conflicts = GraphConflicts(self)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Condition, current_thread, Lock, Thread
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
@@ -32,6 +33,21 @@ class WorkerStoppedError(RuntimeError):
     """The thread that owns the stage has ended, or there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """
+    What a worker did since it started.
+
+    :param offered: items that came
+    :param dropped: items that it never got to
+    :param worked_s: time at items and calls, seconds
+    """
+
+    offered: int = 0
+    dropped: int = 0
+    worked_s: float = 0.0
+
+
 class Worker(Generic[Stage, Item]):
     """
     Opens a stage on its own thread, feeds it the newest item, and closes it there.
@@ -51,6 +67,7 @@ class Worker(Generic[Stage, Item]):
         step: Callable[[Stage, Item], None],
         failed: Callable[[Exception], None],
     ) -> None:
+        self.offered = 0
         self.dropped = 0
         self._open = open_stage
         self._step = step
@@ -61,6 +78,7 @@ class Worker(Generic[Stage, Item]):
         self._stopping = False
         self._opened: Future[None] = Future()
         self._busy_since: float | None = None
+        self._worked_s = 0.0
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -68,6 +86,12 @@ class Worker(Generic[Stage, Item]):
         """How long the thread has been at the item or call it is at; 0 while it waits for one."""
         since = self._busy_since
         return 0.0 if since is None else monotonic() - since
+
+    @property
+    def counts(self) -> Counts:
+        """What it did since it started, the item in hand included."""
+        with self._changed:
+            return Counts(self.offered, self.dropped, self._worked_s + self.busy_s)
 
     @property
     def is_current(self) -> bool:
@@ -84,6 +108,7 @@ class Worker(Generic[Stage, Item]):
         with self._changed:
             if self._stopping:
                 return
+            self.offered += 1
             if self._item is not None:
                 self.dropped += 1
             self._item = item
@@ -151,6 +176,7 @@ class Worker(Generic[Stage, Item]):
     def _work(self, stage: Stage) -> None:
         while True:
             with self._changed:
+                self._worked_s += self.busy_s
                 self._busy_since = None
                 while not (self._stopping or self._calls or self._item is not None):
                     self._changed.wait()
@@ -208,6 +234,12 @@ class WorkerSlot:
         return worker.dropped if worker else 0
 
     @property
+    def counts(self) -> Counts:
+        """What the worker did since it started."""
+        worker = self._worker
+        return worker.counts if worker else Counts()
+
+    @property
     def is_current(self) -> bool:
         """Whether the caller runs on the worker's thread, not on one that was left behind."""
         worker = self._worker
@@ -223,6 +255,7 @@ class WorkerSlot:
             if self._worker is not hung or hung.busy_s <= HUNG_AFTER_S:
                 return False
             fresh.dropped += hung.dropped
+            fresh.offered += hung.offered
             self._worker = fresh
             return True
 

@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera', action='append', default=[], metavar='NAME=TOPIC',
         help='one of several cameras: its nodes get the namespace NAME; repeat it')
     parser.add_argument(
+        '--cameras-per-process', metavar='N', help='more cameras than this are spread over several '
+        'processes; 0 is one for all')
+    parser.add_argument(
         '--camera-device', metavar='DEVICE', help='also run the camera in this process: 0, '
         '/dev/video0, rtsp://..., a video file')
     parser.add_argument(
@@ -42,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     own = [f'--{name}' for name in ('overlay', 'hri', 'container') if getattr(args, name)]
     if args.camera_device:
         own += ['--camera-device', args.camera_device]
+    if args.cameras_per_process is not None:
+        own += ['--cameras-per-process', args.cameras_per_process]
     for camera in args.camera:
         own += ['--camera', camera]
     return pipeline([*own, *ros, *args.ros_args])
