@@ -13,7 +13,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.options import names_of, option, Options
 from aitable_ros.rcl_yaml import contradiction, near, near_misses, read_sections
 
-NODES = ('camera', 'face_detector', 'emotion', 'fatigue', 'overlay')
+NODES = ('camera', 'face_detector', 'emotion', 'fatigue', 'posture', 'overlay')
 """Names of the nodes, and so of the sections in a parameter file."""
 BRIDGE = 'hri_bridge'
 """A node without a stage."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,17 @@ from aitable_ros.face.finder import FaceFinder, FaceOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.options import Options
+from aitable_ros.posture.options import PostureOptions
 from aitable_ros.types import FaceResult, Frame, FrameResult, ModelInfo
+
+if TYPE_CHECKING:
+    from aitable_ros.posture.monitor import PostureMonitor
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineOptions:
     """
-    The options of the three stages.
+    The options of the stages.
 
     >>> from aitable_ros import PipelineOptions
     >>> PipelineOptions().face.confidence
@@ -40,6 +45,7 @@ class PipelineOptions:
     face: FaceOptions = field(default_factory=FaceOptions)
     fatigue: FatigueOptions = field(default_factory=FatigueOptions)
     emotion: EmotionOptions = field(default_factory=EmotionOptions)
+    posture: PostureOptions = field(default_factory=PostureOptions)
 
     @classmethod
     def from_file(
@@ -52,12 +58,14 @@ class PipelineOptions:
         :raises InputError: the file, or a parameter in it, cannot be used
         """
         kinds: dict[str, type[Options]] = {
-            'face_detector': FaceOptions, 'fatigue': FatigueOptions, 'emotion': EmotionOptions}
-        face, fatigue, emotion = read_options(path, kinds, warn).values()
+            'face_detector': FaceOptions, 'fatigue': FatigueOptions, 'emotion': EmotionOptions,
+            'posture': PostureOptions}
+        face, fatigue, emotion, posture = read_options(path, kinds, warn).values()
         assert isinstance(face, FaceOptions)
         assert isinstance(fatigue, FatigueOptions)
         assert isinstance(emotion, EmotionOptions)
-        return cls(face=face, fatigue=fatigue, emotion=emotion)
+        assert isinstance(posture, PostureOptions)
+        return cls(face=face, fatigue=fatigue, emotion=emotion, posture=posture)
 
     @property
     def for_recordings(self) -> PipelineOptions:
@@ -69,10 +77,10 @@ class PipelineOptions:
 
 class Pipeline(Closing):
     """
-    Faces, fatigue and emotion of each frame, on the caller's thread.
+    Faces, fatigue, emotion and posture of each frame, on the caller's thread.
 
-    Frames must come in the order of their stamps. A context manager; :meth:`close` frees the
-    models.
+    Posture is read where its options enable it. Frames must come in the order of their stamps. A
+    context manager; :meth:`close` frees the models.
 
     :raises InputError: a required model cannot be loaded
 
@@ -90,13 +98,18 @@ class Pipeline(Closing):
             self.faces = opened.enter_context(FaceFinder.open(self.options.face))
             self.fatigue = opened.enter_context(FatigueMonitor.open(self.options.fatigue))
             self.emotion = opened.enter_context(EmotionReader.open(self.options.emotion))
+            self.posture = opened.enter_context(_open_posture(self.options.posture)) \
+                if self.options.posture.enabled else None
             self._opened = opened.pop_all()
 
     @property
     def models(self) -> dict[str, ModelInfo]:
         """The models in use, by stage."""
-        return {
+        models = {
             'face': self.faces.model, 'mesh': self.fatigue.model, 'emotion': self.emotion.model}
+        if self.posture is not None:
+            models['posture'] = self.posture.model
+        return models
 
     def process(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """
@@ -112,6 +125,9 @@ class Pipeline(Closing):
         start = perf_counter()
         faces = self.faces.update(frame)
         found = perf_counter()
+        posture = self.posture.update(frame, faces) \
+            if self.posture is not None and self.posture.model.model else None
+        seated = perf_counter()
         fatigue = self.fatigue.update(frame, faces)
         if self.fatigue.model.model:
             for track_id in fatigue.measured:
@@ -133,15 +149,25 @@ class Pipeline(Closing):
             models=self.models,
             elapsed_ms={
                 'face': (found - start) * 1e3,
-                'fatigue': (judged - found) * 1e3,
-                'emotion': (read - judged) * 1e3},
+                'fatigue': (judged - seated) * 1e3,
+                'emotion': (read - judged) * 1e3,
+                **({} if posture is None else {'posture': (seated - found) * 1e3})},
+            posture=posture,
         )
 
     def reset(self) -> None:
         """Forget everybody, as before a new recording."""
-        for stage in (self.faces, self.fatigue, self.emotion):
-            stage.reset()
+        for stage in (self.faces, self.fatigue, self.emotion, self.posture):
+            if stage is not None:
+                stage.reset()
 
     def close(self) -> None:
         """Free the models. Idempotent."""
         self._opened.close()
+
+
+def _open_posture(options: PostureOptions) -> PostureMonitor:
+    """Load the stage, which nobody imports who does not enable it."""
+    from aitable_ros.posture.monitor import PostureMonitor
+
+    return PostureMonitor.open(options)

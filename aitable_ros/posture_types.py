@@ -120,13 +120,16 @@ class Body:
     :param track_id: number of the person's face, also while it is hidden; from
         :data:`FIRST_BODY_ID` on where no face has belonged to the body
     :param has_face: a tracked face belongs to the body in this image
-    :param primary: the person the robot is dealing with
+    :param primary: the person the robot is dealing with, also while the face is hidden
+    :param body_id: number of the body itself, from :data:`FIRST_BODY_ID` on: it stays when
+        ``track_id`` changes, because a face was seen at last or came back under a new number
     """
 
     track_id: int
     skeleton: Skeleton
     has_face: bool = False
     primary: bool = False
+    body_id: int = 0
 
 
 class PostureState(IntEnum):

@@ -19,12 +19,14 @@ from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.face.finder import FaceOptions
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.options import Options
+from aitable_ros.posture.options import PostureOptions
 
 STAGES: dict[str, tuple[type[Options], ...]] = {
     'camera': (CaptureOptions, CameraOptions),
     'face_detector': (FaceOptions, CameraOptions),
     'fatigue': (FatigueOptions, CameraOptions),
     'emotion': (EmotionOptions, CameraOptions),
+    'posture': (PostureOptions, CameraOptions),
     'overlay': (CameraOptions,),
 }
 """Node -> the option classes whose fields are its parameters."""

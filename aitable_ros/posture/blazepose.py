@@ -114,13 +114,18 @@ class BlazePose:
     """
 
     def __init__(self, backend: Backend) -> None:
-        if not TurnedCrops.fits(backend, OUTPUTS):
+        if not self.fits(backend):
             spec = backend.inputs[0]
             raise InputError(
                 f'{backend.model}: not BlazePose: it takes {spec.name} {list(spec.shape)} and '
                 f"gives {', '.join(output.name for output in backend.outputs)}; use 'blazepose'")
         self._crops = TurnedCrops(backend)
         self.side = self._crops.side
+
+    @staticmethod
+    def fits(backend: Backend) -> bool:
+        """Tell whether the model has the inputs and outputs of BlazePose."""
+        return TurnedCrops.fits(backend, OUTPUTS)
 
     def read(self, image: NDArray[np.uint8], rois: NDArray[np.float32]) -> list[BodyLandmarks]:
         """

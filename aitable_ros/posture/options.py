@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.options import option
+
+DETECTOR = 'blazepose_detector'
+"""The only detector that we know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +26,17 @@ class PostureOptions(ModelOptions):
         ('yolov8n-pose.onnx', 'blazepose', 'off'), 'further models, tried in order until one '
         'loads; "off" ends the chain without a model', dynamic=False)
     detector: str = option(
-        'blazepose_detector', 'finds the bodies for a BlazePose model; not used with a model '
-        'that finds bodies itself', dynamic=False)
+        DETECTOR, 'finds bodies without a tracked face for a BlazePose model; "off" '
+        'does without; not used with a model that finds bodies itself', dynamic=False)
     required: bool = option(
         False, 'fail to configure when no model of the chain loads; false leaves the stage off',
         dynamic=False)
     interval_s: float = option(
         0.2, 'time between two readings, s; 0 reads each image', low=0.0, high=10.0)
     max_bodies: int = option(4, 'largest number of bodies that are followed', low=1, high=16)
+
+    @property
+    def detector_model(self) -> PostureOptions:
+        """The chain of the detector: where its engine cannot run, the same as ONNX."""
+        others = (DETECTOR,) if self.detector.endswith(('.engine', '.plan')) else ()
+        return replace(self, model=self.detector, fallbacks=others, required=False)

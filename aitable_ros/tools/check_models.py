@@ -220,10 +220,13 @@ def check_chains(options: PipelineOptions) -> Iterator[Check]:
 
 
 def _stages(options: PipelineOptions) -> dict[str, ModelOptions]:
+    posture: dict[str, ModelOptions] = {
+        'posture model': options.posture, 'body detector': options.posture.detector_model,
+    } if options.posture.enabled else {}
     return {
         'face model': options.face, 'close-up model': options.face.near_model,
         'fatigue model': options.fatigue, 'proof model': options.fatigue.proof_model,
-        'emotion model': options.emotion}
+        'emotion model': options.emotion, **posture}
 
 
 def installed_version(package: str) -> str:

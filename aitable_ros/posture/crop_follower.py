@@ -1,0 +1,210 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Follow bodies with BlazePose: each is read in a crop of its own.
+
+A body whose face is tracked is read in the crop below that face. Crops that hang on the landmarks
+of the reading before, as MediaPipe's do, slide onto the neighbour where people sit side by side.
+They serve the bodies whose face is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aitable_ros.posture.angles import LEAST_WIDTH
+from aitable_ros.posture.blazepose import BlazePose, BodyLandmarks, MIN_PRESENCE, NextCrop
+from aitable_ros.posture.blazepose_detector import BlazePoseDetector
+from aitable_ros.posture.heads import distance_from_face, HEAD, head_of, STILL_ON_FACE
+from aitable_ros.posture_types import Joint, Skeleton
+from aitable_ros.types import Detection, Frame, TrackedFace
+
+BELOW_FACE = 3.6
+"""From the middle of a face's box to mid-hip, in its sides: median of BlazePose's detector on the
+first images of 31 faces' clips (quartiles 3.4 and 3.8)."""
+
+CROP_OF_FACE = 11.5
+"""Side of the detector's crops there, in sides of the face's box (quartiles 10.9 and 11.8)."""
+
+SAME_FACE = 1.0
+"""A found body whose face lies within so many of its sides of a followed head is that body."""
+
+SAME_BODY = 0.15
+"""
+Two readings whose heads and shoulders lie so near each other are of one body, in radii of the
+circle around it. The radius is about a metre: people who sit side by side are 0.4 apart.
+"""
+
+NO_ROI = np.zeros(4, np.float32)
+
+UPPER = [*HEAD, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
+
+
+@dataclass(slots=True, eq=False)
+class _Followed:
+    """
+    A body and its last reading.
+
+    :param roi: the next crop, hung on the landmarks
+    :param turns: the crop below the face turns with the body; not where it then showed a neighbour
+    """
+
+    body: BodyLandmarks
+    crops: NextCrop
+    roi: NDArray[np.float32]
+    turns: bool = True
+
+
+class CropFollower:
+    """
+    The bodies in a stream of images, as a :class:`aitable_ros.posture.body_source.BodySource`.
+
+    A body stays as long as the model sees one in its crop, be its head down or turned away. The
+    detector, which finds bodies by their faces, is asked for new ones only. Serves one thread.
+
+    :param detector: None: bodies are found by tracked faces alone
+    """
+
+    def __init__(self, pose: BlazePose, detector: BlazePoseDetector | None) -> None:
+        self._pose, self._detector = pose, detector
+        self._followed: dict[int, _Followed] = {}
+        self._numbers = count()
+
+    def follow(
+        self, frame: Frame, most: int, faces: Mapping[int, TrackedFace],
+    ) -> dict[int, Skeleton]:
+        """Read the bodies that are known, each in its own crop."""
+        known = dict(list(self._followed.items())[:most])
+        seen = self._read(frame, {
+            number: below_face(faces[number], _trunk(item.body) if item.turns else 0.0)
+            if number in faces else item.roi for number, item in known.items()})
+        astray = {number: face for number, face in faces.items()
+                  if number in known and not _is_on(seen[number], face)}
+        for number, body in self._read(frame, {
+            number: below_face(face, 0.0) for number, face in astray.items() if known[number].turns
+        }).items():
+            if _is_on(body, faces[number]):
+                seen[number], known[number].turns = body, False
+                del astray[number]
+        # A face that was hidden just now is still reported where it was expected to be.
+        for number, body in self._read(
+                frame, {number: known[number].roi for number in astray}).items():
+            if _is_there(body):
+                seen[number] = body
+        self._followed = {}
+        for number in sorted(known, key=lambda number: number not in faces):
+            if self._is_new(seen[number]):
+                self._keep(frame, number, replace(known[number], body=seen[number]))
+        return self._skeletons()
+
+    def seek(
+        self, frame: Frame, most: int, faces: Sequence[TrackedFace], look: bool,
+    ) -> dict[int, Skeleton]:
+        """Find the bodies of faces, and ask the detector for others, in the image read last."""
+        self._seek_below(frame, faces[:most - len(self._followed)])
+        if look and self._detector is not None:
+            heads = [head_of(item.body.skeleton) for item in self._followed.values()]
+            found = [detection for detection in self._detector.detect(frame.image)
+                     if not any(_is_at(detection, head) for head in heads)]
+            found = found[:most - len(self._followed)]
+            for body in self._pose.settle(frame.image, found) if found else ():
+                if self._is_new(body):
+                    self._keep(frame, next(self._numbers), _Followed(body, NextCrop(), NO_ROI))
+        return self._skeletons()
+
+    def _seek_below(self, frame: Frame, faces: Sequence[TrackedFace]) -> None:
+        """Find the bodies of faces: upright, then turned as the body is."""
+        found: dict[int, _Followed] = {}
+        for index, body in self._read(
+                frame, {index: below_face(face, 0.0) for index, face in enumerate(faces)}).items():
+            if _is_on(body, faces[index]):
+                found[index] = _Followed(body, NextCrop(), NO_ROI)
+        for index, body in self._read(frame, {
+            index: below_face(faces[index], _trunk(item.body)) for index, item in found.items()
+        }).items():
+            found[index].turns = _is_on(body, faces[index])
+            if found[index].turns:
+                found[index].body = body
+        for item in found.values():
+            if self._is_new(item.body):
+                self._keep(frame, next(self._numbers), item)
+
+    def forget(self) -> None:
+        """Forget all bodies; numbers are not used again."""
+        self._followed = {}
+
+    def _read(
+        self, frame: Frame, rois: Mapping[int, NDArray[np.float32]],
+    ) -> dict[int, BodyLandmarks]:
+        if not rois:
+            return {}
+        return dict(zip(rois, self._pose.read(frame.image, np.stack(list(rois.values())))))
+
+    def _is_new(self, body: BodyLandmarks) -> bool:
+        """Return whether a reading is of a body, and of none that is in this image already."""
+        return _is_there(body) and not any(
+            _same(body, item.body) for item in self._followed.values())
+
+    def _keep(self, frame: Frame, number: int, item: _Followed) -> None:
+        item.roi = item.crops.update(frame.stamp_ns, item.body)
+        self._followed[number] = item
+
+    def _skeletons(self) -> dict[int, Skeleton]:
+        return {number: item.body.skeleton for number, item in self._followed.items()}
+
+
+def below_face(face: TrackedFace, angle: float) -> NDArray[np.float32]:
+    """
+    Return the crop of the body below a face.
+
+    :param angle: of the body, radians, clockwise as seen on the screen
+    :return: as :func:`aitable_ros.posture.blazepose.roi_from_detection`
+    """
+    left, top, right, bottom = face.box.tolist()
+    side = max(right - left, bottom - top)
+    down = BELOW_FACE * side
+    return np.array([
+        (left + right) / 2 - math.sin(angle) * down, (top + bottom) / 2 + math.cos(angle) * down,
+        CROP_OF_FACE * side, angle], np.float32)
+
+
+def _trunk(body: BodyLandmarks) -> float:
+    """Return the angle of the shoulders' line; 0 where it is hidden or seen sideways."""
+    if not body.skeleton.sees(Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER):
+        return 0.0
+    points = body.skeleton.points
+    x, y, z = (points[Joint.LEFT_SHOULDER] - points[Joint.RIGHT_SHOULDER]).tolist()
+    if abs(x) < LEAST_WIDTH * math.hypot(x, y, z):
+        return 0.0
+    return math.copysign(1, x) * math.atan2(y, abs(x))
+
+
+def _is_there(body: BodyLandmarks) -> bool:
+    finite = np.isfinite(body.skeleton.points).all() and np.isfinite(body.alignment).all()
+    return bool(finite) and body.skeleton.presence >= MIN_PRESENCE
+
+
+def _is_on(body: BodyLandmarks, face: TrackedFace) -> bool:
+    """Return whether a reading is of a body with its head at a face."""
+    return _is_there(body) and distance_from_face(head_of(body.skeleton), face) <= STILL_ON_FACE
+
+
+def _is_at(detection: Detection, head: NDArray[np.float32]) -> bool:
+    """Return whether a found body's face lies on a head."""
+    left, top, right, bottom = detection.box.tolist()
+    apart = np.hypot(*(head - ((left + right) / 2, (top + bottom) / 2)))
+    return bool(apart <= SAME_FACE * max(right - left, bottom - top))
+
+
+def _same(one: BodyLandmarks, other: BodyLandmarks) -> bool:
+    """Return whether two readings are of one body."""
+    apart = (one.skeleton.points - other.skeleton.points)[UPPER, :2]
+    radius = max(float(np.hypot(*(body.alignment[1] - body.alignment[0])))
+                 for body in (one, other))
+    return float(np.hypot(*apart.T).mean()) <= SAME_BODY * radius

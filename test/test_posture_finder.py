@@ -1,0 +1,235 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""From images to followed bodies: who is found, whose they are, and that ids stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple, replace
+from itertools import islice
+from pathlib import Path
+import subprocess
+import sys
+
+from films import clip_here, read_film
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from aitable_ros.clock import SECOND_NS
+from aitable_ros.errors import InputError
+from aitable_ros.pipeline import Pipeline, PipelineOptions
+from aitable_ros.posture.finder import BodyFinder
+from aitable_ros.posture.monitor import PostureMonitor
+from aitable_ros.posture.options import PostureOptions
+from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, PostureUpdate
+from aitable_ros.types import Detection, Frame, FrameResult, TrackedFace
+
+ON = PostureOptions(enabled=True, model='blazepose', fallbacks=())
+STEP_NS = SECOND_NS // 5
+
+
+@pytest.fixture(scope='module')
+def opened(pose_models: Path) -> Iterator[PostureMonitor]:
+    with PostureMonitor.open(ON) as monitor:
+        yield monitor
+
+
+@pytest.fixture
+def monitor(opened: PostureMonitor) -> PostureMonitor:
+    """One that knows nobody, with the default options."""
+    opened.reset()
+    opened.configure(ON)
+    return opened
+
+
+@pytest.fixture
+def sitting(shared_data: Path) -> list[NDArray[np.uint8]]:
+    """One person, both shoulders in view."""
+    return list(islice(read_film(clip_here(shared_data, 'cam_man_still.mp4')), 12))
+
+
+def face_at(body: Body, track_id: int, *, primary: bool = True) -> TrackedFace:
+    """Return a face where the body's head is."""
+    ears = body.skeleton.points[[Joint.LEFT_EAR, Joint.RIGHT_EAR], :2]
+    nose = body.skeleton.points[Joint.NOSE, :2]
+    half = float(np.ptp(ears[:, 0]))
+    return TrackedFace(
+        track_id, Detection(np.concatenate([nose - half, nose + half]), 0.9), primary)
+
+
+def test_a_body_is_followed_and_its_joints_stay(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    updates = [monitor.update(Frame(image, index * STEP_NS), ())
+               for index, image in enumerate(sitting)]
+    assert all(update.read and len(update.bodies) == 1 for update in updates)
+    assert len({update.bodies[0].body_id for update in updates}) == 1
+    noses = np.array([update.bodies[0].skeleton.points[Joint.NOSE, :2] for update in updates])
+    assert np.ptp(noses, axis=0).max() < 0.05 * sitting[0].shape[1]
+    assert monitor.model.model == 'blazepose'
+
+
+def test_it_reads_every_interval_of_image_time_and_repeats_between(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    updates = [monitor.update(Frame(sitting[0], index * SECOND_NS // 30), ())
+               for index in range(13)]
+    assert [update.read for update in updates] == [
+        index in (0, 6, 12) for index in range(13)]
+    assert all(updates[index].bodies is updates[0].bodies for index in range(6))
+
+
+def test_a_late_image_repeats_and_a_jump_forgets(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    first = monitor.update(Frame(sitting[0], 10 * SECOND_NS), ())
+    late = monitor.update(Frame(np.zeros_like(sitting[0]), 10 * SECOND_NS - STEP_NS), ())
+    assert (late.read, late.bodies) == (False, first.bodies)
+    assert monitor.time.late == 1
+    back = monitor.update(Frame(sitting[0], SECOND_NS), ())
+    assert back.read
+    assert back.bodies[0].body_id > first.bodies[0].body_id
+
+
+def test_the_body_goes_by_its_faces_number_also_while_that_is_hidden(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    stamps = iter(range(0, SECOND_NS * 100, STEP_NS))
+
+    def read(*faces: TrackedFace) -> Body:
+        body, = monitor.update(Frame(sitting[0], next(stamps)), faces).bodies
+        return body
+
+    alone = read()
+    assert alone.track_id == alone.body_id >= FIRST_BODY_ID
+    seen = read(face_at(alone, 7))
+    assert (seen.track_id, seen.has_face, seen.primary) == (7, True, True)
+    hidden = read()
+    assert (hidden.track_id, hidden.has_face, hidden.primary) == (7, False, True)
+    back = read(face_at(alone, 9))
+    assert back.track_id == 9
+    assert {alone.body_id, seen.body_id, hidden.body_id, back.body_id} == {alone.body_id}
+    assert read(face_at(alone, 11, primary=False)).primary is False
+
+
+def test_a_body_that_was_lost_for_a_moment_is_the_same_persons(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    grey = np.full_like(sitting[0], 128)
+    body, = monitor.update(Frame(sitting[0], 0), ()).bodies
+    monitor.update(Frame(sitting[0], STEP_NS), (face_at(body, 3),))
+    assert monitor.update(Frame(grey, 2 * STEP_NS), ()).bodies == ()
+    again, = monitor.update(Frame(sitting[0], 3 * STEP_NS), ()).bodies
+    assert (again.track_id, again.body_id) == (3, body.body_id)
+    assert monitor.update(Frame(grey, 4 * STEP_NS), ()).bodies == ()
+    later, = monitor.update(Frame(sitting[0], 4 * STEP_NS + 11 * SECOND_NS), ()).bodies
+    assert later.track_id == later.body_id > body.body_id
+
+
+def test_a_face_elsewhere_takes_its_number_along(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    """At first it may have stayed behind; after a second it is another person's."""
+    body, = monitor.update(Frame(sitting[0], 0), ()).bodies
+    face = face_at(body, 3)
+    away = replace(face, detection=replace(face.detection, box=face.box + 10 * np.ptp(face.box)))
+    ids = []
+    for index in range(1, 10):
+        one, = monitor.update(
+            Frame(sitting[0], index * STEP_NS), (face if index == 1 else away,)).bodies
+        ids.append(one.track_id)
+    assert ids == [3] * 6 + [body.body_id] * 3
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (0, 0), (0, 640), (2, 3000), (3000, 2)])
+def test_odd_images_between_two_good_ones(
+    shape: tuple[int, int], monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    images = sitting[0], np.zeros((*shape, 3), np.uint8), sitting[0]
+    first, _, last = [
+        monitor.update(Frame(image, index * STEP_NS), ()) for index, image in enumerate(images)]
+    assert first.bodies[0].track_id == last.bodies[0].track_id
+
+
+def test_three_people(pose_models: Path, shared_data: Path) -> None:
+    """Each has a body, which goes by the number of the face."""
+    path = clip_here(shared_data, 'three_people.gif')
+    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
+        results = [pipeline.process(image, index * 80_000_000)
+                   for index, image in enumerate(read_film(path))]
+    read = [result for result in results if result.posture.read]
+    assert len(read) >= 0.3 * len(results)
+    full = [result for result in read if len(result.posture.bodies) == 3]
+    assert len(full) == len(read)
+    assert len({body.body_id for result in read for body in result.posture.bodies}) == 3
+    for result in full:
+        bodies = {body.track_id: body for body in result.posture.bodies}
+        assert set(bodies) == {face.face.track_id for face in result.faces}
+        for face in result.faces:
+            nose = bodies[face.face.track_id].skeleton.points[Joint.NOSE, :2]
+            assert (nose > face.face.box[:2]).all()
+            assert (nose < face.face.box[2:]).all()
+    assert all(result.models['posture'].model == 'blazepose' for result in results)
+    assert all('posture' in result.elapsed_ms for result in results)
+
+
+def plain(result: FrameResult) -> list[object]:
+    """All that a result says of faces, as bytes and numbers."""
+    return [[(
+        face.face.track_id, face.face.primary, face.face.box.tobytes(),
+        None if face.landmarks is None else face.landmarks.points.tobytes(),
+        None if face.emotion is None else (
+            face.emotion.expression, face.emotion.probabilities.tobytes(), face.emotion.valence),
+        None if face.fatigue is None else repr(astuple(face.fatigue))) for face in result.faces],
+        repr(result.absent), repr(result.events)]
+
+
+@pytest.mark.parametrize('name', ['three_people.gif', 'face_then_noface.mov'])
+def test_faces_are_the_same_with_posture_on(
+    name: str, pose_models: Path, shared_data: Path,
+) -> None:
+    from aitable_ros.face.tracker import number_from_one
+
+    path = clip_here(shared_data, name)
+    answers = []
+    for posture in (ON, PostureOptions()):
+        number_from_one()
+        with Pipeline(PipelineOptions(posture=posture)) as pipeline:
+            answers.append([
+                pipeline.process(image, index * 80_000_000)
+                for index, image in enumerate(islice(read_film(path), 40))])
+    on, off = answers
+    assert [plain(result) for result in on] == [plain(result) for result in off]
+    assert all(isinstance(result.posture, PostureUpdate) for result in on)
+    assert all(result.posture is None for result in off)
+
+
+def test_posture_off_is_not_even_imported(models: Path) -> None:
+    code = ("import sys\nfrom aitable_ros import Pipeline\nPipeline().close()\n"
+            "print(*(name for name in sys.modules if name.startswith('aitable_ros.posture.')))")
+    printed = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ['aitable_ros.posture.options']
+
+
+def test_the_chain_may_end_without_a_model(sitting: list[NDArray[np.uint8]]) -> None:
+    with PostureMonitor.open(PostureOptions(enabled=True, model='', fallbacks=('off',))) as off:
+        assert off.model.model == ''
+        assert off.update(Frame(sitting[0], 0), ()).bodies == ()
+
+
+def test_a_model_of_another_kind_is_passed_over_by_name(pose_models: Path) -> None:
+    options = PostureOptions(model='facemesh', fallbacks=('blazepose',))
+    with BodyFinder.open(options) as finder:
+        assert finder.model.model == 'blazepose'
+        assert 'not a pose model' in next(
+            attempt.reason for attempt in finder.attempts if attempt.entry == 'facemesh')
+    with pytest.raises(InputError, match='not a body detector'):
+        BodyFinder.open(replace(ON, detector='facemesh'))
+
+
+def test_options_come_from_the_file_that_the_nodes_take(tmp_path: Path) -> None:
+    path = tmp_path / 'parameters.yaml'
+    path.write_text('posture:\n  ros__parameters:\n    enabled: true\n    interval_s: 0.5\n')
+    assert PipelineOptions.from_file(path).posture == PostureOptions(enabled=True, interval_s=0.5)
