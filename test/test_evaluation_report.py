@@ -19,7 +19,8 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.report.elements import (
-    Card, Link, Plot, Report, Series, Span, StageProvenance, Table, TimelineEvent, Truth
+    Card, Link, PersonPosture, Plot, PostureMark, Report, Series, Span, StageProvenance, Table,
+    TimelineEvent, Truth
 )
 from aitable_ros.evaluation.report.page import figures, write_report
 from aitable_ros.evaluation.report.tables import latencies
@@ -51,16 +52,27 @@ def full_report(seconds: float = 40.0) -> Report:
         measured=series,
         truth=Truth(series=Series(time_s=time_s, openness=openness, perclos=np.full(n, 0.05)),
                     blinks=[Span(5, 5.2)], closures=[Span(20, 22, 'microsleep')],
-                    expressions=[Span(0, 10, 'neutral')], ignore=[Span(30, 35)]),
+                    expressions=[Span(0, 10, 'neutral')], ignore=[Span(30, 35)],
+                    postures=[Span(0, 20, 'UPRIGHT')]),
         events=[TimelineEvent(FatigueEventType.BLINK, 5.0, 0.2),
                  TimelineEvent(FatigueEventType.MICROSLEEP, 20.0, 2.0, 'raised', PIXEL)],
+        postures=[
+            PersonPosture(name='person 1', time_s=time_s, angles={}, spans=[
+                Span(0, 21, 'UPRIGHT'), Span(21, 30, 'UNKNOWN'), Span(30, 38, 'HEAD_DOWN')]),
+            PersonPosture(name='body 3', time_s=time_s, angles={}, spans=[
+                Span(4, 9, 'LEANING_LEFT')])],
+        posture_events=[PostureMark('slumped', 30.0, 2.0, 'frames 900 … 960')],
+        posture_share={'UPRIGHT': 0.7, 'HEAD_DOWN': 0.3},
         expression_share={'happy': 0.75, 'neutral': 0.25, 'sad': 0.0},
         latency_ms={'stamp → fatigue': np.array([1.0, 2.0, 40.0, np.nan])}, latency_budget_ms=33,
         stages=[StageProvenance(stage='mesh', model='facemesh', backend='openvino',
                       precision='fp32', steps=['tensorrt: not installed', 'openvino: runs'])],
         plots=[Plot(title='Score by value', description='F1 by value', caption='Grey: the plateau.',
                     figure={'data': [{'type': 'scatter', 'x': [1, 2], 'y': [0.5, 1.0]}],
-                            'layout': {'height': 300}})],
+                            'layout': {'height': 300}}),
+               Plot(title='Angles', description='angles over time', folded=True,
+                    figure={'data': [{'type': 'scatter', 'x': [1, 2], 'y': [0.5, 1.0]}],
+                            'layout': {'height': 300, 'showlegend': True}})],
         tables=[Table(title='Confusion', columns=['', 'happy', 'sad'], heat=True,
                       rows=[['happy', 3, 1], ['sad', 0, 0]]),
                 Table(title='Inputs', columns=['', 'F1', '95 %'], wide=True,
@@ -94,7 +106,8 @@ def test_what_it_is_told_is_escaped(written):
 def test_everything_told_is_there(written):
     html = written.read_text(encoding='utf-8')
     for text in ('1 of 1', '✓ pass', '✗ fail', 'Stamps are log times.', 'tensorrt: not installed',
-                 'Confusion', 'microsleep', 'raised', '75.0 %', 'data:image/png;base64,',
+                 'Confusion', 'microsleep', 'raised', '75.0 %', 'Posture, share of time', '30.0 %',
+                 'frames 900 … 960', '<summary>show</summary>', 'data:image/png;base64,',
                  'prefers-color-scheme: dark', '@media print', 'under 33 ms', 'Grey: the plateau.',
                  '<a href="#a">a &lt;b&gt;.mp4</a>', 'alt="microsleep at 20.00 s"',
                  '<td class="n">0.750</td>', '<th scope="col" class="n">95 %</th>'):
@@ -104,12 +117,17 @@ def test_everything_told_is_there(written):
 
 def test_figures_are_json_without_nan():
     found = figures(full_report())
-    assert set(found) == {'timeline', 'circumplex', 'plot-1'}
+    assert set(found) == {'timeline', 'circumplex', 'plot-1', 'plot-2'}
+    assert found['plot-2']['layout']['showlegend']
     json.dumps(found, allow_nan=False)
     titles = ' '.join(a['text'] for a in found['timeline']['layout']['annotations'])
-    for word in ('Events', 'Openness', 'EAR', 'PERCLOS', 'Level', 'Expression', 'valence'):
+    for word in ('Events', 'Openness', 'EAR', 'PERCLOS', 'Level', 'Posture', 'head down',
+                 'Expression', 'valence'):
         assert word in titles
     axes = [key for key in found['timeline']['layout'] if key.startswith('yaxis')]
+    strips = next(axis for axis in map(found['timeline']['layout'].get, axes)
+                  if 'body 3' in axis.get('ticktext', ()))
+    assert strips['ticktext'] == ['body 3', '✓ labelled', 'person 1']
     domains = sorted(found['timeline']['layout'][axis]['domain'] for axis in axes)
     assert all(0 <= low < high <= 1 for low, high in domains)
     assert all(below[1] < above[0] for below, above in pairwise(domains))
@@ -184,10 +202,12 @@ def test_a_browser_draws_it_without_an_error_and_the_keyboard_reaches_it(written
       setTimeout(() => {
         const before = timeline.layout.xaxis.range.slice();
         timeline.focus(); key('+'); key('ArrowRight');
+        const fold = document.querySelector('details.chart-fold'); fold.open = true;
         setTimeout(() => {
           const after = timeline.layout.xaxis.range.slice(); key('0');
           document.title = JSON.stringify({
             focused: document.activeElement.id, before, after,
+            unfolded: fold.querySelector('.main-svg').getBoundingClientRect().width,
             traces: document.querySelectorAll('.js-plotly-plot .trace').length,
             wide: document.documentElement.scrollWidth <= innerWidth,
             unreachable: [...document.querySelectorAll('a, summary, .chart')].filter(
@@ -215,7 +235,8 @@ def test_a_browser_draws_it_without_an_error_and_the_keyboard_reaches_it(written
     assert found['wide']
     assert found['unreachable'] == 0
     assert found['unnamed'] == 0
-    assert found['drawn'] == 3
+    assert found['drawn'] == 4
+    assert found['unfolded'] > 900, 'as wide as the page'
     assert found['broken'] == 0
     width = found['before'][1] - found['before'][0]
     assert found['after'][1] - found['after'][0] == pytest.approx(width / 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 import json
 from pathlib import Path
 import shlex
@@ -50,7 +51,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         'result per topic. With --from-topics: namespace of the recorded nodes')
     parser.add_argument(
         '--from-topics', action='store_true', help='run no models; read the topics that our nodes '
-        'published when the bag was recorded (fatigue, fatigue/events, emotion, faces)')
+        'published when the bag was recorded (fatigue, fatigue/events, emotion, faces, posture, '
+        'posture/events)')
+    parser.add_argument(
+        '--posture', action='store_true', help='measure posture, too, as with posture.enabled in a '
+        'parameter file; also writes DIR/bodies.parquet')
     parser.add_argument(
         '--write-bag', metavar='OUT', type=Path, help='also write a bag (mcap) with the messages '
         'of the input and our topics; with several inputs OUT/NAME for each')
@@ -101,8 +106,8 @@ def run(args: Namespace) -> int:
         raise InputError(f'{args.output}: is a file; --output names a folder')
     if args.compare:
         _refuse(args, '--compare A B of two output folders', 'input', 'labels', 'labels_format',
-                'topic', 'from_topics', 'write_bag', 'cluster', 'params', 'thumbnails', 'sweep',
-                'objective', 'fps', 'strict')
+                'topic', 'from_topics', 'posture', 'write_bag', 'cluster', 'params', 'thumbnails',
+                'sweep', 'objective', 'fps', 'strict')
         return _compare(args, *args.compare)
     if not args.input:
         raise InputError('nothing to evaluate: name a rosbag2, a video or a folder of images '
@@ -137,7 +142,7 @@ def _evaluate(args: Namespace) -> int:
     if args.objective:
         raise InputError('--objective: goes with --sweep')
     if args.from_topics:
-        _refuse(args, '--from-topics', 'thumbnails', 'fps')
+        _refuse(args, '--from-topics', 'thumbnails', 'fps', 'posture')
     if args.fps is not None and not LEAST_FPS <= args.fps <= MOST_FPS:
         raise InputError(f'--fps takes {LEAST_FPS:g} to {MOST_FPS:g} frames/s, not {args.fps:g}')
     if args.workers < 1:
@@ -212,8 +217,8 @@ def _jobs(args: Namespace) -> list[Job]:
             path=path, topic=topic, output=folder, command=command, write_bag=bag,
             labels=labels_file(path, args.labels, args.labels_format, several=len(paths) > 1),
             labels_format=args.labels_format, params=Path(args.params[0]) if args.params else None,
-            from_topics=args.from_topics, thumbnails=args.thumbnails, fps=args.fps,
-            strict=args.strict))
+            from_topics=args.from_topics, posture=args.posture, thumbnails=args.thumbnails,
+            fps=args.fps, strict=args.strict))
     return jobs
 
 
@@ -262,8 +267,10 @@ def _sweep(args: Namespace) -> int:
     from aitable_ros.evaluation.report.sweep import print_sweep, sweep_report
     from aitable_ros.evaluation.sweep import parse, sweep_inputs
     from aitable_ros.pipeline import PipelineOptions
+    from aitable_ros.posture.options import PostureOptions
 
-    _refuse(args, '--sweep', 'from_topics', 'write_bag', 'cluster', 'thumbnails', 'fps', 'strict')
+    _refuse(args, '--sweep', 'from_topics', 'posture', 'write_bag', 'cluster', 'thumbnails', 'fps',
+            'strict')
     if len(args.params or ()) > 1 or len(args.topic or ()) > 1 or args.workers > 1:
         raise InputError('--sweep takes one --params, one --topic and one worker')
     paths = expand_globs(args.input)
@@ -271,7 +278,7 @@ def _sweep(args: Namespace) -> int:
         labels_file(path, args.labels, args.labels_format, several=len(paths) > 1), path,
         args.labels_format) for path in paths]
     base = PipelineOptions.from_file(args.params[0]) if args.params else PipelineOptions()
-    base = base.for_recordings
+    base = replace(base.for_recordings, posture=PostureOptions())  # no parameter of it is swept
     found = sweep_inputs(
         parse(args.sweep, base), base, list(zip(paths, labels, strict=True)),
         topic=args.topic[0] if args.topic else None, objective=args.objective, quiet=args.json)

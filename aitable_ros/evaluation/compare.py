@@ -28,6 +28,8 @@ from aitable_ros.evaluation.video_classes import contrasts, ranks
 Columns = dict[str, NDArray[Any]]
 STATES = ('face', 'expression', 'eyes_closed', 'level')
 """States in which frames are compared: presence and states of the primary person."""
+MOMENTS = ('LEVEL_CHANGED', 'POSTURE_CHANGED')
+"""Events that are no spans; the states say what they say."""
 CURVES = ('openness', 'valence', 'arousal')
 MEASURED = (
     ('face_ratio', 'share of frames with a face', '.1%'), ('perclos', 'PERCLOS', '.3f'),
@@ -232,7 +234,7 @@ def _events(ran: Ran) -> dict[str, list[FrameSpan]]:
     try:
         with file.open(newline='', encoding='utf-8') as lines:
             rows = [row for row in csv.DictReader(lines)
-                    if row['primary'] == '1' and row['type'] != 'LEVEL_CHANGED']
+                    if row['primary'] == '1' and row['type'] not in MOMENTS]
             found: dict[str, list[FrameSpan]] = {}
             for row in rows:
                 found.setdefault(row['type'], []).append(

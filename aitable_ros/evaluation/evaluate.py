@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, ExitStack
+import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import Labels
 from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
-from aitable_ros.evaluation.output_tables import event_table, FrameTable, rows_from_result
+from aitable_ros.evaluation.output_tables import (
+    COLUMNS, common_row, EVENT_COLUMNS, event_table, FrameTable, POSTURE_EVENT_COLUMNS,
+    rows_from_result
+)
+from aitable_ros.evaluation.posture_tables import (
+    BODY_COLUMNS, body_rows, COLUMNS_WITH_POSTURE, with_posture
+)
+from aitable_ros.evaluation.postures import lasting_s, PlacedPosture
 from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.report.thumbnails import thumbnails as make_thumbnails
@@ -72,6 +80,8 @@ def measure(
     """
     Read a recording; write ``frames.parquet``, ``events.csv`` and ``summary.json``.
 
+    Where posture is measured, also write ``bodies.parquet``.
+
     After damage of the input or Ctrl-C, the results until then are written, and ``partial`` in the
     summary gives the reason.
 
@@ -94,8 +104,7 @@ def measure(
     problem = ''
     frames = iter(source)
     with ExitStack() as stack:
-        table = stack.enter_context(FrameTable.open(output / 'frames.parquet'))
-        events = stack.enter_context(event_table(output / 'events.csv'))
+        tables = stack.enter_context(_Tables.open(output, posture=pipeline.posture is not None))
         stack.enter_context(closing(frames))
         try:
             for index, frame in enumerate(frames):
@@ -103,9 +112,9 @@ def measure(
                     pipeline.reset()
                 result = pipeline.process_frame(frame)
                 name = source.names[index] if source.names else None
-                for event in measured.add(result, leap=index in source.leaps):
-                    events.writerow(_event_row(event))
-                table.add(rows_from_result(result, index, measured.time_s(index), name))
+                tables.add(
+                    result, measured.add(result, leap=index in source.leaps), index,
+                    measured.time_s(index), name)
                 if on_result is not None:
                     on_result(frame, result)
                 progress(index + 1)
@@ -131,16 +140,69 @@ def measure(
     summary['notes'] += [
         f'{stage}: {attempt.entry} passed over: {attempt.reason}'
         for stage, part in (('face', pipeline.faces), ('mesh', pipeline.fatigue),
-                            ('emotion', pipeline.emotion))
-        for attempt in part.attempts if attempt.reason]
+                            ('emotion', pipeline.emotion), ('posture', pipeline.posture))
+        if part is not None for attempt in part.attempts if attempt.reason]
     write_json(output / 'summary.json', summary)
     return measured, summary, problem
 
 
+class _Tables:
+    """The tables of a recording that are written while it is read."""
+
+    def __init__(
+        self, frames: FrameTable, bodies: FrameTable | None, events: csv.DictWriter[str],
+    ) -> None:
+        self._frames, self._bodies, self._events = frames, bodies, events
+
+    @classmethod
+    @contextmanager
+    def open(cls, output: Path, *, posture: bool) -> Iterator[_Tables]:
+        """
+        Open the tables; they appear at the end of the block.
+
+        :param posture: it is measured, so that there is ``bodies.parquet``
+        """
+        (output / 'bodies.parquet').unlink(missing_ok=True)  # of an earlier run
+        with ExitStack() as stack:
+            yield cls(
+                stack.enter_context(FrameTable.open(
+                    output / 'frames.parquet', COLUMNS_WITH_POSTURE if posture else COLUMNS)),
+                stack.enter_context(FrameTable.open(output / 'bodies.parquet', BODY_COLUMNS))
+                if posture else None,
+                stack.enter_context(event_table(output / 'events.csv', (
+                    *EVENT_COLUMNS, *POSTURE_EVENT_COLUMNS) if posture else EVENT_COLUMNS)))
+
+    def add(
+        self, result: FrameResult, events: Sequence[PlacedEvent | PlacedPosture], frame: int,
+        time_s: float, file: str | None,
+    ) -> None:
+        """Add one frame; see :func:`rows_from_result`."""
+        for event in events:
+            self._events.writerow(
+                _posture_row(event) if isinstance(event, PlacedPosture) else _event_row(event))
+        rows = rows_from_result(result, frame, time_s, file)
+        if self._bodies is not None and result.posture is not None:
+            rows = with_posture(rows, result.posture)
+            self._bodies.add(body_rows(result.posture, common_row(result, frame, time_s, file)))
+        self._frames.add(rows)
+
+
 def _event_row(found: PlacedEvent) -> dict[str, object]:
     event = found.event
+    return _placed_row(found, event.type.name, event.duration_s) | {'level': event.level.name}
+
+
+def _posture_row(found: PlacedPosture) -> dict[str, object]:
+    event = found.event
+    return _placed_row(found, found.name, lasting_s(event)) | {
+        'state': event.state.name, 'previous_state': event.previous_state.name}
+
+
+def _placed_row(
+    found: PlacedEvent | PlacedPosture, name: str, duration_s: float,
+) -> dict[str, object]:
     return {
-        'type': event.type.name, 'track_id': event.track_id, 'primary': int(found.primary),
+        'type': name, 'track_id': found.event.track_id, 'primary': int(found.primary),
         'start_s': f'{found.start_s:.6f}', 'end_s': f'{found.end_s:.6f}',
-        'duration_s': f'{event.duration_s:.6f}', 'start_frame': found.start_frame,
-        'end_frame': found.end_frame, 'start_ns': event.start_ns, 'level': event.level.name}
+        'duration_s': f'{duration_s:.6f}', 'start_frame': found.start_frame,
+        'end_frame': found.end_frame, 'start_ns': found.event.start_ns}

@@ -10,7 +10,7 @@ do not depend on the order of jobs or on the number of workers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import hashlib
 import json
 from pathlib import Path
@@ -41,6 +41,7 @@ class Job:
     :param output: folder of the result
     :param command: shown in the report
     :param from_topics: read the recorded topics of our nodes instead of running models
+    :param posture: measure it, whatever ``params`` says
     :param write_bag: folder of a new bag: the input with our topics
     :param thumbnails: add pictures of the events to the report
     :param fps: frame rate of a video, instead of its stamps
@@ -55,6 +56,7 @@ class Job:
     params: Path | None = None
     command: str = ''
     from_topics: bool = False
+    posture: bool = False
     write_bag: Path | None = None
     thumbnails: bool = False
     fps: float | None = None
@@ -90,6 +92,7 @@ def run_job(job: Job, progress: JobProgress | None = None) -> EvaluationResult:
     from aitable_ros.evaluation.evaluate import evaluate, EvaluationResult
     from aitable_ros.evaluation.inputs import open_labelled
     from aitable_ros.face.tracker import number_from_one
+    from aitable_ros.inference.chain import OFF
     from aitable_ros.pipeline import Pipeline, PipelineOptions
     from aitable_ros.recordings.bag_copy import BagCopy
     from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
@@ -100,6 +103,10 @@ def run_job(job: Job, progress: JobProgress | None = None) -> EvaluationResult:
     warnings: list[str] = []
     options = PipelineOptions.from_file(job.params, warnings.append) if job.params \
         else PipelineOptions()
+    if job.posture:  # who asks for it wants no result without it
+        options = replace(options, posture=replace(
+            options.posture, enabled=True, required=True,
+            fallbacks=tuple(name for name in options.posture.fallbacks if name != OFF)))
     stated = read_parameter_file(job.params)['face_detector'] if job.params else {}
     labels = formats.read(job.labels, job.path, job.labels_format)
     source = RecordedTopics(job.path, job.topic) if job.from_topics \
@@ -110,7 +117,7 @@ def run_job(job: Job, progress: JobProgress | None = None) -> EvaluationResult:
     copy = BagCopy(source, job.write_bag) if job.write_bag else None
     progress.begin(source.frames, source.fps)
     try:
-        with RecordedPipeline(options) if job.from_topics \
+        with RecordedPipeline(options, source) if isinstance(source, RecordedTopics) \
                 else Pipeline(options.for_recordings) as pipeline:
             outcome = evaluate(
                 source, labels, job.output, pipeline, progress=progress.at, command=job.command,

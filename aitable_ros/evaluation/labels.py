@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
+from aitable_ros.posture_types import PostureState
 from aitable_ros.types import Expression, NAN
 
 SPANS = ('blinks', 'closures', 'yawns', 'nods', 'drowsy')
@@ -31,6 +32,7 @@ class FrameSpan:
     :param expression: labelled in these frames
     :param valence: NaN where not labelled
     :param arousal: NaN where not labelled
+    :param posture: labelled in these frames
     """
 
     start: int
@@ -38,6 +40,7 @@ class FrameSpan:
     expression: Expression | None = None
     valence: float = NAN
     arousal: float = NAN
+    posture: PostureState | None = None
 
 
 def marked(spans: Iterable[FrameSpan], frames: int) -> NDArray[np.bool_]:
@@ -101,6 +104,7 @@ class Labels:
     """Frames in which the person is drowsy, labelled frame by frame."""
     ignore: tuple[FrameSpan, ...] = ()
     expressions: tuple[FrameSpan, ...] = ()
+    postures: tuple[FrameSpan, ...] = ()
     faces: int | None = None
     perclos: float | None = None
     frames: int | None = None
@@ -121,7 +125,7 @@ class Labels:
         """Return all labelled spans of frames by their kind."""
         found = {kind: getattr(self, kind) or () for kind in SPANS}
         return found | {'shut': self.shut or (), 'ignore': self.ignore,
-                        'expression': self.expressions}
+                        'expression': self.expressions, 'posture': self.postures}
 
     def check(self, frames: int | None, names: Sequence[str]) -> None:
         """

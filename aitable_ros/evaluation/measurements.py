@@ -14,6 +14,8 @@ import numpy as np
 
 from aitable_ros.clock import ImageTime, Step
 from aitable_ros.evaluation.labels import FrameSpan
+from aitable_ros.evaluation.postures import lasting_s, PlacedPosture, PostureMeasurements
+from aitable_ros.posture_types import PostureEvent
 from aitable_ros.types import (
     Expression, FaceResult, FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel,
     FrameResult, ModelInfo, NAN
@@ -73,6 +75,7 @@ class Measurements:
         self.usable_s = 0.0
         self.closed_s = 0.0
         self.models: dict[str, ModelInfo] = {}
+        self.posture = PostureMeasurements()
         self._time = ImageTime()
         self._segment = 0
         self._rising = array('q')
@@ -83,7 +86,9 @@ class Measurements:
         self._primary = 0
         self._counted: dict[int, tuple[float, float]] = {}
 
-    def add(self, result: FrameResult, *, leap: bool = False) -> list[PlacedEvent]:
+    def add(
+        self, result: FrameResult, *, leap: bool = False,
+    ) -> list[PlacedEvent | PlacedPosture]:
         """
         Add one frame.
 
@@ -104,6 +109,8 @@ class Measurements:
         self.levels.append(state.level if state else FatigueLevel.UNKNOWN)
         self.eyes.append(
             -1 if state is None or math.isnan(state.openness) else int(state.eyes_closed))
+        before = self._elapsed[-2] if len(self._elapsed) > 1 else 0
+        self.posture.add(result.posture, self._primary, (self._elapsed_ns - before) / 1e9)
         if self.stills:
             self.boxes.append(tuple(_box(face) for face in result.faces))
             return []
@@ -113,7 +120,11 @@ class Measurements:
         self.usable_by_frame.append(self.usable_s)
         found = [self._place(event) for event in result.events]
         self.events += found
-        return found
+        postures = [
+            self._place_posture(event) for event in result.posture.events
+        ] if result.posture is not None else []
+        self.posture.events += postures
+        return [*found, *postures]
 
     def take_time(self, stamp_ns: int, leap: bool = False) -> None:
         """
@@ -148,12 +159,19 @@ class Measurements:
         self._counted[state.track_id] = state.usable_s, state.closed_s
 
     def _place(self, event: FatigueEvent) -> PlacedEvent:
-        end_ns = event.start_ns + round(event.duration_s * 1e9)
-        start = self.frame_at(event.start_ns)
         return PlacedEvent(
-            event=event, primary=event.track_id == self._primary,
-            start_s=(self._elapsed[start] + event.start_ns - self._rising[start]) / 1e9,
-            start_frame=start, end_frame=self.frame_at(end_ns))
+            event, event.track_id == self._primary, *self._span(event.start_ns, event.duration_s))
+
+    def _place_posture(self, event: PostureEvent) -> PlacedPosture:
+        return PlacedPosture(
+            event, event.track_id == self.posture.track_id,
+            *self._span(event.start_ns, lasting_s(event)))
+
+    def _span(self, start_ns: int, duration_s: float) -> tuple[float, int, int]:
+        """Return the seconds from the first frame to a start, and the frames of start and end."""
+        start = self.frame_at(start_ns)
+        return ((self._elapsed[start] + start_ns - self._rising[start]) / 1e9, start,
+                self.frame_at(start_ns + round(duration_s * 1e9)))
 
     def frame_at(self, stamp_ns: int) -> int:
         """Return the nearest frame to a stamp, in the newest run of rising stamps."""

@@ -20,7 +20,7 @@ from aitable_ros.types import Expression, FaceResult, FatigueAssessment, FrameRe
 
 Row = dict[str, Any]
 CLASSES = tuple(e for e in Expression if e is not Expression.UNKNOWN)
-STAGES = ('face', 'mesh', 'emotion')
+STAGES = ('face', 'mesh', 'emotion', 'posture')
 GROUP = 4096
 """Rows in memory before they are written."""
 
@@ -39,11 +39,14 @@ class Column:
     meaning: str
 
 
-COLUMNS = (
+FRAME_COLUMNS = (
     Column('frame', 'int32', '0-based number of the frame in the input'),
     Column('stamp_ns', 'int64', "time of the image, nanoseconds of the recording's clock"),
     Column('time_s', 'float64', 'seconds since the first frame'),
     Column('file', 'string', 'name of the image; null for videos and bags'),
+)
+COLUMNS = (
+    *FRAME_COLUMNS,
     Column('present', 'bool', 'whether the person is in the frame; false: a known person who is '
            'not visible, or nobody (track_id 0)'),
     Column('track_id', 'int32', 'number of the person; 0 for nobody'),
@@ -87,7 +90,7 @@ COLUMNS = (
     Column('calibrated', 'bool', 'whether the baseline was set by a calibration'),
     Column('baseline_ear', 'float32', "EAR of this person's open eyes"),
     *(Column(f'{stage}_by', 'string', f'model@backend/precision of the {stage} stage')
-      for stage in STAGES),
+      for stage in STAGES if stage != 'posture'),
     *(Column(f'{stage}_ms', 'float32', f'time of the {stage} stage for this frame, milliseconds')
       for stage in ('face', 'fatigue', 'emotion')),
 )
@@ -99,6 +102,8 @@ _FATIGUE = (
 EVENT_COLUMNS = (
     'type', 'track_id', 'primary', 'start_s', 'end_s', 'duration_s', 'start_frame', 'end_frame',
     'start_ns', 'level')
+POSTURE_EVENT_COLUMNS = ('state', 'previous_state')
+"""Further columns of ``events.csv``, where posture is measured."""
 
 
 def rows_from_result(
@@ -111,17 +116,24 @@ def rows_from_result(
     :param time_s: seconds from the first frame
     :param file: name of a still image
     """
-    common: Row = {
-        'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': time_s,
-        'file': None if file is None else legible(file),
-        **{f'{stage}_by': model_label(result.models[stage])
-           for stage in STAGES if stage in result.models},
-        **{f'{stage}_ms': spent for stage, spent in result.elapsed_ms.items()}}
+    common = common_row(result, frame, time_s, file)
     rows = [common | _of_face(face) for face in result.faces]
     rows += [
         common | {'present': False, 'track_id': gone.track_id, 'primary': False} | _of_fatigue(gone)
         for gone in result.absent]
     return rows or [common | {'present': False, 'track_id': 0, 'primary': False}]
+
+
+def common_row(
+    result: FrameResult, frame: int, time_s: float, file: str | None = None,
+) -> Row:
+    """Make the columns that all rows of a frame share; see :func:`rows_from_result`."""
+    return {
+        'frame': frame, 'stamp_ns': result.stamp_ns, 'time_s': time_s,
+        'file': None if file is None else legible(file),
+        **{f'{stage}_by': model_label(result.models[stage])
+           for stage in STAGES if stage in result.models},
+        **{f'{stage}_ms': spent for stage, spent in result.elapsed_ms.items()}}
 
 
 def model_label(model: ModelInfo) -> str | None:
@@ -159,7 +171,7 @@ def _of_fatigue(state: FatigueAssessment | None) -> Row:
 
 class FrameTable:
     """
-    Writes ``frames.parquet`` in groups of rows, so that memory does not grow with the recording.
+    Writes a table in groups of rows, so that memory does not grow with the recording.
 
     Use :meth:`open`; the file appears at the end of its block, and not after an error.
     """
@@ -171,10 +183,11 @@ class FrameTable:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[FrameTable]:
+    def open(cls, path: Path, columns: Sequence[Column] = COLUMNS) -> Iterator[FrameTable]:
         """
         Open for writing.
 
+        :param columns: what a row has beside them is left out
         :raises InputError: the file cannot be written
         """
         import pyarrow
@@ -184,7 +197,7 @@ class FrameTable:
             pyarrow.field(
                 column.name, pyarrow.type_for_alias(column.kind),
                 metadata={'description': column.meaning})
-            for column in COLUMNS])
+            for column in columns])
         # A file, not its name: pyarrow takes no name that is not UTF-8.
         with replacing(path) as draft, draft.open('wb') as file, parquet.ParquetWriter(
                 file, schema, compression='zstd') as writer:
@@ -228,14 +241,16 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 @contextmanager
-def event_table(path: Path) -> Iterator[csv.DictWriter[str]]:
+def event_table(
+    path: Path, columns: Sequence[str] = EVENT_COLUMNS,
+) -> Iterator[csv.DictWriter[str]]:
     """
     Open ``events.csv`` for writing; the file appears at the end of the block.
 
-    :return: a writer of rows with the keys :data:`EVENT_COLUMNS`
+    :return: a writer of rows with these keys
     :raises InputError: the file cannot be written
     """
     with replacing(path) as draft, draft.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, EVENT_COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         yield writer

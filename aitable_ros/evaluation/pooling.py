@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from aitable_ros.evaluation.bootstrap import interval, LEAST, REPLICATES, SEED, weights
 from aitable_ros.evaluation.false_alarms import ALARMS
 from aitable_ros.evaluation.metrics import expression_score
+from aitable_ros.evaluation.postures import confusion_counts
+from aitable_ros.evaluation.postures import LABELLED as POSTURES
+from aitable_ros.evaluation.postures import pairs_of, posture_score
 from aitable_ros.evaluation.video_classes import pool_classes
+from aitable_ros.posture_types import PostureState
 from aitable_ros.types import Expression
 
 Floats = NDArray[np.float64]
@@ -150,6 +154,27 @@ def _macro_f1(s: Floats) -> Floats:
     return _over(np.where(known, each, 0.0).sum(-1), known.sum(-1).astype(np.float64))
 
 
+def _postures(score: Score) -> list[float]:
+    return confusion_counts(score['confusion'])
+
+
+def _posture_counts(s: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how many frames are labelled, unknown and right."""
+    table = s.reshape(*s.shape[:-1], len(POSTURES), len(PostureState))
+    right = np.trace(table[..., 1:], axis1=-2, axis2=-1)
+    return s.sum(-1), table[..., PostureState.UNKNOWN].sum(-1), right
+
+
+def _posture_accuracy(s: Floats) -> Floats:
+    n, unknown, right = _posture_counts(s)
+    return _over(right, n - unknown)
+
+
+def _posture_unknown(s: Floats) -> Floats:
+    n, unknown, _ = _posture_counts(s)
+    return _over(unknown, n)
+
+
 def _moments(score: Score) -> list[float]:
     n = score['n']
     if not n:
@@ -200,6 +225,9 @@ _ALARMS = tuple(
 _EXPRESSION = (
     Statistic('accuracy', 'accuracy', 1, _accuracy),
     Statistic('macro_f1', 'macro F1', 1, _macro_f1))
+_POSTURE = (
+    Statistic('accuracy', 'accuracy', 1, _posture_accuracy),
+    Statistic('unknown', 'share unknown', -1, _posture_unknown))
 _AFFECT = (
     Statistic('ccc', 'CCC', 1, _ccc), Statistic('pcc', 'PCC', 1, _pcc),
     Statistic('rmse', 'RMSE', -1, _rmse),
@@ -221,6 +249,8 @@ FAMILIES = (
     Family(('expression', 'by_span'), 'Expression by span', _confusion, _EXPRESSION, 'confusion'),
     Family(('valence',), 'Valence', _moments, _AFFECT, 'n'),
     Family(('arousal',), 'Arousal', _moments, _AFFECT, 'n'),
+    Family(('posture',), 'Posture', _postures, _POSTURE, 'confusion'),
+    Family(('posture', 'by_span'), 'Posture by span', _postures, _POSTURE, 'confusion'),
     Family(('faces',), 'Number of faces', lambda score: [
         score['n'], score['n'] * score['exact'], score['n'] * score['mean_absolute_error']], (
         Statistic('exact', 'exact', 1, _mean(1)),
@@ -276,6 +306,8 @@ def pool(scored: Sequence[tuple[str, Score]]) -> Score:
         score |= {statistic.name: float(statistic.of(total)) for statistic in family.statistics}
         if family.sums is _confusion:
             score |= _classes(total, replicates)
+        elif family.sums is _postures:
+            score |= posture_score(pairs_of(total))
         elif family.sums is _frames:
             score |= dict(zip(('tp', 'fp', 'fn', 'tn'), map(int, total.tolist()), strict=True))
         elif family.sums is _alarms:

@@ -17,7 +17,9 @@ from aitable_ros.evaluation.metrics import (
     Matching
 )
 from aitable_ros.evaluation.pooling import over_images
+from aitable_ros.evaluation.postures import commonest, posture_score
 from aitable_ros.evaluation.video_classes import of_video
+from aitable_ros.posture_types import PostureState
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression, FatigueEventType, FatigueLevel
 
@@ -38,6 +40,8 @@ def scores(source: Source, measured: Measurements, labels: Labels) -> Score:
     labels = labels.within(done)
     found: Score = {} if source.stills else _event_scores(measured, labels)
     found |= _emotion_scores(source, measured, labels)
+    if labels.postures and measured.posture.measured:
+        found |= _posture_scores(measured, labels)
     if labels.perclos is not None:
         perclos = measured.perclos
         found['perclos'] = {
@@ -80,6 +84,20 @@ def _event_scores(measured: Measurements, labels: Labels) -> Score:
     if labels.video_class:
         found['video_class'] = of_video(measured, labels)
     return found
+
+
+def _posture_scores(measured: Measurements, labels: Labels) -> Score:
+    """Score the posture by frame, and by span with the commonest known state in it."""
+    frames: list[tuple[PostureState, PostureState]] = []
+    spans: list[tuple[PostureState, PostureState]] = []
+    ignored = marked(labels.ignore, len(measured.stamps))
+    for span in labels.postures:
+        read = [PostureState(state) for frame, state in enumerate(
+            measured.posture.states[span.start:span.end + 1], span.start) if not ignored[frame]]
+        if read and span.posture is not None:
+            frames += [(span.posture, state) for state in read]
+            spans.append((span.posture, commonest(read)))
+    return {'posture': {**posture_score(frames), 'by_span': posture_score(spans)}} if frames else {}
 
 
 def doubts(source: Source, labels: Labels) -> list[str]:

@@ -63,9 +63,14 @@ def summarise(
         'partial': partial,
         'notes': list(source.notes),
     }
+    if measured.posture.measured:
+        summary['events']['SLUMPED'] = len(measured.of_primary(FatigueEventType.SLUMPED))
+        summary['posture'] = measured.posture.summary()
     if labels:
         summary['subject'] = labels.subject or None
         summary['notes'] += doubts(source, labels)
+        if labels.postures and not measured.posture.measured:
+            summary['notes'].append('posture is labelled, but was not measured (--posture)')
     whole: Summary = rounded(summary)
     return whole
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 
-from aitable_ros.clock import Step
+from aitable_ros.clock import SECOND_NS, Step
 from aitable_ros.closing import Closing
 from aitable_ros.fatigue.closures import ClosureTracker
 from aitable_ros.fatigue.eyes import EyeReading, open_eye
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.roster import Roster
 from aitable_ros.pipeline import PipelineOptions
-from aitable_ros.recordings.recorded_topics import AnsweredFrame
+from aitable_ros.posture_types import PostureUpdate
+from aitable_ros.recordings.recorded_topics import AnsweredFrame, RecordedTopics
 from aitable_ros.types import FatigueAssessment, Frame, FrameResult, Validity
+
+LEAST_REPEATED_S = 1.0
+"""A reading is repeated for as long as this, or two intervals, and not over a pause of the node."""
 
 
 class _NoStage:
@@ -32,18 +36,25 @@ class RecordedPipeline(Closing):
     Answers each :class:`AnsweredFrame` with its recorded result.
 
     Messages do not carry the usable and closed time of a person. Both are counted from the recorded
-    openness, by the rule of the fatigue stage.
+    openness, by the rule of the fatigue stage. Posture is read several times a second: images
+    between two readings repeat the answer, as in the pipeline.
+
+    :param source: whose frames are answered
     """
 
-    def __init__(self, options: PipelineOptions) -> None:
+    def __init__(self, options: PipelineOptions, source: RecordedTopics) -> None:
         self.options = options
         self.faces = self.fatigue = self.emotion = _NoStage()
+        self.posture = _NoStage() if source.has_posture else None
+        self._sitting = PostureUpdate()
+        self._read_ns = 0
         self._people = Roster(lambda track_id: _EyeTime(self.options.fatigue))
 
     def reset(self) -> None:
         """Forget everybody."""
         self._people.known.clear()
         self._people.time.reset()
+        self._sitting = PostureUpdate()
 
     def close(self) -> None:
         """Free nothing: no model is loaded."""
@@ -55,13 +66,27 @@ class RecordedPipeline(Closing):
         step = self._people.begin(frame.stamp_ns)
         if step is Step.JUMP:
             self._people.known.clear()
+            self._sitting = PostureUpdate()
         if step is not Step.LATE:
             self._people.meet(
                 frame.stamp_ns, {face.face.track_id: face.face.box for face in faces},
                 self.options.fatigue.forget_s)
-        return replace(frame.result, faces=tuple(
+        return replace(frame.result, posture=self._repeated(frame.result), faces=tuple(
             face if face.fatigue is None else replace(face, fatigue=self._timed(face.fatigue))
             for face in faces))
+
+    def _repeated(self, result: FrameResult) -> PostureUpdate | None:
+        """Return the posture of a frame: the reading, or the one before it."""
+        found = result.posture
+        if found is None:
+            return None
+        if found.read:
+            self._sitting, self._read_ns = found, result.stamp_ns
+            return found
+        longest_s = max(LEAST_REPEATED_S, 2 * self.options.posture.interval_s)
+        if result.stamp_ns - self._read_ns > longest_s * SECOND_NS:
+            self._sitting = PostureUpdate()
+        return replace(self._sitting, read=False, events=found.events)
 
     def _timed(self, state: FatigueAssessment) -> FatigueAssessment:
         known = self._people.known.get(state.track_id)

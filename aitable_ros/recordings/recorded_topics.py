@@ -13,8 +13,11 @@ import numpy as np
 
 from aitable_ros.clock import header_stamp_ns, JUMP_BACK_NS, serialized_stamp_ns
 from aitable_ros.errors import InputError
-from aitable_ros.message_codec import face_of, faces_of, model_of
+from aitable_ros.message_codec import body_of, face_of, faces_of, model_of
 from aitable_ros.message_fields import PACKAGE, TOPICS
+from aitable_ros.posture_types import (
+    Body, PostureAssessment, PostureEvent, PostureUpdate, PostureValidity
+)
 from aitable_ros.recordings.bag import camera_topics
 from aitable_ros.recordings.bag_messages import BagMessages
 from aitable_ros.recordings.recording import is_bag, Recording
@@ -32,8 +35,8 @@ LOOP_NS = LATE_NS + JUMP_BACK_NS
 """Stamps that fall back by more are no late answers: the camera's clock jumped back."""
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 """A camera publishes one beside each image, with the image's header."""
-READ = {role: kind for role, kind in TOPICS.items() if not role.startswith('posture')}
-"""The topics that are read, and their types."""
+POSTURE_ROLES = ('posture', 'posture/events')
+"""Topics of posture: a reading is published, and not of each image."""
 _PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -57,6 +60,9 @@ class _Answers:
     emotions: dict[int, EmotionEstimate] = field(default_factory=dict)
     states: dict[int, FatigueAssessment] = field(default_factory=dict)
     events: list[FatigueEvent] = field(default_factory=list)
+    postures: dict[int, PostureAssessment] = field(default_factory=dict)
+    bodies: list[Body] = field(default_factory=list)
+    posture_events: list[PostureEvent] = field(default_factory=list)
 
 
 def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
@@ -65,8 +71,8 @@ def namespaces(topics: Mapping[str, Topic]) -> dict[str, dict[str, str]]:
 
     Remapped topics count as one set if there is at most one of each type.
     """
-    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in READ.values()}
-    by_kind = {kind: role for role, kind in READ.items()}
+    ours = {name: topic.kind for name, topic in topics.items() if topic.kind in TOPICS.values()}
+    by_kind = {kind: role for role, kind in TOPICS.items()}
     found: dict[str, dict[str, str]] = {}
     for name, kind in sorted(ours.items()):
         role = by_kind[kind]
@@ -100,6 +106,7 @@ class RecordedTopics(Source):
                              '--from-topics out')
         self._recording = Recording(path, self.note)
         self.topic, self._roles = self._choose(namespace)
+        self.has_posture = any(role in POSTURE_ROLES for role in self._roles)
         self._camera = self._camera_beside()
         counted = self._recording.topics[
             self._camera or next(iter(self._roles.values()))].count
@@ -155,7 +162,7 @@ class RecordedTopics(Source):
             text = str(error)
             raise InputError(text if str(self.path) in text else f'{self.path}: {text}') from None
         finally:
-            if unanswered:
+            if unanswered and reader.judged_by not in POSTURE_ROLES:
                 self.note(f'{unanswered} of {answered + unanswered} images have no recorded '
                           'answer: the nodes dropped them, or were not running')
             if self._camera and unseen:
@@ -188,8 +195,10 @@ class _Assembler:
         self._roles = {name: role for role, name in roles.items()}
         self._camera = camera
         self._messages = messages
-        self._judged_by = next(
-            role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events') if role in roles)
+        self.judged_by = next(
+            role for role in ('fatigue', 'faces', 'emotion', 'fatigue/events', *POSTURE_ROLES)
+            if role in roles)
+        self._has_posture = any(role in POSTURE_ROLES for role in roles)
         self._models: dict[str, ModelInfo] = {}
         self._waiting: StampBuffer[_Answers] = StampBuffer()
         self._newest = self._given = -(1 << 62)
@@ -234,13 +243,15 @@ class _Assembler:
         codec, track_id = self._messages.codec, getattr(message, 'track_id', 0)
         stamp_ns = header_stamp_ns(message)
         state = codec.fatigue_of(message) if role == 'fatigue' else None
+        posture = codec.posture_of(message) if role == 'posture' else None
         if stamp_ns <= self._given and stamp_ns >= self._newest - LOOP_NS:
-            # While the camera is gone, the node repeats the last image's stamp with NO_FACE.
-            self.late += state is None or state.validity is not Validity.NO_FACE
+            # While the camera is gone, nodes repeat the last image's stamp with nobody in it.
+            self.late += (state is None or state.validity is not Validity.NO_FACE) and (
+                posture is None or posture.validity is not PostureValidity.NO_BODY)
             return None
         answers = self._waiting.at(stamp_ns, _Answers)
         answers.frame_id = answers.frame_id or message.header.frame_id
-        answers.answered |= role == self._judged_by
+        answers.answered |= role == self.judged_by
         if state is not None:
             answers.states.setdefault(track_id, state)
             self._models['mesh'] = model_of(message)
@@ -253,6 +264,14 @@ class _Assembler:
             answers.emotions.setdefault(track_id, codec.emotion_of(message))
             answers.seen[track_id] = face_of(message)  # with its box
             self._models['emotion'] = model_of(message)
+        elif posture is not None:
+            answers.postures.setdefault(track_id, posture)
+            self._models['posture'] = model_of(message)
+            body = body_of(message)
+            if body is not None:
+                answers.bodies.append(body)
+        elif role == 'posture/events':
+            answers.posture_events.append(codec.posture_event_of(message))
         else:
             answers.events.append(codec.event_of(message))
         return stamp_ns
@@ -270,4 +289,16 @@ class _Assembler:
                     face=face, fatigue=answers.states.get(face.track_id),
                     emotion=answers.emotions.get(face.track_id)) for face in faces),
             absent=tuple(state for track, state in answers.states.items() if track not in here),
-            events=tuple(answers.events), models=dict(self._models), elapsed_ms={})
+            events=tuple(answers.events), models=dict(self._models), elapsed_ms={},
+            posture=_posture(answers) if self._has_posture else None)
+
+
+def _posture(answers: _Answers) -> PostureUpdate:
+    """Return the recorded reading of an image; not ``read`` where there is none."""
+    postures = answers.postures.items()
+    return PostureUpdate(
+        read=bool(answers.postures), bodies=tuple(answers.bodies),
+        assessments={track: found for track, found in postures
+                     if found.validity is not PostureValidity.NO_BODY},
+        absent=tuple(found for _, found in postures if found.validity is PostureValidity.NO_BODY),
+        events=tuple(answers.posture_events))

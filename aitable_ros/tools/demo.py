@@ -229,7 +229,7 @@ def _evaluate(
     options = PipelineOptions.from_file(args.params_file, source.note) if args.params_file \
         else PipelineOptions()
     results: list[FrameResult] = []
-    with RecordedPipeline(options) as replay:
+    with RecordedPipeline(options, source) as replay:
         measured, summary, _ = measure(
             source, labels, args.output, replay,
             on_result=lambda frame, result: results.append(result))

@@ -12,9 +12,11 @@ from typing import Any
 
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.labels import FrameSpan, Labels, PictureLabel, read_label_text, SPANS
+from aitable_ros.evaluation.postures import LABELLED as POSTURES
+from aitable_ros.posture_types import PostureState
 from aitable_ros.types import Expression, NAN
 
-KEYS = (*SPANS, 'ignore', 'expression', 'faces', 'perclos', 'class')
+KEYS = (*SPANS, 'ignore', 'expression', 'posture', 'faces', 'perclos', 'class')
 """Keys that are scored. Other keys are not used, and are named in the notes."""
 COMMENTS = ('classes', 'fps', 'note', 'source', 'subject', 'tolerance_frames')
 """Keys that describe the labels."""
@@ -34,6 +36,10 @@ NAMES = {
     'angry': Expression.ANGER, 'happiness': Expression.HAPPY, 'sadness': Expression.SAD,
     'surprised': Expression.SURPRISE, 'fearful': Expression.FEAR, 'disgusted': Expression.DISGUST,
 }
+
+VALUES = {'expression': ('label', 'happy', ('valence', 'arousal')),
+          'posture': ('state', 'LEANING_FORWARD', ())}
+"""Key of the value that each span of a kind has, an example of it, and further keys."""
 
 
 def read_labels(path: str | Path) -> Labels:
@@ -61,13 +67,14 @@ def read_labels(path: str | Path) -> Labels:
     unread |= set(document) - set(KEYS) - set(COMMENTS)
     found: dict[str, Any] = {
         kind: _spans(document[kind], f'{path}: {kind}', kind, unread)
-        for kind in (*SPANS, 'expression') if kind in document}
+        for kind in (*SPANS, 'expression', 'posture') if kind in document}
     found |= {key: _number(document[key], f'{path}: {key}', *NUMBERS[key])
               for key in NUMBERS if key in document}
     return Labels(
         path=path, subject=str(document.get('subject', '')),
         ignore=_pairs(document.get('ignore', ()), f'{path}: ignore'),
-        expressions=found.pop('expression', ()), **found, **_class(document, str(path)),
+        expressions=found.pop('expression', ()), postures=found.pop('posture', ()),
+        **found, **_class(document, str(path)),
         notes=_not_used(unread))
 
 
@@ -136,24 +143,23 @@ def _picture(entry: Mapping[str, Any], where: str, unread: set[str]) -> PictureL
 def _spans(
     entries: Any, where: str, name: str, unread: set[str],
 ) -> tuple[FrameSpan, ...]:
-    with_expression = name == 'expression'
-    known = {'start_frame', 'end_frame', *ENTRY_COMMENTS}
-    if with_expression:
-        known |= {'label', 'valence', 'arousal'}
+    value, example, others = VALUES.get(name, ('', '', ()))
+    known = {'start_frame', 'end_frame', *ENTRY_COMMENTS, *((value,) if value else ()), *others}
     wanted = '{"start_frame": a, "end_frame": b%s}' % (
-        ', "label": "happy"' if with_expression else '')
+        f', "{value}": "{example}"' if value else '')
     spans = []
     for number, entry in enumerate(_listed(entries, where)):
         here = f'{where}[{number}]'
         if not isinstance(entry, dict) or not {'start_frame', 'end_frame'} <= set(entry) or (
-                with_expression and 'label' not in entry):
+                value and value not in entry):
             raise InputError(f'{here}: expected {wanted}')
         unread |= {f'{name}[].{key}' for key in set(entry) - known}
         start, end = _ordered(entry['start_frame'], entry['end_frame'], here)
         spans.append(FrameSpan(
-            start, end, _expression(entry['label'], here) if with_expression else None,
+            start, end, _expression(entry['label'], here) if name == 'expression' else None,
             _affect(entry.get('valence'), f'{here}: valence'),
-            _affect(entry.get('arousal'), f'{here}: arousal')))
+            _affect(entry.get('arousal'), f'{here}: arousal'),
+            _posture(entry['state'], here) if name == 'posture' else None))
     return tuple(sorted(spans, key=lambda span: (span.start, span.end)))
 
 
@@ -219,3 +225,12 @@ def _expression(value: Any, where: str) -> Expression:
         known = ', '.join(e.name.lower() for e in Expression if e is not Expression.UNKNOWN)
         raise InputError(f"{where}: unknown expression '{value}'; known are {known}")
     return found
+
+
+def _posture(value: Any, where: str) -> PostureState:
+    name = str(value or '').strip().upper()
+    for state in POSTURES:
+        if state.name == name:
+            return state
+    raise InputError(f"{where}: unknown posture '{value}'; known are "
+                     f'{", ".join(state.name for state in POSTURES)}')

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from aitable_ros.evaluation.false_alarms import ALARMS
 from aitable_ros.evaluation.report.elements import Card, State
+from aitable_ros.evaluation.report.postures import spoken
 from aitable_ros.evaluation.summary import Summary
 
 LEVEL_STATES: dict[str, State] = {
@@ -33,6 +34,14 @@ def recording_cards(summary: Summary, *, stills: bool) -> list[Card]:
             state=_grade(expression['accuracy'], 0.75, 0.5),
             note=f'{expression["n"]} labelled {"images" if stills else "frames"}'
                  + _sure(expression.get('interval', {}).get('accuracy'))))
+    if 'posture' in scores:
+        posture = scores['posture']
+        accuracy = posture['accuracy']
+        cards.append(Card(
+            label='Posture, accuracy', value='–' if accuracy is None else f'{accuracy:.1%}',
+            state='plain' if accuracy is None else _grade(accuracy, 0.8, 0.6),
+            note=f'{posture["n"]} labelled frames'
+                 + (f', {posture["unknown"]:.0%} unknown' if posture['unknown'] else '')))
     if 'perclos' in scores and scores['perclos']['error'] is not None:
         error = scores['perclos']['error']
         cards.append(Card(
@@ -60,6 +69,8 @@ def recording_cards(summary: Summary, *, stills: bool) -> list[Card]:
     if share:
         name = max(share, key=share.__getitem__)
         cards.append(Card(label='Mostly', value=name, note=f'{share[name]:.0%} of the readings'))
+    if 'posture' in summary and not stills:
+        cards.append(_posture_card(summary['posture']))
     ratio = summary['face_ratio']
     cards.append(Card(
         label='Face found', value=f'{ratio:.1%}', note=f'of the {"images" if stills else "frames"}',
@@ -99,6 +110,19 @@ def _events_card(summary: Summary) -> Card:
         label='Blinks', value=str(events['BLINK']),
         note=f'{events["BLINK"] / minutes:.1f} a minute; no long closure' if minutes >= 0.25 else
              'no long closure')
+
+
+def _posture_card(posture: Summary) -> Card:
+    share = posture['share']
+    if not share:
+        return Card(label='Posture', value='–', note='could not be told')
+    name = max(share, key=share.__getitem__)
+    slumped, changes = posture['events']['SLUMPED'], posture['changes']
+    return Card(
+        label='Posture, mostly', value=spoken(name), state='bad' if slumped else 'plain',
+        note=f'{share[name]:.0%} of {posture["usable_s"]:.0f} s'
+             + (f'; slumped {slumped} times' if slumped > 1 else '; slumped once' if slumped else
+                f'; {changes} change{"" if changes == 1 else "s"}'))
 
 
 def _counts(score: Summary) -> str:

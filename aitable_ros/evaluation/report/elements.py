@@ -91,6 +91,39 @@ class TimelineEvent:
     note: str = ''
     picture: bytes = b''
 
+    @property
+    def name(self) -> str:
+        """In words."""
+        return self.type.name.replace('_', ' ').lower()
+
+
+@dataclass(frozen=True, slots=True)
+class PostureMark:
+    """An event of posture: name in words, start and duration in seconds, and a remark."""
+
+    name: str
+    start_s: float
+    duration_s: float
+    note: str = ''
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PersonPosture:
+    """
+    How one person sat.
+
+    :param name: of the person, for the reader
+    :param spans: labelled with names of :class:`aitable_ros.posture_types.PostureState`; the person
+        was not seen between them
+    :param time_s: ``(n,)`` seconds of the readings
+    :param angles: name -> ``(n,)`` degrees, NaN where not known
+    """
+
+    name: str
+    spans: Sequence[Span]
+    time_s: Floats
+    angles: Mapping[str, Floats]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
@@ -104,6 +137,8 @@ class Truth:
     nods: Sequence[Span] = ()
     expressions: Sequence[Span] = ()
     """The labels are lower-case names of :class:`aitable_ros.types.Expression`."""
+    postures: Sequence[Span] = ()
+    """The labels are names of :class:`aitable_ros.posture_types.PostureState`."""
     ignore: Sequence[Span] = ()
     """Spans that are not scored."""
 
@@ -159,12 +194,14 @@ class Plot:
 
     :param figure: a plotly figure: ``data`` and ``layout``
     :param description: content of the chart, for screen readers
+    :param folded: shown when the reader opens it
     """
 
     title: str
     figure: Mapping[str, Any]
     description: str
     caption: str = ''
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,6 +214,9 @@ class Report:
     :param measured: the primary person over time
     :param truth: drawn beside it, dashed or shaded
     :param events: measured events, blinks included
+    :param postures: how each person sat, the primary one first
+    :param posture_events: of the primary person
+    :param posture_share: name of a state -> share of the time in which it is known, 0 ... 1
     :param expression_share: lower-case expression -> share of the readings, 0 ... 1
     :param latency_ms: name of a latency -> ``(n,)`` milliseconds; percentiles are shown
     :param latency_budget_ms: a 95th percentile above this is marked
@@ -194,6 +234,9 @@ class Report:
     measured: Series | None = None
     truth: Truth | None = None
     events: Sequence[TimelineEvent] = ()
+    postures: Sequence[PersonPosture] = ()
+    posture_events: Sequence[PostureMark] = ()
+    posture_share: Mapping[str, float] = field(default_factory=dict)
     expression_share: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, Floats] = field(default_factory=dict)
     latency_budget_ms: float | None = None

@@ -11,7 +11,7 @@ from aitable_ros.evaluation.pooling import FAMILIES, Score, STATISTICS
 from aitable_ros.evaluation.report.charts import AMBER, dot_plot, vertical_band, vertical_line
 from aitable_ros.evaluation.report.elements import Card, Cell, Plot, Report, Table
 from aitable_ros.evaluation.report.page import write_report
-from aitable_ros.evaluation.report.score_tables import confusion_table
+from aitable_ros.evaluation.report.score_tables import confusion_table, posture_table
 from aitable_ros.evaluation.report.text import counted, interval_text, report_link, written
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.video_classes import FIGURES
@@ -20,7 +20,7 @@ from aitable_ros.types import FatigueLevel
 HEADLINES = [STATISTICS[name] for name in (
     'blink.f1', 'closures.f1', 'yawns.f1', 'nods.f1', 'eyes_shut.f1', 'drowsy.accuracy',
     'perclos.absolute_error', 'expression.accuracy', 'valence.ccc', 'arousal.ccc',
-    'faces.boxes.f1', 'faces.exact')]
+    'posture.accuracy', 'faces.boxes.f1', 'faces.exact')]
 MOST_DOTS = 60
 """Inputs in the chart."""
 
@@ -46,6 +46,8 @@ def write_overview(output: Path, together: Summary, folders: Sequence[Path]) -> 
             caption='Pooled by counts and sums, not by means of scores.'))
     if 'confusion' in pooled.get('expression', {}):
         tables.append(confusion_table(pooled['expression']['confusion']))
+    if 'confusion' in pooled.get('posture', {}):
+        tables.append(posture_table(pooled['posture']))
     return write_report(output / 'report.html', Report(
         title=f'{len(summaries)} recordings', subtitle=f'{length}{frames} frames'
         + (f' · {counted(len(people), "labelled person", "labelled people")}' if people else ''),

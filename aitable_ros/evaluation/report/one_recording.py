@@ -15,16 +15,19 @@ import numpy as np
 from aitable_ros.evaluation.labels import FrameSpan, Labels
 from aitable_ros.evaluation.measurements import Measurements, PlacedEvent
 from aitable_ros.evaluation.output_tables import CLASSES, read_columns
+from aitable_ros.evaluation.postures import lasting_s, PlacedPosture
 from aitable_ros.evaluation.report.cards import recording_cards
 from aitable_ros.evaluation.report.elements import (
-    Cell, Report, Series, Span, StageProvenance, Table, TimelineEvent, Truth
+    Cell, PostureMark, Report, Series, Span, StageProvenance, Table, TimelineEvent, Truth
 )
+from aitable_ros.evaluation.report.postures import angles_plot, people_of, spoken
 from aitable_ros.evaluation.report.score_tables import score_tables
 from aitable_ros.evaluation.report.text import shortened
 from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
 from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
+from aitable_ros.posture_types import PostureEventType
 from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.source import Source
 from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, NAN
@@ -44,8 +47,11 @@ def present(
 
     :param pictures: JPEG of the person's face, by index into ``measured.events``
     """
-    columns = read_columns(table, SHOWN)
+    columns = read_columns(
+        table, (*SHOWN, 'posture_ms') if measured.posture.measured else SHOWN)
     stills = source.stills
+    people = people_of(table.with_name('bodies.parquet')) \
+        if measured.posture.measured and not stills else []
     rate = f' · {1 / measured.period_s:.1f} frames/s' if not stills and measured.period_s else ''
     length = '' if stills else f'{summary["duration_s"]:.1f} s · '
     what = 'images' if stills else 'frames'
@@ -61,6 +67,9 @@ def present(
                    _remark(e, summary), (pictures or {}).get(index, b''))
             for index, e in enumerate(measured.events)
             if e.primary and e.event.type is not FatigueEventType.LEVEL_CHANGED],
+        postures=people, plots=angles_plot(people),
+        posture_events=[_mark(event) for event in measured.posture.events if event.primary],
+        posture_share=measured.posture.share(),
         expression_share=summary['expression_share'],
         latency_ms=_latencies(columns),
         stages=_stages(summary, pipeline),
@@ -80,6 +89,16 @@ def _remark(event: PlacedEvent, summary: Summary) -> str:
     span = [event.start_frame, event.end_frame]
     wrong = '; not labelled' if span in scores.get(name, {}).get('invented', ()) else ''
     return f'frames {event.start_frame} … {event.end_frame}{wrong}'
+
+
+def _mark(event: PlacedPosture) -> PostureMark:
+    changed = event.event.type is PostureEventType.POSTURE_CHANGED
+    frames = f'frame {event.start_frame}' if changed \
+        else f'frames {event.start_frame} … {event.end_frame}'
+    words = f'; {spoken(event.event.previous_state.name)} to {spoken(event.event.state.name)}' \
+        if changed else ''
+    return PostureMark(
+        spoken(event.event.type.name), event.start_s, lasting_s(event.event), frames + words)
 
 
 def _series(columns: dict[str, Any]) -> Series | None:
@@ -116,12 +135,14 @@ def _truth(measured: Measurements, labels: Labels) -> Truth:
     def spans(found: Sequence[FrameSpan]) -> list[Span]:
         return [
             Span(measured.time_s(s.start), measured.time_s(s.end + 1),
-                 s.expression.name.lower() if s.expression is not None else '') for s in found]
+                 s.expression.name.lower() if s.expression is not None
+                 else s.posture.name if s.posture is not None else '') for s in found]
 
     labels = labels.within(len(measured.stamps))
     return Truth(blinks=spans(labels.blinks or ()), closures=spans(labels.closures or ()),
                  yawns=spans(labels.yawns or ()), nods=spans(labels.nods or ()),
                  ignore=spans(labels.ignore), expressions=spans(labels.expressions),
+                 postures=spans(labels.postures) if measured.posture.measured else (),
                  series=_labelled_affect(measured, labels))
 
 
@@ -145,6 +166,8 @@ def _labelled_affect(measured: Measurements, labels: Labels) -> Series | None:
 def _latencies(columns: dict[str, Any]) -> dict[str, Any]:
     _, first = np.unique(columns['frame'], return_index=True)
     stages = {name: columns[f'{name}_ms'][first] for name in ('face', 'fatigue', 'emotion')}
+    if 'posture_ms' in columns:
+        stages['posture'] = np.nan_to_num(columns['posture_ms'][first])
     return {**stages, 'whole frame': sum(stages.values())}
 
 
@@ -161,7 +184,8 @@ def _read_otherwise(source: Source, measured: Measurements, labels: Labels | Non
 
 def _stages(summary: Summary, pipeline: Pipeline | RecordedPipeline) -> list[StageProvenance]:
     attempts = {'face': pipeline.faces.attempts, 'mesh': pipeline.fatigue.attempts,
-                'emotion': pipeline.emotion.attempts}
+                'emotion': pipeline.emotion.attempts,
+                'posture': pipeline.posture.attempts if pipeline.posture is not None else ()}
     return [
         StageProvenance(stage=stage, **info, steps=[
             _step(attempt) for attempt in attempts.get(stage, ())])

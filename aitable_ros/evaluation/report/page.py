@@ -13,6 +13,7 @@ from aitable_ros import __version__
 from aitable_ros.atomic import replacing
 from aitable_ros.evaluation.report.charts import circumplex, common_layout, Figure
 from aitable_ros.evaluation.report.elements import Report
+from aitable_ros.evaluation.report.postures import shares as posture_shares
 from aitable_ros.evaluation.report.tables import expression_shares, latencies, page_table
 from aitable_ros.evaluation.report.timeline import timeline
 
@@ -35,10 +36,11 @@ def write_report(path: str | Path, report: Report) -> Path:
         figures={name: _for_script(figure) for name, figure in charts.items()},
         plotly=get_plotlyjs() if charts else '',
         shares=expression_shares(report),
+        posture_shares=posture_shares(report.posture_share),
         latencies=latencies(report),
         tables=[page_table(table) for table in report.tables],
         picture=_data_url(report.picture) if report.picture else '',
-        events=sorted(report.events, key=lambda event: event.start_s),
+        events=sorted((*report.events, *report.posture_events), key=lambda event: event.start_s),
         pictures={event: _data_url(event.picture) for event in report.events if event.picture},
         version=__version__,
         made=datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC'),

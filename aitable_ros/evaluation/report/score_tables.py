@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from aitable_ros.evaluation.false_alarms import ALARMS, LEAST_S, MEMORY_S
 from aitable_ros.evaluation.report.elements import Cell, Table
+from aitable_ros.evaluation.report.postures import spoken
 from aitable_ros.evaluation.report.text import shortened
 from aitable_ros.evaluation.summary import Summary
+from aitable_ros.posture_types import PostureState
 from aitable_ros.types import Expression
 
 
@@ -38,6 +40,8 @@ def score_tables(scores: Summary) -> list[Table]:
                             columns=('', 'n', 'CCC', 'PCC', 'RMSE', 'SAGR')))
     if 'expression' in scores:
         tables += _expression_tables(scores['expression'])
+    if 'posture' in scores:
+        tables.append(posture_table(scores['posture']))
     return tables
 
 
@@ -107,6 +111,32 @@ def _expression_tables(score: Summary) -> list[Table]:
               columns=('', 'labelled', 'precision', 'recall', 'F1'), rows=[
                   [name, *(_cell(part[key]) for key in ('n', 'precision', 'recall', 'f1'))]
                   for name, part in score['per_class'].items()])]
+
+
+def posture_table(score: Summary) -> Table:
+    """
+    Make the confusion matrix of postures.
+
+    :param score: of one recording, or pooled; then without ``by_span``
+    """
+    confusion = score['confusion']
+    reads = [state for state in PostureState
+             if any(state.name in row for row in confusion.values())]
+    spans = score.get('by_span')
+    return Table(
+        title='Posture: labelled (rows) against measured (columns)', heat=True,
+        columns=('', *(spoken(state.name) for state in reads)),
+        rows=[[spoken(truth), *(row.get(state.name, 0) for state in reads)]
+              for truth, row in confusion.items()],
+        caption=f'{_right(score)} frames with a known state are right; {score["n"]} are labelled.'
+                + (f' By labelled span, by the commonest known state: {_right(spans)} spans.'
+                   if spans else ''))
+
+
+def _right(score: Summary) -> str:
+    if score['accuracy'] is None:
+        return 'None of 0'
+    return f'{score["accuracy"]:.1%} of {round(score["n"] * (1 - score["unknown"]))}'
 
 
 def _cell(value: float | int | None) -> float | int:

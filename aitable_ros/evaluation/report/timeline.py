@@ -14,6 +14,8 @@ from aitable_ros.evaluation.report.charts import (
     AMBER, BLUE, common_layout, EXPRESSIONS, faded, Figure, GREY, plain_numbers, PURPLE, TEAL
 )
 from aitable_ros.evaluation.report.elements import Floats, Report, Series, Span
+from aitable_ros.evaluation.report.postures import spoken, STATES
+from aitable_ros.posture_types import PostureState
 from aitable_ros.types import FatigueEventType, FatigueLevel
 
 Trace = dict[str, Any]
@@ -44,7 +46,8 @@ class _Panel:
 
 def timeline(report: Report) -> Figure | None:
     """Draw all panels that the report has data for; None without any."""
-    makers = (_lanes, _openness, _ear, _perclos, _level, _expressions, _labelled, _valence)
+    makers = (_lanes, _openness, _ear, _perclos, _level, _postures, _expressions, _labelled,
+              _valence)
     panels = [panel for panel in (maker(report) for maker in makers) if panel]
     if not panels:
         return None
@@ -86,6 +89,7 @@ def _end(report: Report) -> float:
         ends.append(report.truth.series.time_s[-1:])
     known = [float(end[0]) for end in ends if len(end)]
     known += [event.start_s + event.duration_s for event in report.events]
+    known += [span.end_s for person in report.postures for span in person.spans[-1:]]
     return max(known, default=1.0) or 1.0
 
 
@@ -158,6 +162,11 @@ def _lanes(report: Report) -> _Panel | None:
         spans = [
             Span(m.start_s, m.start_s + m.duration_s, m.type.name.replace('_', ' ').lower())
             for m in report.events if m.type in types]
+        if spans:
+            lanes.append((name, colour, spans))
+    for name, colour in (('still', GREY), ('slumped', '#c23f3f')):
+        spans = [Span(m.start_s, m.start_s + m.duration_s, name)
+                 for m in report.posture_events if m.name == name]
         if spans:
             lanes.append((name, colour, spans))
     lanes.sort(key=lambda lane: 'closures' in lane[0])
@@ -264,6 +273,33 @@ def _level(report: Report) -> _Panel | None:
     legend = _key(*(('fill', level.name.lower(), LEVELS[level]) for level in there))
     return _Panel(f'<b>Level</b>  {legend}', 0.3, traces, {
         'range': [0, 1], 'showticklabels': False, 'showgrid': False})
+
+
+def _postures(report: Report) -> _Panel | None:
+    """Draw a strip of states for each person, the labelled one below that of the first."""
+    strips = [(person.name, list(person.spans)) for person in report.postures]
+    if report.truth and report.truth.postures:
+        strips.insert(1, ('✓ labelled', list(report.truth.postures)))
+    if not strips:
+        return None
+    traces: list[Trace] = []
+    there: set[PostureState] = set()
+    for row, (_, spans) in enumerate(reversed(strips)):
+        for state, colour in STATES.items():
+            own = [span for span in spans if span.label == state.name]
+            if own:
+                there.add(state)
+                traces.append(_bands(own, colour, row + 0.08, row + 0.92, 0.35
+                                     if state is PostureState.UNKNOWN else 0.95)
+                              | {'name': spoken(state.name), 'hoverinfo': 'name',
+                                 'hoveron': 'fills'})
+    legend = _key(*(('fill', spoken(state.name), colour)
+                    for state, colour in STATES.items() if state in there))
+    rows = len(strips)
+    return _Panel(f'<b>Posture</b>  {legend}', 0.3 if rows == 1 else 0.36 * rows, traces, {
+        'range': [0, rows], 'showgrid': False, 'showticklabels': rows > 1, 'tickmode': 'array',
+        'tickvals': [row + 0.5 for row in range(rows)],
+        'ticktext': [name for name, _ in reversed(strips)]})
 
 
 def _expressions(report: Report) -> _Panel | None:
