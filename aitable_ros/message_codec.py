@@ -23,13 +23,15 @@ from aitable_ros.message_fields import (
     POSTURE_EVENT, PREFIXES, reader_of, SECONDS, TIME, VECTOR, vector
 )
 from aitable_ros.posture_types import (
-    Body, JOINTS, NAN, PostureAssessment, PostureEvent, PostureUpdate, Skeleton
+    Body, JOINTS, NAN, PostureAssessment, PostureEvent, PostureUpdate, PostureValidity, Skeleton
 )
 from aitable_ros.types import (
     Detection, EmotionEstimate, FatigueAssessment, FatigueEvent, Frame, FrameResult, ModelInfo,
     TrackedFace
 )
 
+NOBODY = 0
+"""Track of the message that says that nobody is known."""
 Make = Callable[..., Any]
 """Makes a message: the name of its type, and its fields as keywords."""
 
@@ -200,9 +202,11 @@ class MessageCodec:
         if not update.read:
             return
         for body in update.bodies:
-            yield 'posture', self.posture_message(
-                frame, update.assessments[body.track_id], model, body)
-        for absent in update.absent:
+            assessment = update.assessments.get(body.track_id) or PostureAssessment(
+                body.track_id, frame.stamp_ns, PostureValidity.PARTIAL)
+            yield 'posture', self.posture_message(frame, assessment, model, body)
+        nobody = PostureAssessment(NOBODY, frame.stamp_ns, PostureValidity.NO_BODY)
+        for absent in update.absent or (() if update.bodies else (nobody,)):
             yield 'posture', self.posture_message(frame, absent, model)
         header = self.header_of(frame)
         for event in update.events:

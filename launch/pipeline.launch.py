@@ -26,7 +26,7 @@ from aitable_ros.config import read_parameter_file
 from aitable_ros.errors import InputError
 from aitable_ros.nodes.camera_groups import grouped, PER_PROCESS
 from aitable_ros.nodes.environment import child_environment
-from aitable_ros.nodes.executables import NAME_PATTERN
+from aitable_ros.nodes.executables import NAME_PATTERN, posture_options, posture_wanted
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler, Shutdown
@@ -46,6 +46,8 @@ ARGUMENTS = (
     ('params_file', '', 'ROS 2 parameter file; empty is the defaults. A bare name such as cpu.yaml '
      'is looked for in this package', None),
     ('namespace', '', 'namespace of the nodes and their topics', None),
+    ('posture', 'auto', 'also read the posture of bodies; auto does so when params_file says '
+     'posture: enabled: true', ('true', 'false', 'auto')),
     ('overlay', 'false', 'also publish annotated images', ('true', 'false')),
     ('hri', 'false', 'also publish REP-155 topics, /humans/faces/..., where hri_msgs is installed',
      ('true', 'false')),
@@ -89,6 +91,9 @@ def _nodes(context, *args, **kwargs):
         parameters[0]['autostart'] = False
     if value['params_file']:
         parameters.insert(0, _parameter_file(value['params_file']))
+    posture = value['posture'] == 'true' or (
+        value['posture'] == 'auto' and bool(value['params_file'])
+        and posture_wanted(['--params-file', parameters[0]]))
     cameras = _cameras(value['cameras'])
     player = _player(value) if value['bag'] else None
     if value['camera_device'] and (cameras or player or value['processes'] != 'one'):
@@ -98,7 +103,8 @@ def _nodes(context, *args, **kwargs):
             ('pipeline', options, value['namespace'], value['image'])
             for options in _options(value, cameras)]
     else:
-        names = ('face_detector', 'fatigue', 'emotion', *(['overlay'] if overlay else []),
+        names = ('face_detector', 'fatigue', 'emotion', *(['posture'] if posture else []),
+                 *(['overlay'] if overlay else []),
                  *(['hri_bridge'] if value['hri'] == 'true' else []))
         places = [(f'{value["namespace"]}/{name}', topic) for name, topic in cameras.items()]
         programs = [
@@ -140,6 +146,7 @@ def _options(value, cameras):
         options = list(shared)
         if not number:  # a bridge's names are absolute: only the first camera has one
             options += [f'--{name}' for name in ('hri', 'container') if value[name] == 'true']
+        options += posture_options({'true': True, 'false': False}.get(value['posture']))
         if value['camera_device']:
             options += ['--camera-device', value['camera_device']]
         for name, topic in group:

@@ -568,8 +568,7 @@ def test_a_bad_list_is_told(tmp_path, text, says):
         of_yaml(path, BuildOptions())
 
 
-OTHERS = {'facemesh_468', 'emonet_5', 'hsemotion_b0', 'hsemotion_mbf', 'hsemotion_b2',
-          'blazepose_detector', 'blazepose'}
+OTHERS = {'facemesh_468', 'emonet_5', 'hsemotion_b0', 'hsemotion_mbf', 'hsemotion_b2'}
 """Models that the shipped configurations do not use."""
 
 

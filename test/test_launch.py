@@ -17,8 +17,8 @@ NEEDS_LAUNCH = pytest.mark.skipif(
     reason='launch_ros is not installed here; ROS wheels from PyPI come without it')
 ARGUMENTS = {
     'image', 'camera_device', 'cameras', 'cameras_per_process', 'params_file', 'namespace',
-    'overlay', 'hri', 'use_sim_time', 'bag', 'bag_rate', 'bag_topic', 'processes', 'container',
-    'respawn', 'autostart', 'log_level'}
+    'posture', 'overlay', 'hri', 'use_sim_time', 'bag', 'bag_rate', 'bag_topic', 'processes',
+    'container', 'respawn', 'autostart', 'log_level'}
 
 
 def _module():
@@ -70,6 +70,9 @@ def _processes(**arguments):
     ({'cameras': 'a=/a, b=/b', 'processes': 'many'}, 6),
     ({'cameras': 'a=/a b=/b c=/c', 'cameras_per_process': '2', 'hri': 'true'}, 2),
     ({'cameras': 'a=/a b=/b c=/c d=/d e=/e'}, 2),
+    ({'processes': 'many', 'posture': 'true'}, 4),
+    ({'processes': 'many', 'params_file': 'jetson.yaml'}, 4),
+    ({'processes': 'many', 'params_file': 'jetson.yaml', 'posture': 'false'}, 3),
     ({'cameras': 'a=/a b=/b c=/c d=/d e=/e', 'cameras_per_process': '0'}, 1),
 ])
 def test_starts_one_process_or_many(arguments, count):

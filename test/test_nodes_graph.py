@@ -22,8 +22,8 @@ from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
 from aitable_ros.face.finder import FaceFinder
 from aitable_ros.fatigue.monitor import FatigueMonitor
+from aitable_ros.nodes.absence import WATCH_PERIOD_S
 from aitable_ros.nodes.composition import compose, Composition
-from aitable_ros.nodes.fatigue import WATCH_PERIOD_S
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 from ros_graph import Graph
 from sensor_msgs.msg import Image
 
+from aitable_msgs.msg import PostureEvent
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.models.catalogue import model_home, onnx_path
 from aitable_ros.nodes import executables, model_paths
@@ -150,6 +151,11 @@ def test_the_overlay_is_off_unless_asked_for(monkeypatch):
     assert 'OverlayNode' not in seen
     executables.pipeline(['--overlay'])
     assert 'OverlayNode' in seen
+    seen.clear()
+    executables.pipeline([])
+    assert 'PostureNode' not in seen
+    executables.pipeline(['--posture'])
+    assert 'PostureNode' in seen
     for path in (ROOT / 'launch').glob('*.launch.py'):
         assert re.search(r"\('overlay', 'false'", path.read_text()), path.name
 
@@ -171,7 +177,7 @@ def _policy(node):
 
 
 NODES = {'FaceDetectorNode': 'face_detector', 'FatigueNode': 'fatigue', 'EmotionNode': 'emotion',
-         'OverlayNode': 'overlay', 'HriNode': 'hri_bridge'}
+         'PostureNode': 'posture', 'OverlayNode': 'overlay', 'HriNode': 'hri_bridge'}
 
 
 @pytest.mark.parametrize('plugin', NODES)
@@ -182,6 +188,8 @@ def test_the_sros2_policy_is_what_the_node_has(models, plugin):
     name, graph = NODES[plugin], Graph()
     try:
         graph.listen(Image, f'{NAMESPACE}/overlay')
+        if name != 'posture':  # who listens to posture does so where there is some
+            graph.tester.create_publisher(PostureEvent, f'{NAMESPACE}/posture/events', 1)
         graph.nodes.load(
             plugin,
             cli_args=['--ros-args', '-r', f'__ns:={NAMESPACE}', '-r', f'image:={CAMERA}'],

@@ -10,6 +10,7 @@ from threading import Event, Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+from aitable_ros.posture_types import PostureUpdate
 from aitable_ros.types import (
     EmotionEstimate, FaceLandmarks, FatigueAssessment, Frame, ModelInfo, TrackedFace
 )
@@ -82,6 +83,15 @@ class SharedEmotion:
 
     stamp_ns: int
     estimates: Mapping[int, EmotionEstimate]
+    model: ModelInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedPosture:
+    """The bodies that were read in one image."""
+
+    stamp_ns: int
+    update: PostureUpdate
     model: ModelInfo
 
 

@@ -29,6 +29,7 @@ COMPONENTS = {
     'FaceDetectorNode': 'aitable_ros.nodes.face_detector',
     'EmotionNode': 'aitable_ros.nodes.emotion',
     'FatigueNode': 'aitable_ros.nodes.fatigue',
+    'PostureNode': 'aitable_ros.nodes.posture',
     'OverlayNode': 'aitable_ros.nodes.overlay',
     'HriNode': 'aitable_ros.nodes.hri',
 }

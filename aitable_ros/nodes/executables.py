@@ -57,11 +57,16 @@ camera = _alone('camera', 'CameraNode')
 face_detector = _alone('face_detector', 'FaceDetectorNode')
 emotion = _alone('emotion', 'EmotionNode')
 fatigue = _alone('fatigue', 'FatigueNode')
+posture = _alone('posture', 'PostureNode')
 overlay = _alone('overlay', 'OverlayNode')
 hri_bridge = _alone('hri_bridge', 'HriNode')
 
 
 def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--posture', action=argparse.BooleanOptionalAction, default=None,
+        help='also read the posture of bodies; as the parameter file says (posture: enabled) '
+        'where it is left out')
     parser.add_argument(
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
     parser.add_argument(
@@ -128,7 +133,7 @@ def _processes(args: argparse.Namespace) -> dict[str, list[str]]:
             'out, or set --cameras-per-process 0')
     commands = {}
     for number, group in enumerate(groups):
-        options = ['--overlay'] if args.overlay else []
+        options = [*(['--overlay'] if args.overlay else []), *posture_options(args.posture)]
         if args.hri and not number:  # see nodes/hri.py
             options.append('--hri')
         for name, topic in group:
@@ -140,7 +145,9 @@ def _processes(args: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
-    plugins = (*PIPELINE, *(('OverlayNode',) if args.overlay else ()))
+    posture = posture_wanted(args.ros) if args.posture is None else args.posture
+    plugins = (*PIPELINE, *(('PostureNode',) if posture else ()),
+               *(('OverlayNode',) if args.overlay else ()))
     if args.hri:
         plugins = (*plugins, *_hri())
     if args.camera_device:
@@ -153,6 +160,20 @@ def _load_pipeline(loaded: Composition, args: argparse.Namespace) -> None:
         plugins = tuple(plugin for plugin in plugins if plugin != 'HriNode')  # see nodes/hri.py
     if args.container:
         _load_container(loaded, args)
+
+
+def posture_options(wanted: bool | None) -> list[str]:
+    """Return the option that says so; none where the parameter file decides."""
+    return [] if wanted is None else ['--posture' if wanted else '--no-posture']
+
+
+def posture_wanted(ros: Sequence[str]) -> bool:
+    """Return whether a parameter file among ROS arguments enables the reading of posture."""
+    from aitable_ros.config import read_parameter_file
+
+    return any(
+        read_parameter_file(value)['posture'].get('enabled') is True
+        for word, value in pairwise(ros) if word == '--params-file')
 
 
 def _load_camera(loaded: Composition, device: str) -> None:

@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
 from aitable_msgs.msg import FatigueEvent, FatigueState
@@ -15,15 +13,12 @@ from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
+from aitable_ros.nodes.absence import AbsenceWatch
 from aitable_ros.nodes.channel import SharedFaces, SharedFatigue
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
+from aitable_ros.nodes.slumped import SlumpedSource
 from aitable_ros.types import Frame
-
-WATCH_PERIOD_S = 0.1
-"""Interval of the check for missing images: 0.9 s at most with a ``stale_after_s`` of 0.8."""
-ABSENT_PERIOD_S = 1.0
-"""Interval at which NO_FACE is published while no images come."""
 
 
 class FatigueNode(ModelNode):
@@ -39,11 +34,9 @@ class FatigueNode(ModelNode):
         self._states: Any = None
         self._events: Any = None
         self._usable = 0.0
-        self._last: Frame | None = None
-        self._absent_s = 0.0
+        self._slumped = SlumpedSource(self)
         self.create_service(Trigger, '~/calibrate', self._on_calibrate)
-        self.create_timer(
-            WATCH_PERIOD_S, self._watch_camera, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._absence = AbsenceWatch(self, self._publish_absent)
 
     def _rehearse(self, stage: FatigueMonitor) -> None:
         stage.update(rehearsal.FRAME, (rehearsal.FACE,))
@@ -52,9 +45,18 @@ class FatigueNode(ModelNode):
         self._states = self._publisher(FatigueState, 'fatigue')
         self._events = self._publisher(FatigueEvent, 'fatigue/events')
 
+    def _subscribe(self) -> None:
+        super()._subscribe()
+        self._slumped.refresh()
+
     def _unsubscribe(self) -> None:
         super()._unsubscribe()
-        self._last = None
+        self._slumped.stop()
+        self._absence.stop()
+
+    def _once_a_second(self) -> None:
+        super()._once_a_second()
+        self._slumped.refresh()
 
     def _offer(self, item: SharedFaces) -> None:
         item.precedence.claim()
@@ -67,7 +69,7 @@ class FatigueNode(ModelNode):
             item.precedence.answered()
 
     def _judge(self, stage: FatigueMonitor, item: SharedFaces) -> None:
-        update = stage.update(item.frame, item.faces)
+        update = stage.update(item.frame, item.faces, self._slumped.at(item.frame.stamp_ns))
         if update.note:
             self.images.complain('note', update.note)
         if item.follow is not None and stage.model.model:
@@ -75,7 +77,7 @@ class FatigueNode(ModelNode):
                 item.follow(track_id, update.landmarks.get(track_id))
         if not self._publishing:
             return
-        self._last = item.frame
+        self._absence.answered(item.frame)
         self._tracks = len(update.assessments)
         self._usable = max(
             (one.perclos_coverage for one in update.assessments.values()), default=0.0)
@@ -92,23 +94,6 @@ class FatigueNode(ModelNode):
         self._channel.publish(SharedFatigue(
             item.frame.stamp_ns, update.assessments, update.absent, update.landmarks,
             stage.model))
-
-    def _watch_camera(self) -> None:
-        """Publish NO_FACE once a second while no image comes."""
-        frame = self._last
-        if not self._active or frame is None:
-            return
-        now = monotonic()
-        waited = self.images.watch.waited_s()
-        if waited < self.parameters[CameraOptions].stale_after_s:
-            return
-        if self.work.busy_s > ABSENT_PERIOD_S:
-            return  # all of it would be published when the model returns, late and at once
-        if now - self._absent_s < ABSENT_PERIOD_S:
-            return
-        self._absent_s = now
-        stamp_ns = frame.stamp_ns + round(waited * 1e9)
-        self.work.submit(lambda stage: self._publish_absent(stage, frame, stamp_ns))
 
     def _publish_absent(self, stage: FatigueMonitor, frame: Frame, stamp_ns: int) -> None:
         if not stage.model.model or not self._publishing:

@@ -18,7 +18,7 @@ from typing import Any
 
 from aitable_ros.models.catalogue import model_home
 
-MODEL_PARAMETERS = ('model', 'engine_path', 'fallbacks', 'near', 'proof')
+MODEL_PARAMETERS = ('model', 'engine_path', 'fallbacks', 'near', 'proof', 'detector')
 """Parameters whose values name models."""
 SWITCH = 'model_folder_only'
 """The parameter that decides. It is read-only, so that no other node can change it."""

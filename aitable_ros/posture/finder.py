@@ -102,6 +102,7 @@ class BodyFinder(Closing):
         for finder in (self, other):
             if finder._source is not None:
                 finder._source.forget()
+            finder._looked_ns, finder._sought = None, frozenset()  # look again at once
 
     def reset(self) -> None:
         """Forget everybody, before the next frame. Ids are still not used again."""
@@ -128,6 +129,7 @@ class BodyFinder(Closing):
         size, self._size = self._size, (frame.width, frame.height)
         if size != self._size:
             source.forget()  # bodies are found again, and their people known by face or place
+            self._looked_ns, self._sought = None, frozenset()
         most = self._options.max_bodies
         skeletons = source.follow(frame, most, self._owners.expected(faces))
         owned = {face.track_id for face in self._owners.faces_of(skeletons, faces).values()}

@@ -10,6 +10,9 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
+        '--posture', action=argparse.BooleanOptionalAction, default=None,
+        help='also read the posture of bodies; as the parameter file says where it is left out')
+    parser.add_argument(
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
     parser.add_argument(
         '--hri', action='store_true', help='also publish REP-155 topics, /humans/faces/...')
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the nodes until SIGINT or SIGTERM."""
-    from aitable_ros.nodes.executables import pipeline
+    from aitable_ros.nodes.executables import pipeline, posture_options
 
     ros = ['--ros-args']
     if args.image:
@@ -43,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.params_file:
         ros += ['--params-file', args.params_file]
     own = [f'--{name}' for name in ('overlay', 'hri', 'container') if getattr(args, name)]
+    own += posture_options(args.posture)
     if args.camera_device:
         own += ['--camera-device', args.camera_device]
     if args.cameras_per_process is not None:
