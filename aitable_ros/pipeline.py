@@ -72,7 +72,8 @@ class PipelineOptions:
         """The same where nothing waits for the answer: nobody is measured less often."""
         return replace(
             self, fatigue=replace(self.fatigue, others_fps=0.0),
-            emotion=replace(self.emotion, others_interval_s=0.0))
+            emotion=replace(self.emotion, others_interval_s=0.0),
+            posture=replace(self.posture, others_interval_s=0.0))
 
 
 class Pipeline(Closing):

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.clock import SECOND_NS
-from aitable_ros.errors import InputError
 from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.posture.finder import BodyFinder
 from aitable_ros.posture.monitor import PostureMonitor
@@ -25,7 +24,7 @@ from aitable_ros.posture.options import PostureOptions
 from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, PostureUpdate
 from aitable_ros.types import Detection, Frame, FrameResult, TrackedFace
 
-ON = PostureOptions(enabled=True, model='blazepose', fallbacks=())
+ON = PostureOptions(enabled=True, model='blazepose', fallbacks=(), others_interval_s=0.0)
 STEP_NS = SECOND_NS // 5
 
 
@@ -225,8 +224,44 @@ def test_a_model_of_another_kind_is_passed_over_by_name(pose_models: Path) -> No
         assert finder.model.model == 'blazepose'
         assert 'not a pose model' in next(
             attempt.reason for attempt in finder.attempts if attempt.entry == 'facemesh')
-    with pytest.raises(InputError, match='not a body detector'):
-        BodyFinder.open(replace(ON, detector='facemesh'))
+    with BodyFinder.open(replace(ON, detector='facemesh')) as finder:
+        assert finder.model.model == 'blazepose'
+        assert 'not a body detector' in finder.attempts[-1].reason
+
+
+def test_a_face_tells_where_the_body_is_and_no_detector_is_loaded(
+    sitting: list[NDArray[np.uint8]], pose_models: Path,
+) -> None:
+    with BodyFinder.open(ON) as finder:
+        found, = finder.update(Frame(sitting[0], 0), ())
+        face = face_at(found, 3)
+    with BodyFinder.open(replace(ON, detector='off')) as finder:
+        assert finder.update(Frame(sitting[0], 0), ()) == ()
+        by_face, = finder.update(Frame(sitting[0], STEP_NS), (face,))
+    assert (by_face.track_id, by_face.has_face) == (3, True)
+    apart = (by_face.skeleton.points - found.skeleton.points)[Joint.LEFT_SHOULDER, :2]
+    assert np.hypot(*apart) < 0.05 * sitting[0].shape[1]
+
+
+def test_others_are_read_in_turn(pose_models: Path, shared_data: Path) -> None:
+    """The primary person five times a second, the others once."""
+    path = clip_here(shared_data, 'three_people.gif')
+    read: dict[int, list[int]] = {}
+    with Pipeline(PipelineOptions(posture=replace(ON, others_interval_s=1.0))) as pipeline:
+        last: dict[int, Body] = {}
+        for index, image in enumerate(islice(read_film(path), 40)):
+            result = pipeline.process(image, index * 100_000_000)
+            for body in result.posture.bodies:
+                before = last.get(body.track_id)
+                if before is None or before.skeleton is not body.skeleton:
+                    read.setdefault(body.track_id, []).append(index)
+                last[body.track_id] = body
+        primary = result.primary.face.track_id
+    assert read.pop(primary) == list(range(0, 40, 2))
+    assert len(read) == 2
+    for turns in read.values():
+        assert set(np.diff(turns)[1:].tolist()) == {10}, turns
+    assert not set.intersection(*(set(turns[1:]) for turns in read.values()))
 
 
 def test_options_come_from_the_file_that_the_nodes_take(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.blazepose import BlazePose
-from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 from aitable_ros.posture.crop_follower import CropFollower
+from aitable_ros.posture.late_detector import LateDetector
 from aitable_ros.posture_types import Skeleton
 from aitable_ros.types import Frame, TrackedFace
 
@@ -20,13 +20,14 @@ class BodySource(Protocol):
     """Follows bodies through a stream of images; serves one thread."""
 
     def follow(
-        self, frame: Frame, most: int, faces: Mapping[int, TrackedFace],
+        self, frame: Frame, most: int, faces: Mapping[int, TrackedFace], rest: Container[int] = (),
     ) -> dict[int, Skeleton]:
         """
         Read the bodies that are known in the next image, which is not empty.
 
         :param most: bodies that are followed, at most
         :param faces: in this image, of those among the bodies whose face is tracked, by number
+        :param rest: bodies that need not be read: their last reading does
         :return: by a number that stays; a body that is lost is left out
         """
 
@@ -50,15 +51,14 @@ def needs_detector(backend: Backend) -> bool:
     return BlazePose.fits(backend)
 
 
-def source_for(backend: Backend, detector: Backend | None) -> BodySource:
+def source_for(backend: Backend, detector: LateDetector | None) -> BodySource:
     """
     Choose by the shapes of the model's input and outputs, whatever the file is called.
 
     :param detector: finds bodies for a model that reads crops; None: tracked faces alone do
-    :raises InputError: not models that we know
+    :raises InputError: not a model that we know
     """
-    return CropFollower(
-        pose_for(backend), BlazePoseDetector(detector) if detector is not None else None)
+    return CropFollower(pose_for(backend), detector)
 
 
 def pose_for(backend: Backend) -> BlazePose:

@@ -10,7 +10,7 @@ They serve the bodies whose face is hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 import math
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from aitable_ros.posture.angles import LEAST_WIDTH
 from aitable_ros.posture.blazepose import BlazePose, BodyLandmarks, MIN_PRESENCE, NextCrop
-from aitable_ros.posture.blazepose_detector import BlazePoseDetector
 from aitable_ros.posture.heads import distance_from_face, HEAD, head_of, STILL_ON_FACE
+from aitable_ros.posture.late_detector import LateDetector
 from aitable_ros.posture_types import Joint, Skeleton
 from aitable_ros.types import Detection, Frame, TrackedFace
 
@@ -71,16 +71,18 @@ class CropFollower:
     :param detector: None: bodies are found by tracked faces alone
     """
 
-    def __init__(self, pose: BlazePose, detector: BlazePoseDetector | None) -> None:
+    def __init__(self, pose: BlazePose, detector: LateDetector | None) -> None:
         self._pose, self._detector = pose, detector
         self._followed: dict[int, _Followed] = {}
         self._numbers = count()
 
     def follow(
-        self, frame: Frame, most: int, faces: Mapping[int, TrackedFace],
+        self, frame: Frame, most: int, faces: Mapping[int, TrackedFace], rest: Container[int] = (),
     ) -> dict[int, Skeleton]:
         """Read the bodies that are known, each in its own crop."""
-        known = dict(list(self._followed.items())[:most])
+        items = list(self._followed.items())[:most]
+        known = {number: item for number, item in items if number not in rest}
+        resting = {number: item for number, item in items if number in rest}
         seen = self._read(frame, {
             number: below_face(faces[number], _trunk(item.body) if item.turns else 0.0)
             if number in faces else item.roi for number, item in known.items()})
@@ -97,7 +99,7 @@ class CropFollower:
                 frame, {number: known[number].roi for number in astray}).items():
             if _is_there(body):
                 seen[number] = body
-        self._followed = {}
+        self._followed = resting
         for number in sorted(known, key=lambda number: number not in faces):
             if self._is_new(seen[number]):
                 self._keep(frame, number, replace(known[number], body=seen[number]))

@@ -33,6 +33,9 @@ class PostureOptions(ModelOptions):
         dynamic=False)
     interval_s: float = option(
         0.2, 'time between two readings, s; 0 reads each image', low=0.0, high=10.0)
+    others_interval_s: float = option(
+        1.0, 'time between two readings of each body that is not the primary person, s; 0 reads '
+        'all each time; a model that finds all bodies at once does so anyway', low=0.0, high=10.0)
     max_bodies: int = option(4, 'largest number of bodies that are followed', low=1, high=16)
 
     @property

@@ -82,13 +82,13 @@ class Owners:
 
     def update(
         self, stamp_ns: int, skeletons: Mapping[int, Skeleton], faces: Sequence[TrackedFace],
-    ) -> tuple[Body, ...]:
+    ) -> dict[int, Body]:
         """
         Name the bodies of an image.
 
         :param skeletons: all of them, by the number under which the source follows each
         :param faces: the tracked faces of the same image
-        :return: the primary person first, then by id
+        :return: by the same numbers; the primary person first, then by id
         """
         owned = self.faces_of(skeletons, faces)
         here = {face.track_id for face in faces}
@@ -115,11 +115,12 @@ class Owners:
         for number, owner in self._known.items():
             if number not in owned and led:
                 owner.primary = False
-        bodies = [
-            Body(owner.track_id, skeletons[number], has_face=number in owned,
-                 primary=owner.primary, body_id=owner.body_id)
-            for number, owner in self._known.items()]
-        return tuple(sorted(bodies, key=lambda body: (not body.primary, body.track_id)))
+        bodies = {
+            number: Body(owner.track_id, skeletons[number], has_face=number in owned,
+                         primary=owner.primary, body_id=owner.body_id)
+            for number, owner in self._known.items()}
+        return dict(sorted(
+            bodies.items(), key=lambda item: (not item[1].primary, item[1].track_id)))
 
     def _again(
         self, head: NDArray[np.float32], length: float, face: TrackedFace | None, here: set[int],
