@@ -16,7 +16,7 @@ import pytest
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.compare import compare, read_run
 from aitable_ros.evaluation.datasets.own import read_labels
-from aitable_ros.evaluation.evaluate import evaluate
+from aitable_ros.evaluation.evaluate import evaluate, measure
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.output_tables import COLUMNS, read_columns
 from aitable_ros.evaluation.pooling import pool
@@ -178,6 +178,18 @@ def test_events_are_placed_and_a_change_is_a_moment():
     assert changed.start_s == changed.end_s == pytest.approx(2.0)
     assert (slumped.name, slumped.start_frame, slumped.end_frame) == ('POSTURE_SLUMPED', 30, 34)
     assert (slumped.primary, still.name, still.primary) == (True, 'POSTURE_STILL', False)
+
+
+def test_a_change_that_is_told_late_counts_from_its_beginning():
+    results = [answer(i, UPRIGHT if i < 20 else LEFT, events=[
+        event(PostureEventType.POSTURE_CHANGED, 10, 1.0, state=LEFT)] if i == 20 else ())
+        for i in range(31)]
+    found = measured_of(results).posture
+    assert list(found.states) == [UPRIGHT] * 10 + [LEFT] * 21
+    assert found.share() == pytest.approx({'UPRIGHT': 1 / 3, 'LEANING_LEFT': 2 / 3})
+    others = [replace(result, posture=replace(result.posture, events=tuple(
+        replace(told, track_id=OTHER) for told in result.posture.events))) for result in results]
+    assert list(measured_of(others).posture.states) == [UPRIGHT] * 20 + [LEFT] * 11
 
 
 def test_somebody_whose_face_was_never_seen_is_primary_where_the_stage_says_so():
@@ -356,6 +368,18 @@ def test_the_first_strip_is_of_the_primary_person(written):
     assert first.spans[0] == Span(0.0, 2.0, 'UPRIGHT')
     assert first.spans[-1].end_s == pytest.approx(4.0)
     assert first.angles['shoulder_tilt'][0] == pytest.approx(np.degrees(0.25))
+
+
+def test_a_strip_begins_a_state_where_it_began(tmp_path):
+    results = [answer(i, UPRIGHT if i < 20 else LEFT, events=[
+        event(PostureEventType.POSTURE_CHANGED, 10, 1.0, state=LEFT)] if i == 20 else ())
+        for i in range(31)]
+    measured, _, _ = measure(Clip(results), None, tmp_path, Played(results))
+    (person,) = people_of(tmp_path / 'bodies.parquet', measured.posture.events)
+    assert [(span.label, round(span.start_s, 2)) for span in person.spans] == [
+        ('UPRIGHT', 0), ('LEANING_LEFT', 1)]
+    (told,) = people_of(tmp_path / 'bodies.parquet')
+    assert [round(span.start_s, 2) for span in told.spans] == [0, 2]
 
 
 def test_a_strip_has_a_hole_where_the_person_was_not_seen():

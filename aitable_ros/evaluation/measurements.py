@@ -123,7 +123,8 @@ class Measurements:
         postures = [
             self._place_posture(event) for event in result.posture.events
         ] if result.posture is not None else []
-        self.posture.events += postures
+        for posture in postures:
+            self.posture.tell(posture)
         return [*found, *postures]
 
     def take_time(self, stamp_ns: int, leap: bool = False) -> None:

@@ -57,14 +57,19 @@ def lasting_s(event: PostureEvent) -> float:
 
 
 class PostureMeasurements:
-    """Collects the primary person's posture in each frame of a recording."""
+    """
+    Collects the primary person's posture in each frame of a recording.
+
+    A state is told when it has lasted, with the time at which it began: the frames since then are
+    counted to it, as the stage itself does with the time in each state.
+    """
 
     def __init__(self) -> None:
         self.states = array('B')
         """The :class:`PostureState` in each frame; UNKNOWN without a body."""
         self.events: list[PlacedPosture] = []
-        self.time_s = [0.0] * len(PostureState)
-        """Seconds in each state."""
+        self._lasted_s = array('d')
+        """How long the state of each frame but the last is believed."""
         self.track_id = 0
         """Number of the primary person; 0 before the first one."""
         self.measured = False
@@ -78,23 +83,36 @@ class PostureMeasurements:
         :param passed_s: time since the frame before
         """
         if self.states:
-            self.time_s[self.states[-1]] += min(passed_s, HOLD_S)
+            self._lasted_s.append(min(passed_s, HOLD_S))
         self.measured = self.measured or update is not None
         found = primary_of(update, face) if update is not None else None
         if found is not None:
             self.track_id = found.track_id
         self.states.append(PostureState.UNKNOWN if found is None else found.state)
 
+    def tell(self, event: PlacedPosture) -> None:
+        """Add an event that became certain with the newest frame."""
+        self.events.append(event)
+        if event.primary and event.event.type is PostureEventType.POSTURE_CHANGED:
+            for frame in range(event.start_frame, len(self.states)):
+                self.states[frame] = event.event.state
+
+    @property
+    def time_s(self) -> NDArray[np.float64]:
+        """``(8,)`` seconds in each state."""
+        return np.asarray(np.bincount(
+            self.states[:len(self._lasted_s)], self._lasted_s, len(PostureState)), np.float64)
+
     @property
     def usable_s(self) -> float:
         """Seconds in which the state is known."""
-        return sum(self.time_s) - self.time_s[PostureState.UNKNOWN]
+        return float(np.delete(self.time_s, PostureState.UNKNOWN).sum())
 
     def share(self) -> dict[str, float]:
         """Return the share of each state that occurred in the time in which it is known."""
-        whole = self.usable_s
-        return {state.name: self.time_s[state] / whole for state in PostureState
-                if state is not PostureState.UNKNOWN and self.time_s[state]}
+        time_s, whole = self.time_s, self.usable_s
+        return {state.name: float(time_s[state]) / whole for state in PostureState
+                if state is not PostureState.UNKNOWN and time_s[state]}
 
     def of_primary(self, kind: PostureEventType) -> list[PlacedPosture]:
         """Return the primary person's events of a type."""

@@ -50,7 +50,7 @@ def present(
     columns = read_columns(
         table, (*SHOWN, 'posture_ms') if measured.posture.measured else SHOWN)
     stills = source.stills
-    people = people_of(table.with_name('bodies.parquet')) \
+    people = people_of(table.with_name('bodies.parquet'), measured.posture.events) \
         if measured.posture.measured and not stills else []
     rate = f' · {1 / measured.period_s:.1f} frames/s' if not stills and measured.period_s else ''
     length = '' if stills else f'{summary["duration_s"]:.1f} s · '

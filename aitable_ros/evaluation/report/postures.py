@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from aitable_ros.evaluation.output_tables import read_columns
-from aitable_ros.evaluation.postures import HOLD_S
+from aitable_ros.evaluation.postures import HOLD_S, PlacedPosture
 from aitable_ros.evaluation.report.charts import (
     AMBER, BLUE, Figure, GREY, plain_numbers, PURPLE, TEAL
 )
 from aitable_ros.evaluation.report.elements import PersonPosture, Plot, Span
-from aitable_ros.posture_types import FIRST_BODY_ID, PostureState
+from aitable_ros.posture_types import FIRST_BODY_ID, PostureEventType, PostureState
 
 STATES = {
     PostureState.UPRIGHT: '#4a9d6f', PostureState.LEANING_FORWARD: '#4f86c6',
@@ -40,10 +40,11 @@ def spoken(state: str) -> str:
     return state.replace('_', ' ').lower()
 
 
-def people_of(bodies: Path) -> list[PersonPosture]:
+def people_of(bodies: Path, events: Sequence[PlacedPosture] = ()) -> list[PersonPosture]:
     """
     Return how each person sat, from ``bodies.parquet``; whoever was primary most often first.
 
+    :param events: of everybody; a changed state is drawn from its beginning
     :raises InputError: the file cannot be read
     """
     columns = read_columns(
@@ -52,7 +53,9 @@ def people_of(bodies: Path) -> list[PersonPosture]:
     found: list[tuple[int, float, PersonPosture]] = []
     for track in np.unique(columns['track_id'][here]):
         rows = np.flatnonzero(here & (columns['track_id'] == track))
-        spans = spans_of(columns['time_s'][rows], list(columns['state'][rows]))
+        spans = spans_of(columns['time_s'][rows], _since(
+            columns['time_s'][rows], list(columns['state'][rows]),
+            [event for event in events if event.event.track_id == track]))
         seen_s = sum(span.end_s - span.start_s for span in spans)
         if seen_s >= LEAST_S:
             found.append((int((columns['primary'][rows] == 1).sum()), seen_s, PersonPosture(
@@ -60,6 +63,17 @@ def people_of(bodies: Path) -> list[PersonPosture]:
                 angles={name: np.degrees(columns[name][rows]) for name in ANGLES})))
     found.sort(key=lambda person: person[:2], reverse=True)
     return [person for *_, person in found[:MOST_PEOPLE]]
+
+
+def _since(time_s: Any, states: list[str], events: Sequence[PlacedPosture]) -> list[str]:
+    """Put the states that were told late where they began."""
+    for event in events:
+        if event.event.type is PostureEventType.POSTURE_CHANGED:
+            new = event.event.state.name
+            row = int(np.searchsorted(time_s, event.start_s - 1e-6))
+            told = next((later for later in range(row, len(states)) if states[later] == new), row)
+            states[row:told] = [new] * (told - row)
+    return states
 
 
 def _name(track: int) -> str:
