@@ -43,7 +43,7 @@ PEERS: dict[str, dict[str, Any]] = {
     'PyTorch max-autotune fp16': {'half': True, 'compiled': True}}
 OURS = 'TensorRTBackend.infer'
 VARIANTS: dict[str, dict[str, Any]] = {
-    OURS: {}, f'{OURS}, asleep while it waits': {'spin': False},
+    OURS: {}, f'{OURS}, asleep while it waits': {'wait': 'sleep'},
     'launch and wait alone': {'raw': True}}
 
 
@@ -152,11 +152,11 @@ class TensorRT:
                 'python': platform.python_version(), 'numpy': np.__version__}
 
     def open(self, batch: int, engine: str, raw: bool = False,
-             spin: bool | None = None) -> Callable[[], Any]:
+             wait: str = 'auto') -> Callable[[], Any]:
         """Return what runs an engine: all of ``infer``, or only the stream's part of it."""
         from aitable_ros.inference.tensorrt import TensorRTBackend
 
-        backend = TensorRTBackend(Path(engine), spin=spin)
+        backend = TensorRTBackend(Path(engine), wait=wait)
         inputs = {
             spec.name: images(batch, tuple(size or 1 for size in spec.shape[1:]))
             for spec in backend.inputs}
@@ -169,8 +169,9 @@ class TensorRT:
 
         def run() -> None:
             with backend._device.current():
-                backend._launch(execution)
-                backend._device.wait(backend._stream, spin=backend._spin)
+                began_s = time.monotonic()
+                backend.launch(execution)
+                backend._wait.wait(backend._device, backend._stream, began_s, execution)
 
         return run
 

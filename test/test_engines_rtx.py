@@ -180,8 +180,9 @@ def test_all_builds_every_model_and_keeps_what_fits(
         assert main(['models', 'all', '--runtime', 'rtx', '--json']) == 0
         states.append({Path(row['engine']).name: row['state']
                        for row in json.loads(capsys.readouterr().out) if row['bytes']})
-    assert states == [dict.fromkeys(('fer_rtx.engine', 'blazeface_short_rtx.engine'), state)
-                      for state in ('built', 'kept')]
+    engines = ('fer_rtx.engine', 'blazeface_short_rtx.engine', 'crops_192_fp32_rtx.engine',
+               'crops_256_fp32_rtx.engine')
+    assert states == [dict.fromkeys(engines, state) for state in ('built', 'kept')]
     assert main(['models', 'all', '--for', 'sm89', '--json']) == 0  # other cards: other engines
     assert '"built"' in capsys.readouterr().out
 

@@ -191,20 +191,22 @@ class TestRun:
         self, engine: Path, small: Path,
     ) -> None:
         expected = wanted(small, images(2))
-        for ways in ({'spin': True}, {'graphs': False}):
+        for ways in ({'wait': 'spin'}, {'wait': 'nap'}, {'graphs': False}):
             with TensorRTBackend(engine, **ways) as backend:
                 for _ in range(3):
                     close_to(backend.infer(images(2)), expected, 2e-4)
 
-    @pytest.mark.parametrize(('asked', 'lasts_s', 'spins'), [
-        (None, 0.001, True), (None, 0.02, False), (False, 0.001, False), (True, 0.02, True)])
-    def test_short_runs_are_waited_for_awake_unless_told(
-        self, engine: Path, monkeypatch: pytest.MonkeyPatch, asked: bool | None, lasts_s: float,
-        spins: bool,
+    @pytest.mark.parametrize(('asked', 'cores', 'lasts_s', 'spins'), [
+        ('auto', 16, 0.0001, True), ('auto', 2, 0.0001, False), ('auto', 16, 0.02, False),
+        ('sleep', 16, 0.0001, False), ('spin', 2, 0.02, True), ('nap', 2, 0.02, True)])
+    def test_short_runs_are_waited_for_awake_where_cores_are_many_unless_told(
+        self, engine: Path, monkeypatch: pytest.MonkeyPatch, asked: str, cores: int,
+        lasts_s: float, spins: bool,
     ) -> None:
         clock = itertools.count(0.0, lasts_s)
         monkeypatch.setattr('aitable_ros.inference.tensorrt.monotonic', lambda: next(clock))
-        with TensorRTBackend(engine, spin=asked) as backend:
+        monkeypatch.setattr('os.cpu_count', lambda: cores)
+        with TensorRTBackend(engine, wait=asked) as backend:
             backend.warm_up()
             waited = []
             wait = type(backend._device).wait

@@ -14,7 +14,7 @@ from typing import Any
 from aitable_ros.engines.build import build, kept
 from aitable_ros.engines.build_options import BuildOptions
 from aitable_ros.engines.progress import BuildProgress
-from aitable_ros.engines.sources import onnx_of, YOLO
+from aitable_ros.engines.sources import CROPS, onnx_of, YOLO
 from aitable_ros.engines.toolchain import Toolchain
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import BackendError
@@ -24,6 +24,8 @@ from aitable_ros.models.catalogue import CATALOGUE, model_home
 
 _STEMS = {'emonet_8': 'emonet'}
 """Engines whose names in config/jetson.yaml differ from their model's."""
+CROPS_MADE = (f'{CROPS}192', f'{CROPS}256')
+"""What cuts crops on the GPU for the face meshes and for BlazePose; seconds each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Pa
     RTX: ``NAME_rtx.engine`` for fp16, else ``NAME_PRECISION_rtx.engine``.
     """
     rtx = runtime == RTX.name
-    own = source not in CATALOGUE or source == YOLO
+    own = (source not in CATALOGUE or source == YOLO) and not source.startswith(CROPS)
     stem = _STEMS.get(source, source)
     if own:
         stem = 'yolov8n-face' if source == YOLO else Path(source).stem
@@ -80,6 +82,10 @@ def of_catalogue(
         BuildJob(name, engine_path(name, precision, runtime), replace(options, precision=precision),
                optional=True)
         for name in CATALOGUE for precision in precisions]
+    found += [
+        BuildJob(name, engine_path(name, 'fp32', runtime), replace(options, precision='fp32'),
+                 optional=True)
+        for name in CROPS_MADE]
     return list({job.engine: job for job in found}.values())
 
 

@@ -23,6 +23,10 @@ from aitable_ros.models.store import write_atomically
 from aitable_ros.models.upstream import checkpoint_path
 
 YOLO = 'yolov8_face'
+CROPS = 'crops_'
+"""Followed by a number of pixels: not a model, but the graph that cuts crops of that size on the
+GPU for a model that reads such; see :mod:`aitable_ros.inference.frame_cutter`."""
+CROP_SIDES = range(16, 1025)
 _YOLO_FILES = ('yolov8n-face.onnx', 'yolov8_face.onnx', 'yolov8n-face.pt', 'yolov8_face.pt')
 
 
@@ -35,6 +39,8 @@ def onnx_of(source: str) -> tuple[Path, str]:
     """
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
+    if source.startswith(CROPS):
+        return _crops(source), ''
     if not suffix and not path.is_file():
         return _of_card(card_of(source)), source
     if '/' not in source and not path.exists():
@@ -69,6 +75,20 @@ def _of_card(card: ModelCard) -> Path:
     if not is_converted(card) and (is_fetched(card) or not path.is_file()):
         return convert(card.name)
     return path  # a file copied from another machine counts, too
+
+
+def _crops(source: str) -> Path:
+    side = source.removeprefix(CROPS)
+    if not side.isdecimal() or int(side) not in CROP_SIDES:
+        raise InputError(f'{source}: the size of crops is {CROP_SIDES[0]} to {CROP_SIDES[-1]} '
+                         f'pixels, such as {CROPS}192')
+    if find_spec('onnx') is None:
+        raise InputError(f'making {source} needs onnx: pip install onnx')
+    from aitable_ros.engines.graph.frame_crops import crop_graph
+
+    output = model_home() / 'converted' / f'{CROPS}{int(side)}.onnx'
+    write_atomically(output, crop_graph(int(side)).SerializeToString())
+    return output
 
 
 def _made_of(path: Path) -> Path:

@@ -193,7 +193,7 @@ class Feed:
 def profile_of(builder: Any, prepared: BuilderInput, batches: tuple[int, int, int]) -> Any:
     """Return the optimisation profile of an open batch: smallest, best and largest."""
     profile = builder.create_optimization_profile()
-    least, best, most = (prepared.shapes(batch) for batch in batches)
+    least, best, most = (prepared.shapes(batch, end) for end, batch in enumerate(batches))
     for name in prepared.inputs:
         profile.set_shape(name, least[name], best[name], most[name])
     return profile

@@ -95,9 +95,9 @@ def arguments(
     """
     words = [f'--onnx={onnx}', f'--saveEngine={engine}', '--profilingVerbosity=detailed']
     if prepared.dynamic:
-        for kind, batch in zip(('min', 'opt', 'max'), prepared.batches):
+        for end, (kind, batch) in enumerate(zip(('min', 'opt', 'max'), prepared.batches)):
             shapes = ','.join(f'{name}:{"x".join(map(str, shape))}'
-                              for name, shape in prepared.shapes(batch).items())
+                              for name, shape in prepared.shapes(batch, end).items())
             words.append(f'--{kind}Shapes={shapes}')
     cache = prepared.calibrator.cache if prepared.calibrator else None
     words += versions.trtexec_precision(

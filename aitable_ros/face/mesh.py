@@ -81,7 +81,7 @@ class FaceMesh:
                 f'{backend.model}: not a face mesh: it takes {spec.name} {list(spec.shape)} and '
                 f"gives {', '.join(output.name for output in backend.outputs)}; use 'facemesh' or "
                 "'facemesh_468'")
-        self._crops = TurnedCrops(backend)
+        self.crops = TurnedCrops(backend)
 
     def read(self, image: NDArray[np.uint8], rois: NDArray[np.float32]) -> list[FaceLandmarks]:
         """
@@ -98,7 +98,7 @@ class FaceMesh:
             return [FaceLandmarks(np.zeros((FACE_POINTS, 3), np.float32), 0.0) for _ in rois]
         return [
             FaceLandmarks(to_image(outputs['landmarks'], matrix), _sigmoid(outputs['presence']))
-            for outputs, matrix in self._crops.run(image, rois)]
+            for outputs, matrix in self.crops.run(image, rois)]
 
 
 def _sigmoid(logit: NDArray[np.float32]) -> float:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import math
+from time import perf_counter
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.crop_map import crop_to_image
-from aitable_ros.inference.protocol import Backend, Tensors
+from aitable_ros.face.faster_way import FasterWay
+from aitable_ros.inference.protocol import Backend, cutting, Tensors
 
 
 class TurnedCrops:
@@ -23,6 +25,10 @@ class TurnedCrops:
     pixels are repeated, as in the crops that the models were trained on. Buffers are kept between
     calls, so one instance serves one thread.
 
+    A GPU may cut the crops itself (see :class:`aitable_ros.inference.protocol.CuttingBackend`). For
+    each number of crops both ways are timed at the beginning, and the faster one is kept: one small
+    crop is hardly worth the copy of its part of the image.
+
     :param backend: stays the caller's to close; its input is ``(n, side, side, 3)``
     """
 
@@ -32,6 +38,8 @@ class TurnedCrops:
         self.side = int(spec.shape[1] or 0)
         self._input = spec.name
         self._batches = spec.shape[0] is None
+        self._cutting = cutting(backend)
+        self.way = FasterWay(f'{backend.model}: crops', ('cut by the CPU', 'cut by the GPU'))
         self._crop = np.empty((self.side, self.side, 3), np.uint8)
         self._tensor = np.empty((1, self.side, self.side, 3), np.float32)
 
@@ -63,27 +71,42 @@ class TurnedCrops:
         if not np.isfinite(rois).all():
             raise ValueError(f'regions of an image must be finite, not {rois.tolist()}')
         step = len(rois) if self._batches else 1
-        if step > len(self._tensor):
-            self._tensor = np.empty((step, self.side, self.side, 3), np.float32)
         for start in range(0, len(rois), max(step, 1)):
-            chunk = rois[start:start + step]
-            matrices = [self._cut(image, roi, slot) for slot, roi in enumerate(chunk)]
-            outputs = self._backend.infer({self._input: self._tensor[:len(chunk)]})
+            matrices = [self._map(roi) for roi in rois[start:start + step]]
+            outputs = self._infer(image, matrices)
             for slot, matrix in enumerate(matrices):
                 yield {name: value[slot] for name, value in outputs.items()}, matrix
 
-    def _cut(
-        self, image: NDArray[np.uint8], roi: NDArray[np.float32], slot: int,
-    ) -> NDArray[np.float64]:
-        """Fill one slot of the input; return the map from crop pixels to image pixels."""
+    def _infer(self, image: NDArray[np.uint8], matrices: list[NDArray[np.float64]]) -> Tensors:
+        """Run the model on some crops, cut where that is faster."""
+        cutter, kind = self._cutting, (*image.shape[:2], len(matrices))
+        if cutter is None or any(size > most for size, most in zip(kind, cutter.most_cut)):
+            return self._infer_here(image, matrices)
+        began_s = perf_counter()
+        way = self.way.next(kind)
+        outputs = cutter.infer_cut(image, matrices) if way else self._infer_here(image, matrices)
+        self.way.took(kind, way, perf_counter() - began_s)
+        return outputs
+
+    def _infer_here(self, image: NDArray[np.uint8], matrices: list[NDArray[np.float64]]) -> Tensors:
+        if len(matrices) > len(self._tensor):
+            self._tensor = np.empty((len(matrices), self.side, self.side, 3), np.float32)
+        for slot, matrix in enumerate(matrices):
+            self._cut(image, matrix, slot)
+        return self._backend.infer({self._input: self._tensor[:len(matrices)]})
+
+    def _map(self, roi: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the map from crop pixels to image pixels."""
         cx, cy, size, angle = roi.tolist()
+        return crop_to_image((cx, cy), angle, max(size, 1.0) / self.side, (self.side, self.side))
+
+    def _cut(self, image: NDArray[np.uint8], matrix: NDArray[np.float64], slot: int) -> None:
+        """Fill one slot of the input."""
         shape = (self.side, self.side)
-        matrix = crop_to_image((cx, cy), angle, max(size, 1.0) / self.side, shape)
         cv2.warpAffine(
             image, matrix, shape, dst=self._crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
         np.multiply(self._crop, np.float32(1 / 255), out=self._tensor[slot])
-        return matrix
 
 
 def to_image(

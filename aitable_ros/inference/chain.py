@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aitable_ros.errors import first_line, InputError
+from aitable_ros.inference.gpu_wait import AUTO, WAYS
 from aitable_ros.inference.joined_models import JoinedModels
 from aitable_ros.inference.protocol import Backend, BackendError
 from aitable_ros.inference.runtimes import (
@@ -44,6 +45,10 @@ class ModelOptions(Options):
     device_id: int = option(0, 'GPU number', low=0, high=63, dynamic=False)
     threads: int = option(
         1, 'CPU threads for inference; 0 leaves it to the backend', low=0, high=256, dynamic=False)
+    wait: str = option(
+        AUTO, 'how a thread waits for TensorRT: spin keeps a core busy, sleep frees it and wakes '
+        'later, nap sleeps for most of the usual time; auto is nap for short runs on four cores or '
+        'more, else sleep', choices=WAYS, dynamic=False)
     required: bool = option(
         True, 'fail to configure when no model of the chain loads; false leaves the stage off',
         dynamic=False)
@@ -117,6 +122,7 @@ class ModelKey:
     precision: str
     device_id: int
     threads: int
+    wait: str = AUTO
 
 
 Load = Callable[[ModelKey, Callable[[], Backend]], Backend]
@@ -232,7 +238,7 @@ def _try_entry(
             backend = load(_key(entry, name, path, options), partial(
                 runtime.open, path, model=Path(entry).name if '/' in entry else entry,
                 precision=options.precision, threads=options.threads,
-                device_id=options.device_id))
+                device_id=options.device_id, wait=options.wait))
         except BackendError as error:
             attempts.append(Attempt(entry, spoken, str(error)))
         except MemoryError:
@@ -292,7 +298,8 @@ def _key(entry: str, runtime: str, path: Path | None, options: ModelOptions) -> 
     if path is not None:
         found = path.stat()
         file = (str(path), found.st_mtime_ns, found.st_size)
-    return ModelKey(entry, runtime, file, options.precision, options.device_id, options.threads)
+    return ModelKey(entry, runtime, file, options.precision, options.device_id, options.threads,
+                    options.wait)
 
 
 def _line(attempt: Attempt) -> str:

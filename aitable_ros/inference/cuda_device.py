@@ -137,8 +137,10 @@ class Device(ABC):
         """Release memory or a stream; errors of the driver are ignored."""
 
     @abstractmethod
-    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
-        """Start copying the first ``nbytes`` bytes to the GPU."""
+    def upload(
+        self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream, at: int = 0,
+    ) -> None:
+        """Start copying ``nbytes`` bytes from byte ``at`` on to the same place on the GPU."""
 
     @abstractmethod
     def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:

@@ -78,10 +78,12 @@ class PyCuda(Device):
             item.event = None  # PyCUDA destroys these two with their Python objects
         item.owner = None
 
-    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+    def upload(
+        self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream, at: int = 0,
+    ) -> None:
         """Start a copy to the GPU."""
-        self._call(self._module.memcpy_htod_async, memory.address, pinned.array[:nbytes],
-                   stream.owner)
+        self._call(self._module.memcpy_htod_async, memory.address + at,
+                   pinned.array[at:at + nbytes], stream.owner)
 
     def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:
         """Start a copy from the GPU."""

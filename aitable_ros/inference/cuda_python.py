@@ -141,10 +141,13 @@ class CudaPython(Device):
                 call(module.cuEventDestroy, item.event)
                 call(module.cuStreamDestroy, item.owner)
 
-    def upload(self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream) -> None:
+    def upload(
+        self, memory: DeviceMemory, pinned: Pinned, nbytes: int, stream: Stream, at: int = 0,
+    ) -> None:
         """Start a copy to the GPU."""
-        self._graphs.call(self._graphs.module.cuMemcpyHtoDAsync, memory.owner,
-                          pinned.array.ctypes.data, nbytes, stream.owner)
+        target = self._graphs.module.CUdeviceptr(memory.address + at) if at else memory.owner
+        self._graphs.call(self._graphs.module.cuMemcpyHtoDAsync, target,
+                          pinned.array.ctypes.data + at, nbytes, stream.owner)
 
     def download(self, pinned: Pinned, memory: DeviceMemory, nbytes: int, stream: Stream) -> None:
         """Start a copy from the GPU."""

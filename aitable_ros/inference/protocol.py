@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, cast, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +69,30 @@ class Backend(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Close."""
+
+
+class CuttingBackend(Backend, Protocol):
+    """A backend whose device can cut the crops that the model reads."""
+
+    most_cut: tuple[int, int, int]
+    """
+    Height and width of the largest image, and number of crops, that :meth:`infer_cut` takes; zeros
+    where it takes none.
+    """
+
+    def infer_cut(
+        self, image: NDArray[np.uint8], matrices: Sequence[NDArray[np.float64]],
+    ) -> dict[str, NDArray[Any]]:
+        """
+        Run on crops that the device cuts out of an image: bilinear, edges repeated, in [0, 1].
+
+        :param image: ``(height, width, 3)`` uint8 RGB
+        :param matrices: ``(2, 3)`` maps from the pixels of each crop to those of the image
+        :raises BackendError: the run failed, or the image or the number of crops is too large
+        """
+
+
+def cutting(backend: Backend) -> CuttingBackend | None:
+    """Return a backend as one that cuts crops; None where it does not."""
+    able = getattr(backend, 'most_cut', (0, 0, 0))
+    return cast(CuttingBackend, backend) if able[2] else None

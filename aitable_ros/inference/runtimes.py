@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.errors import InputError
+from aitable_ros.inference.gpu_wait import AUTO
 from aitable_ros.inference.protocol import Backend, BackendError
 from aitable_ros.inference.sidecar import library_of
 from aitable_ros.inference.tensorrt_library import RTX, TENSORRT
@@ -46,6 +47,7 @@ class Runtime:
     :param packages: Python packages, one of which must be installed
     :param spoken: the library's name in messages
     :param extra: further arguments of the class
+    :param waits: the class is told how to wait for the GPU
     """
 
     module: str
@@ -53,6 +55,7 @@ class Runtime:
     packages: tuple[str, ...]
     spoken: str
     extra: tuple[tuple[str, Any], ...] = ()
+    waits: bool = False
 
     @property
     def missing(self) -> str:
@@ -61,6 +64,7 @@ class Runtime:
 
     def open(
         self, path: Path | None, *, model: str, precision: str, threads: int, device_id: int,
+        wait: str = AUTO,
     ) -> Backend:
         """
         Load a model and run it twice on a black image.
@@ -69,7 +73,8 @@ class Runtime:
         """
         kind = getattr(import_module(f'aitable_ros.inference.{self.module}'), self.kind)
         backend: Backend = kind(path, model=model, precision=precision, threads=threads,
-                                device_id=device_id, **dict(self.extra))
+                                device_id=device_id, **dict(self.extra),
+                                **({'wait': wait} if self.waits else {}))
         try:
             _check_runs(backend)
         except Exception:
@@ -79,8 +84,10 @@ class Runtime:
 
 
 RUNTIMES = {
-    TENSORRT.name: Runtime('tensorrt', 'TensorRTBackend', TENSORRT.packages, TENSORRT.spoken),
-    RTX.name: Runtime('tensorrt_rtx', 'TensorRTRtxBackend', RTX.packages, RTX.spoken),
+    TENSORRT.name: Runtime('tensorrt', 'TensorRTBackend', TENSORRT.packages, TENSORRT.spoken,
+                           waits=True),
+    RTX.name: Runtime('tensorrt_rtx', 'TensorRTRtxBackend', RTX.packages, RTX.spoken,
+                      waits=True),
     'openvino': Runtime('openvino', 'OpenVINOBackend', ('openvino',), 'OpenVINO'),
     'onnxruntime': Runtime('onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime'),
     ORT_CUDA: Runtime('onnxruntime', 'OnnxRuntimeBackend', ('onnxruntime',), 'ONNX Runtime',

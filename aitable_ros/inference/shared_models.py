@@ -12,19 +12,20 @@ most one run of every other borrower.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, cast, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import first_line
 from aitable_ros.inference.chain import ModelKey
-from aitable_ros.inference.protocol import Backend, BackendError, Tensors
+from aitable_ros.inference.protocol import Backend, BackendError, CuttingBackend, Tensors
 
 ON_ANY_THREAD = ('onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx')
 """
@@ -163,6 +164,7 @@ class BorrowedModel(Closing):
         self.precision, self.device = backend.precision, backend.device
         self.inputs, self.outputs = backend.inputs, backend.outputs
         self.note: str = getattr(backend, 'note', '')
+        self.most_cut = getattr(backend, 'most_cut', (0, 0, 0))
         self._backend: Backend | None = backend
         self._shared = shared
         self._give_back = give_back
@@ -174,11 +176,22 @@ class BorrowedModel(Closing):
         :raises BackendError: the model is closed
         :raises ModelFailure: wrong names, shapes or types, or the run failed
         """
+        return self._run(lambda backend: backend.infer(inputs))
+
+    def infer_cut(
+        self, image: NDArray[np.uint8], matrices: Sequence[NDArray[np.float64]],
+    ) -> dict[str, NDArray[Any]]:
+        """Run the model on crops cut on its device; raises as :meth:`infer`."""
+        return self._run(lambda backend: cast(CuttingBackend, backend).infer_cut(image, matrices))
+
+    def _run(
+        self, function: Callable[[Backend], dict[str, NDArray[Any]]],
+    ) -> dict[str, NDArray[Any]]:
         backend, shared = self._backend, self._shared
         if backend is None:
             raise BackendError(f'{self.model}: the model is closed')
         try:
-            return shared.lane.run(lambda: backend.infer(inputs))
+            return shared.lane.run(lambda: function(backend))
         except BackendError as error:
             raise ModelFailure(shared.key, str(error)) from None
         except Exception as error:  # a library's own exception is the model's failure, too

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 import logging
 from pathlib import Path
@@ -20,10 +21,13 @@ from aitable_ros.inference import tensorrt_version as versions
 from aitable_ros.inference.base import BackendBase
 from aitable_ros.inference.cuda import device
 from aitable_ros.inference.cuda_device import CudaError, Device, DeviceMemory, Pinned, Stream
+from aitable_ros.inference.frame_cutter import FrameCutter
+from aitable_ros.inference.gpu_wait import AUTO, GpuWait
 from aitable_ros.inference.protocol import BackendError, Tensors
 from aitable_ros.inference.sidecar import (
     damage, Machine, mismatch, read, remarks, Sidecar, unproven
 )
+from aitable_ros.inference.tensorrt_callbacks import make_profiler
 from aitable_ros.inference.tensorrt_execution import Execution, ports_of, select_profile, Shapes
 from aitable_ros.inference.tensorrt_layers import layers_in, precision_of
 from aitable_ros.inference.tensorrt_library import TENSORRT
@@ -32,12 +36,6 @@ from aitable_ros.inference.tensorrt_log import logger, quoting, why
 _LOG = logging.getLogger(__name__)
 _SHAPES_KEPT = 4
 """Batch sizes that stay prepared, each with a CUDA graph: as many as the default ``max_faces``."""
-_SHORT_S = 0.003
-"""
-Shorter runs are waited for on a busy core. Waking a thread took 0.03 to 0.36 ms on an H200 host
-(benchmarks/results/models_gpu.json), up to a third of a short run; busy waiting takes a tenth of a
-core at 30 images a second.
-"""
 
 
 class TensorRTBackend(BackendBase):
@@ -57,8 +55,8 @@ class TensorRTBackend(BackendBase):
     :param threads: not used
     :param device_id: GPU number
     :param graphs: False runs without CUDA graphs
-    :param spin: wait for the GPU on a busy CPU core instead of sleeping; None: if :meth:`warm_up`
-        measures a short run
+    :param wait: how to wait for the GPU, see :class:`aitable_ros.inference.gpu_wait.GpuWait`
+    :param stream: that of another engine whose work this one is part of; None: one of its own
     :raises BackendError: cannot load, another precision, or int8 without an accuracy report
     """
 
@@ -67,16 +65,20 @@ class TensorRTBackend(BackendBase):
 
     def __init__(
         self, path: Path, *, model: str = '', precision: str = 'auto', threads: int = 1,
-        device_id: int = 0, graphs: bool = True, spin: bool | None = None,
+        device_id: int = 0, graphs: bool = True, wait: str = AUTO,
+        stream: Stream | None = None,
     ) -> None:
         self.model = model or path.name
         self.device = f'cuda:{device_id}'
         self._path = path
-        self._spin, self._spin_unasked = bool(spin), spin is None
-        self._executions: OrderedDict[Shapes, Execution] = OrderedDict()
+        self._shared_stream = stream
+        self._wait = GpuWait(wait)
+        self._executions: OrderedDict[tuple[Shapes, bool], Execution] = OrderedDict()
+        self._cutter: FrameCutter | None = None
         self._engine: Any = None
         self._runtime: Any = None
         self._held: list[DeviceMemory | Pinned | Stream] = []
+        self._got: DeviceMemory
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -105,6 +107,9 @@ class TensorRTBackend(BackendBase):
             raise BackendError(
                 f'{path}: the engine runs in {self.precision}, as it was built, not {precision}')
         self._graphs = graphs and self._device.captures
+        if stream is None:
+            self._cutter = FrameCutter.beside(self, path, self._ports, self._stream)
+            self.most_cut = self._cutter.most if self._cutter else (0, 0, 0)
 
     def _checked(self, content: bytes, device_id: int) -> Sidecar | None:
         """Compare the sidecar with the file and the machine before TensorRT loads the engine."""
@@ -141,7 +146,7 @@ class TensorRTBackend(BackendBase):
             if context is None:
                 raise BackendError(
                     f'{self._path}: {self.library.spoken} cannot run it: {why(said)}')
-            self._stream = self._keep(self._device.stream())
+            self._stream = self._shared_stream or self._keep(self._device.stream())
             largest = Execution(context, self._ports, self._ports.largest, self._stream.handle)
             if largest.refused:
                 raise BackendError(f'{self._path}: {largest.refused}: {why(said)}')
@@ -163,13 +168,12 @@ class TensorRTBackend(BackendBase):
         return item
 
     def warm_up(self) -> None:
-        """Run on zeros until the CUDA graph exists, and decide whether to wait on a busy core."""
+        """Run on zeros until the CUDA graph exists, and decide how to wait."""
         for _ in range(2):
             super().warm_up()
-        if self._spin_unasked:
-            began_s = monotonic()
-            super().warm_up()
-            self._spin = monotonic() - began_s < _SHORT_S
+        began_s = monotonic()
+        super().warm_up()
+        self._wait.measured(monotonic() - began_s)
 
     def _run(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
         most = self._ports.most_rows
@@ -185,19 +189,59 @@ class TensorRTBackend(BackendBase):
     def _once(self, inputs: Tensors, rows: int) -> dict[str, NDArray[Any]]:
         """Run one batch within the profile; a smaller batch is filled up with zeros."""
         shapes = self._ports.shapes({name: array.shape for name, array in inputs.items()})
+        return self._answer(shapes, lambda execution: execution.put(inputs),
+                            rows if self._ports.most_rows else None)
+
+    def _answer(
+        self, shapes: Shapes, give: Callable[[Execution], None], rows: int | None, *,
+        cut: bool = False,
+    ) -> dict[str, NDArray[Any]]:
+        """Run some shapes; ``give`` sees to the inputs, with the GPU current."""
         with quoting() as said:
             try:
                 with self._device.current():
-                    execution = self._execution(shapes)
-                    execution.put(inputs)
-                    self._launch(execution)
-                    self._device.wait(self._stream, spin=self._spin)
+                    execution = self.execution(shapes, cut=cut)
+                    give(execution)
+                    began_s = monotonic()
+                    self.launch(execution)
+                    self._wait.wait(self._device, self._stream, began_s, (shapes, cut))
             except BackendError as error:
                 raise BackendError(f'{self.model}: {self.library.spoken} failed: '
                                    f'{why(said, str(error))}') from None
-        return execution.take(rows if self._ports.most_rows else None)
+        return execution.take(rows)
 
-    def _launch(self, execution: Execution) -> None:
+    def infer_cut(
+        self, image: NDArray[np.uint8], matrices: Sequence[NDArray[np.float64]],
+    ) -> dict[str, NDArray[Any]]:
+        """
+        Run on crops that the GPU cuts; see :class:`aitable_ros.inference.protocol.CuttingBackend`.
+
+        :raises BackendError: the run failed; more crops or a larger image than :attr:`most_cut`
+        """
+        cutter, rows = self._cutter, len(matrices)
+        if not self._open or cutter is None or not cutter.takes(image, rows):
+            raise BackendError(f'{self.model}: the GPU does not cut {rows} crops of an image of '
+                               f'{list(image.shape)}')
+        name, shape = self.inputs[0].name, self.inputs[0].shape[1:]
+        shapes = self._ports.shapes({name: (rows, *(size or 0 for size in shape))})
+        return self._answer(
+            shapes, lambda execution: cutter.cut(image, matrices, shapes[0][0]), rows, cut=True)
+
+    @property
+    def largest(self) -> dict[str, tuple[int, ...]]:
+        """The largest shape of each input."""
+        return {port.spec.name: port.most for port in self._ports.inputs}
+
+    @property
+    def results(self) -> DeviceMemory:
+        """The memory of the outputs on the GPU."""
+        return self._got
+
+    def upload(self, at: int, nbytes: int) -> None:
+        """Send a part of the inputs that no run sends; with the GPU current."""
+        self._device.upload(self._sent, self._to_send, nbytes, self._stream, at)
+
+    def launch(self, execution: Execution) -> None:
         """Put a run on the stream, as a CUDA graph from the second run of its shapes on."""
         if (execution.graph is None and self._graphs and execution.runs
                 and self._capturable(execution)):
@@ -218,22 +262,30 @@ class TensorRTBackend(BackendBase):
         return True
 
     def _enqueue(self, execution: Execution) -> None:
-        self._device.upload(self._sent, self._to_send, execution.sent, self._stream)
+        for at, nbytes in execution.uploads:
+            self._device.upload(self._sent, self._to_send, nbytes, self._stream, at)
         if not execution.context.execute_async_v3(self._stream.handle):
             raise BackendError('it does not say why')
-        self._device.download(self._to_get, self._got, execution.got, self._stream)
+        if self._shared_stream is None:
+            self._device.download(self._to_get, self._got, execution.got, self._stream)
 
-    def _execution(self, shapes: Shapes) -> Execution:
+    def execution(
+        self, shapes: Shapes, *, cut: bool = False, only: Collection[str] | None = None,
+    ) -> Execution:
         """
-        Return the execution of some shapes; each is made once.
+        Return the execution of some shapes; each is made once. Call it with the GPU current.
 
         A CUDA graph depends on its context's state, so each batch size needs its own context. In
         TensorRT 8, only engines built with profile sharing allow several; with the others, a change
         of the batch size frees the graph.
+
+        :param cut: its input is what the cutter makes
+        :param only: inputs that its runs send; None for all
         """
-        known = self._executions.get(shapes)
+        key = shapes, cut
+        known = self._executions.get(key)
         if known is not None:
-            self._executions.move_to_end(shapes)
+            self._executions.move_to_end(key)
             return known
         if len(self._executions) == (1 if self._alone else _SHAPES_KEPT):
             self._drop()
@@ -247,8 +299,11 @@ class TensorRTBackend(BackendBase):
         if self._activation:
             versions.give_memory(
                 context, self._activation.address, self._activation.nbytes, self._trt)
-        execution.bind(self._sent.address, self._got.address, self._to_send, self._to_get)
-        self._executions[shapes] = execution
+        source = self._cutter.crops if cut and self._cutter else self._sent
+        execution.bind(source.address, self._got.address, self._to_send, self._to_get)
+        if cut or only is not None:
+            execution.send_only(only or ())
+        self._executions[key] = execution
         return execution
 
     def _another_context(self) -> Any:
@@ -276,28 +331,18 @@ class TensorRTBackend(BackendBase):
 
         :raises BackendError: see :meth:`infer`; more rows than the engine takes at once
         """
-        trt: Any = self._trt
         if not self._open:
             raise BackendError(f'{self.model}: the model is closed')
         self._check(inputs)
         times: list[tuple[str, float]] = []
 
-        class Profiler(trt.IProfiler):  # type: ignore[misc]
-            """Collects."""
-
-            def __init__(self) -> None:
-                trt.IProfiler.__init__(self)
-
-            def report_layer_time(self, layer_name: str, ms: float) -> None:
-                times.append((layer_name, ms))
-
-        profiler = Profiler()
+        profiler = make_profiler(lambda layer, ms: times.append((layer, ms)), self._trt)
         shapes = self._ports.shapes({name: array.shape for name, array in inputs.items()})
         with quoting() as said, self._device.current():
             while self._executions:
                 self._drop()
             try:
-                execution = self._execution(shapes)
+                execution = self.execution(shapes)
                 execution.put(inputs)
                 execution.context.profiler = profiler
                 for _ in range(2):  # the first run sets things up, for the profiler too
@@ -317,7 +362,8 @@ class TensorRTBackend(BackendBase):
     def memory(self) -> int:
         """Return the engine's GPU memory in bytes: buffers, scratch, and the size of its file."""
         held = sum(item.nbytes for item in self._held if isinstance(item, DeviceMemory))
-        return held + self._engine_bytes
+        cutting = self._cutter.memory() if self._cutter else 0
+        return held + self._engine_bytes + cutting
 
     def inspect(self) -> str:
         """Return the text of TensorRT's engine inspector, for ``tensorrt_layers``."""
@@ -333,6 +379,9 @@ class TensorRTBackend(BackendBase):
         """Free TensorRT's objects while the GPU is current, users before the objects they use."""
         while self._executions:
             self._drop()
+        if self._cutter is not None:
+            self._cutter.close()
+            self._cutter = None
         self._context = None
         self._engine = None
         self._runtime = None

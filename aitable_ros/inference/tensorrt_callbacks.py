@@ -78,6 +78,24 @@ def make_logger(sink: Callable[[str, str], None], trt: Any = None) -> Any:
     return Logger()
 
 
+def make_profiler(sink: Callable[[str, float], None], trt: Any) -> Any:
+    """
+    Return a profiler for an execution context.
+
+    :param sink: called with each layer's name and milliseconds
+    """
+    class Profiler(trt.IProfiler):  # type: ignore[misc]
+        """Forwards times to the sink."""
+
+        def __init__(self) -> None:
+            trt.IProfiler.__init__(self)
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            sink(layer_name, ms)
+
+    return Profiler()
+
+
 class Batches(Protocol):
     """The data of an entropy calibrator, independent of TensorRT: see ``engines/calibrator.py``."""
 

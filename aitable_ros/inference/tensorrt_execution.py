@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
 """Shapes of all inputs, in the engine's order."""
+Span = tuple[int, int]
+"""First byte, and number of bytes."""
 
 _ALIGNED = 256
 """Alignment in bytes that TensorRT requires and cuMemAlloc provides."""
@@ -160,6 +162,8 @@ class Execution:
     def __init__(self, context: Any, ports: Ports, shapes: Shapes, stream: int) -> None:
         self.context = context
         self.graph: Graph | None = None
+        self.uploads: list[Span] = []
+        """What each run sends: all inputs, unless :meth:`send_only` says otherwise."""
         self.runs = 0
         self.refused = ''
         """Why TensorRT rejects the shapes; empty if it accepts them."""
@@ -176,6 +180,25 @@ class Execution:
                 self.refused = f"the size of output '{name}' depends on what is in the image"
         self.sent = sum(port.nbytes(self._shapes[port.spec.name]) for port in ports.inputs)
         self.got = sum(port.nbytes(self._shapes[port.spec.name]) for port in ports.outputs)
+        self.uploads = [(0, self.sent)]
+
+    def place(self, name: str) -> Span:
+        """Return where an input lies among all inputs: its first byte, and its size in bytes."""
+        at = 0
+        for port in self._ports.inputs:
+            size = port.nbytes(self._shapes[port.spec.name])
+            if port.spec.name == name:
+                return at, size
+            at += size
+        raise KeyError(name)
+
+    def view(self, name: str) -> NDArray[Any]:
+        """Return an input in pinned memory, to be written."""
+        return next(view for port, view in self._in if port.spec.name == name)
+
+    def send_only(self, names: Collection[str]) -> None:
+        """Send these inputs alone with each run; the others are sent, or made, by somebody else."""
+        self.uploads = [self.place(name) for name in names]
 
     def bind(self, sent: int, got: int, to_send: Pinned, to_get: Pinned) -> None:
         """

@@ -9,6 +9,7 @@ from functools import cache
 from hashlib import sha256
 import importlib
 import importlib.machinery
+import json
 from pathlib import Path
 import shutil
 import sys
@@ -132,8 +133,9 @@ class TensorRTHere:
         assert self.gpu is not None
         content = onnx.read_bytes()
         session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+        sizes = json.loads(session.get_modelmeta().custom_metadata_map.get('aitable_sizes', '{}'))
         profile = {
-            item.name: [[batch, *item.shape[1:]] for batch in batches]
+            item.name: sizes.get(item.name) or [[batch, *item.shape[1:]] for batch in batches]
             for item in session.get_inputs() if not isinstance(item.shape[0], int)}
         capability = '.'.join(map(str, self.gpu.compute_capability))
         if self.version == RTX_VERSION:

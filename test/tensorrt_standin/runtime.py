@@ -349,7 +349,12 @@ class ExecutionContext:
         if self._missing():
             return shape
         batch = next(iter(self._shapes.values()))[0] if self._shapes else None
-        return Dims([batch if size == -1 and at == 0 and batch else size
+        # an open dimension has a name in ONNX, and inputs of that name say how large it is
+        known = {word: size for given, sizes in self._shapes.items()
+                 for word, size in zip(self._engine._io[given][1].shape, sizes)
+                 if isinstance(word, str)}
+        first = known.get(self._engine._io[name][1].shape[0], batch)
+        return Dims([first if size == -1 and at == 0 and first else size
                      for at, size in enumerate(shape)])
 
     def _missing(self) -> list[str]:

@@ -4,20 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 from hashlib import sha256
 from importlib import resources
 from importlib.util import find_spec
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TYPE_CHECKING
 
 from aitable_ros import __version__
 from aitable_ros.engines.build_options import better, BuildOptions
+from aitable_ros.engines.graph.frame_crops import SIZES_KEY
 from aitable_ros.engines.progress import BuildProgress
 from aitable_ros.errors import InputError
 from aitable_ros.inference.onnx_file import external_files
@@ -48,6 +50,7 @@ class BuilderInput:
     :param inputs: name and shape; None is the open batch
     :param batches: smallest, best and largest of the profile; all equal for a fixed batch
     :param typed: the graph holds the precision; else the builder's flags do
+    :param sizes: inputs that leave more open than the batch: smallest, best and largest shape
     :param fp32_nodes: names of nodes that flags must keep in fp32
     :param calibrator: for the entropy method: batches and cache
     :param quantized: for Q/DQ in the graph: report of the quantisation
@@ -60,6 +63,7 @@ class BuilderInput:
     inputs: dict[str, tuple[int | None, ...]]
     batches: tuple[int, int, int]
     typed: bool
+    sizes: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     fp32_nodes: tuple[str, ...] = ()
     calibrator: CalibrationBatches | None = None
     quantized: dict[str, Any] | None = None
@@ -74,9 +78,14 @@ class BuilderInput:
         """Digest of the ONNX file that the builder reads."""
         return sha256(self.content).hexdigest()
 
-    def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Return the inputs' shapes for a batch."""
-        return {name: tuple(batch if size is None else size for size in shape)
+    def shapes(self, batch: int, end: int = 1) -> dict[str, tuple[int, ...]]:
+        """
+        Return the inputs' shapes for a batch.
+
+        :param end: 0, 1 or 2: smallest, best or largest shape of an input of :attr:`sizes`
+        """
+        return {name: self.sizes[name][end] if name in self.sizes else
+                tuple(batch if size is None else size for size in shape)
                 for name, shape in self.inputs.items()}
 
     @property
@@ -171,6 +180,7 @@ def make_builder_input(
         proto = onnx.load(str(onnx_file))
         if not proto.graph.node:
             raise InputError(f'{onnx_file}: there is no graph in it')
+        sizes = _sizes(proto)
     except InputError:
         raise
     except Exception as error:  # protobuf's exceptions differ with its version
@@ -200,7 +210,7 @@ def make_builder_input(
     elif options.precision == 'int8':
         proto = _half_beside_int8(proto, options, progress)
     ready = proto.SerializeToString()
-    inputs = _inputs(proto, onnx_file)
+    inputs = _inputs(proto, onnx_file, sizes)
     batches = _batches(inputs, onnx_file, options)
     calibrator = None
     if entropy:
@@ -220,7 +230,7 @@ def make_builder_input(
     return BuilderInput(
         name=onnx_file.stem, content=ready, source_sha256=digest,
         nodes=[(node.name, node.op_type) for node in proto.graph.node],
-        inputs=inputs, batches=batches, typed=typed, fp32_nodes=fp32_nodes,
+        inputs=inputs, batches=batches, typed=typed, sizes=sizes, fp32_nodes=fp32_nodes,
         calibrator=calibrator, quantized=quantized)
 
 
@@ -347,14 +357,23 @@ def _pictures(model: str | Path, options: BuildOptions, needed: bool) -> Any:
     return collect_inputs(model, options.calibration_dir, options.calibration_samples)
 
 
-def _inputs(proto: Any, path: Path) -> dict[str, tuple[int | None, ...]]:
+def _sizes(proto: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Return what one of our own graphs says of inputs of open size; see ``frame_crops``."""
+    texts = {entry.key: entry.value for entry in proto.metadata_props}
+    return {name: tuple(map(tuple, shapes))
+            for name, shapes in json.loads(texts.get(SIZES_KEY, '{}')).items()}
+
+
+def _inputs(
+    proto: Any, path: Path, sized: Collection[str],
+) -> dict[str, tuple[int | None, ...]]:
     weights = {item.name for item in proto.graph.initializer}
     found = {}
     for item in proto.graph.input:
         if item.name in weights:
             continue
         sizes = tuple(size.dim_value or None for size in item.type.tensor_type.shape.dim)
-        if None in sizes[1:]:
+        if None in sizes[1:] and item.name not in sized:
             raise InputError(f"{path}: input '{item.name}' leaves more open than the batch: export "
                              'it with a fixed size')
         found[item.name] = sizes
