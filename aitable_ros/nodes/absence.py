@@ -15,7 +15,7 @@ from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.types import Frame
 
 WATCH_PERIOD_S = 0.1
-"""Interval of the check for missing images: 0.9 s at most with a ``stale_after_s`` of 0.8."""
+"""Least interval of the check for missing images: 0.9 s at most with a ``stale_after_s`` of 0.8."""
 ABSENT_PERIOD_S = 1.0
 """Interval at which people are told to be away while no images come."""
 
@@ -33,7 +33,7 @@ class AbsenceWatch:
         self._publish = publish
         self._last: Frame | None = None
         self._told_s = 0.0
-        node.create_timer(
+        self._timer = node.create_timer(
             WATCH_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def answered(self, frame: Frame) -> None:
@@ -46,11 +46,11 @@ class AbsenceWatch:
 
     def _look(self) -> None:
         frame, node = self._last, self._node
-        if frame is None:
-            return
         now = monotonic()
         waited = node.images.watch.waited_s()
-        if waited < node.parameters[CameraOptions].stale_after_s:
+        patience = node.parameters[CameraOptions].stale_after_s
+        self._look_again(patience - waited if frame else patience)
+        if frame is None or waited < patience:
             return
         if node.work.busy_s > ABSENT_PERIOD_S:
             return  # all of it would be published when the model returns, late and at once
@@ -59,3 +59,9 @@ class AbsenceWatch:
         self._told_s = now
         stamp_ns = frame.stamp_ns + round(waited * 1e9)
         node.work.submit(lambda stage: self._publish(stage, frame, stamp_ns))
+
+    def _look_again(self, after_s: float) -> None:
+        """Look when images can be missing, not ten times a second while they come."""
+        self._timer.timer_period_ns = round(
+            min(max(after_s, WATCH_PERIOD_S), ABSENT_PERIOD_S) * 1e9)
+        self._timer.reset()

@@ -3,7 +3,7 @@
 """
 Several nodes in one process, each on an executor and thread of its own.
 
-One SingleThreadedExecutor a component: a model that loads in one of them holds up no other, and a
+One single-threaded executor a component: a model that loads in one of them holds up no other, and a
 component can be unloaded while images flow. (With one MultiThreadedExecutor for all, unloading
 crashed after some 36 cycles, and images came at irregular times.)
 """
@@ -17,12 +17,13 @@ from importlib import import_module
 from threading import Thread
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.task import Future
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
+from aitable_ros.nodes.executor import ImageExecutor
 
 COMPONENTS = {
     'CameraNode': 'aitable_ros.nodes.camera',
@@ -64,7 +65,7 @@ class Spinner:
 
     def __init__(self, node: Node, context: Any = None) -> None:
         self.node = node
-        self._executor = SingleThreadedExecutor(context=context)
+        self._executor = ImageExecutor(context=context)
         self._executor.add_node(node)
         self._ended: Any = Future()
         self._thread = Thread(

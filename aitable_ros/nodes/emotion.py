@@ -13,6 +13,7 @@ from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.nodes.channel import SharedEmotion, SharedFaces
+from aitable_ros.nodes.managed_node import is_heard
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 
@@ -43,7 +44,7 @@ class EmotionNode(ModelNode):
         if not self._publishing:
             return
         self._channel.publish(SharedEmotion(item.frame.stamp_ns, estimates, stage.model))
-        for face in item.faces:
+        for face in item.faces if is_heard(self._emotion) else ():
             if face.track_id in estimates:
                 self._emotion.publish(CODEC.emotion_message(
                     item.frame, face, estimates[face.track_id], stage.model))

@@ -12,6 +12,7 @@ from aitable_ros.config import CameraOptions
 from aitable_ros.face.finder import FaceFinder, FaceOptions
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.frame_source import Arrival, CameraSource
+from aitable_ros.nodes.managed_node import is_heard
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 
@@ -43,7 +44,8 @@ class FaceDetectorNode(ModelNode):
         shared = SharedFaces(item.frame, faces, stage.model, stage.follow, item.received_s)
         self._channel.publish(shared)
         shared.precedence.give_way()
-        self._faces.publish(CODEC.face_array_message(item.frame, faces, stage.model))
+        if is_heard(self._faces):
+            self._faces.publish(CODEC.face_array_message(item.frame, faces, stage.model))
         self.images.answered(item.frame, item.received_s)
         stage.look()
 

@@ -15,6 +15,7 @@ from aitable_ros.fatigue.monitor import FatigueMonitor
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.nodes.absence import AbsenceWatch
 from aitable_ros.nodes.channel import SharedFaces, SharedFatigue
+from aitable_ros.nodes.managed_node import is_heard
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.nodes.slumped import SlumpedSource
@@ -82,11 +83,12 @@ class FatigueNode(ModelNode):
         self._usable = max(
             (one.perclos_coverage for one in update.assessments.values()), default=0.0)
         header = CODEC.header_of(item.frame)
+        heard = is_heard(self._states)
         for face in item.faces:
-            if face.track_id in update.measured:
+            if heard and face.track_id in update.measured:
                 self._states.publish(CODEC.fatigue_message(
                     header, update.assessments[face.track_id], stage.model, primary=face.primary))
-        for assessment in update.absent:
+        for assessment in update.absent if heard else ():
             self._states.publish(CODEC.fatigue_message(header, assessment, stage.model))
         for event in update.events:
             self._events.publish(CODEC.event_message(header, event))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy
 
 from aitable_ros.config import CameraOptions
 from aitable_ros.errors import InputError
@@ -246,6 +247,13 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
             self._once_a_second()
         self.conflicts.look()
         self._diagnostics.publish()
+
+
+def is_heard(publisher: Any) -> bool:
+    """Return whether a message would reach somebody, now or (transient local) later."""
+    return bool(
+        publisher.qos_profile.durability != DurabilityPolicy.VOLATILE
+        or publisher.get_subscription_count())
 
 
 def subscribe_reliably(node: ManagedNode, kind: type, topic: str, callback: Any) -> Any:

@@ -1,0 +1,109 @@
+# Copyright 2026 aitable_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The executor that keeps its wait set: messages, and everything else that a node waits for."""
+
+import time
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy')
+
+from std_msgs.msg import Int32  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from aitable_ros.nodes import executor  # noqa: E402
+from aitable_ros.nodes.composition import Spinner  # noqa: E402
+
+
+@pytest.fixture
+def context():
+    made = rclpy.Context()
+    rclpy.init(args=[], context=made)
+    yield made
+    made.try_shutdown()
+
+
+def until(true, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def test_messages_timers_services_and_coroutines_all_run(context):
+    heard, late, ticks = [], [], []
+    node = rclpy.create_node('spun', context=context)
+
+    async def slowly(message):
+        late.append(message.data)
+
+    def answer(request, response):
+        response.success = True
+        return response
+
+    node.create_subscription(Int32, 'numbers', lambda message: heard.append(message.data), 10)
+    node.create_subscription(Int32, 'numbers', slowly, 10)
+    node.create_timer(0.01, lambda: ticks.append(1))
+    node.create_service(Trigger, 'ask', answer)
+    other = rclpy.create_node('other', context=context)
+    publisher = other.create_publisher(Int32, 'numbers', 10)
+    client = other.create_client(Trigger, 'ask')
+    spun, others = Spinner(node, context), Spinner(other, context)
+    try:
+        assert until(lambda: publisher.get_subscription_count() == 2)
+        for number in range(50):
+            publisher.publish(Int32(data=number))
+            if number == 25:
+                asked = client.call_async(Trigger.Request())
+            time.sleep(0.002)
+        assert until(lambda: heard == late == list(range(50)) and asked.done())
+        assert asked.result().success
+        assert len(ticks) > 5
+    finally:
+        others.close()
+        spun.close()
+
+
+def test_subscriptions_come_and_go_while_it_waits(context):
+    heard = []
+    node = rclpy.create_node('spun', context=context)
+    other = rclpy.create_node('other', context=context)
+    publisher = other.create_publisher(Int32, 'numbers', 10)
+    spun = Spinner(node, context)
+    try:
+        for number in range(10):
+            subscription = node.create_subscription(
+                Int32, 'numbers', lambda message: heard.append(message.data), 10)
+            assert until(lambda: publisher.get_subscription_count() == 1)
+            publisher.publish(Int32(data=number))
+            assert until(lambda number=number: heard[-1:] == [number])
+            node.destroy_subscription(subscription)
+            assert until(lambda: publisher.get_subscription_count() == 0), 'still held'
+        assert heard == list(range(10))
+    finally:
+        spun.close()
+        other.destroy_node()
+
+
+def test_an_image_costs_no_round_of_rclpy(context, monkeypatch):
+    heard, rounds = [], []
+    node = rclpy.create_node('spun', context=context)
+    node.create_subscription(Int32, 'numbers', lambda message: heard.append(message.data), 10)
+    run = executor.ImageExecutor._run_others
+    monkeypatch.setattr(executor.ImageExecutor, '_run_others', lambda self, condition: (
+        rounds.append(1), run(self, condition)))
+    other = rclpy.create_node('other', context=context)
+    publisher = other.create_publisher(Int32, 'numbers', 10)
+    spun = Spinner(node, context)
+    try:
+        assert until(lambda: publisher.get_subscription_count() == 1)
+        time.sleep(0.3)
+        before = len(rounds)
+        for number in range(30):
+            publisher.publish(Int32(data=number))
+            time.sleep(0.005)
+        assert until(lambda: heard == list(range(30)))
+        assert len(rounds) - before < 10
+    finally:
+        spun.close()
+        other.destroy_node()
