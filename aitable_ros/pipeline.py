@@ -129,7 +129,8 @@ class Pipeline(Closing):
         posture = self.posture.update(frame, faces) \
             if self.posture is not None and self.posture.model.model else None
         seated = perf_counter()
-        fatigue = self.fatigue.update(frame, faces)
+        fatigue = self.fatigue.update(frame, faces, posture.slumped) \
+            if posture is not None else self.fatigue.update(frame, faces)
         if self.fatigue.model.model:
             for track_id in fatigue.measured:
                 self.faces.follow(track_id, fatigue.landmarks.get(track_id))

@@ -243,6 +243,7 @@ class PostureUpdate:
     :param assessments: of each of them, by track
     :param absent: of people known and not in the image (NO_BODY)
     :param events: that became certain with this image
+    :param slumped: people who are slumped, by track: since when, image time
     """
 
     read: bool = False
@@ -250,3 +251,4 @@ class PostureUpdate:
     assessments: Mapping[int, PostureAssessment] = field(default_factory=dict)
     absent: tuple[PostureAssessment, ...] = ()
     events: tuple[PostureEvent, ...] = ()
+    slumped: Mapping[int, int] = field(default_factory=dict)

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 import pytest
 
 from aitable_ros.clock import SECOND_NS
+from aitable_ros.errors import InputError
 from aitable_ros.pipeline import Pipeline, PipelineOptions
 from aitable_ros.posture.finder import BodyFinder
 from aitable_ros.posture.monitor import PostureMonitor
 from aitable_ros.posture.options import PostureOptions
-from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, PostureUpdate
+from aitable_ros.posture_types import (
+    Body, FIRST_BODY_ID, Joint, PostureState, PostureUpdate, PostureValidity
+)
 from aitable_ros.types import Detection, Frame, FrameResult, TrackedFace
 
 ON = PostureOptions(enabled=True, model='blazepose', fallbacks=(), others_interval_s=0.0)
@@ -149,6 +152,22 @@ def test_odd_images_between_two_good_ones(
     first, _, last = [
         monitor.update(Frame(image, index * STEP_NS), ()) for index, image in enumerate(images)]
     assert first.bodies[0].track_id == last.bodies[0].track_id
+
+
+def test_who_sits_upright_is_told_so_and_can_be_calibrated(
+    monitor: PostureMonitor, shared_data: Path,
+) -> None:
+    film = list(islice(read_film(clip_here(shared_data, 'webcam_glasses_15fps.avi')), 0, 150, 3))
+    told = [monitor.update(Frame(image, number * STEP_NS), ()) for number, image in enumerate(film)]
+    with pytest.raises(InputError, match='nobody to calibrate'):
+        PostureMonitor(ON, BodyFinder(ON, None)).calibrate()
+    track_id, = told[-1].assessments
+    states = [update.assessments[track_id].state for update in told]
+    assert set(states[:20]) == {PostureState.UNKNOWN}
+    assert set(states[40:]) == {PostureState.UPRIGHT}
+    assert told[-1].assessments[track_id].validity is PostureValidity.VALID
+    assert monitor.calibrate() == {track_id: pytest.approx(0.59, abs=0.02)}
+    assert not [event for update in told for event in update.events]
 
 
 def test_three_people(pose_models: Path, shared_data: Path) -> None:

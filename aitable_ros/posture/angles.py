@@ -125,7 +125,7 @@ def _lean(
             math.atan2(-float(line @ level), height))
 
 
-def _width(skeleton: Skeleton) -> float:
+def shoulder_width(skeleton: Skeleton) -> float:
     """Return the distance of the shoulders, pixels; NaN if hidden or seen from the side."""
     if not skeleton.sees(*SHOULDERS):
         return NAN
@@ -141,7 +141,7 @@ def _hand_to_head(skeleton: Skeleton) -> float:
     distances = [
         math.dist(skeleton.points[list(hand), :2].mean(axis=0), head)
         for hand in HANDS if skeleton.sees(*hand)]
-    return min(distances, default=NAN) / _width(skeleton)
+    return min(distances, default=NAN) / shoulder_width(skeleton)
 
 
 def _ear_height(skeleton: Skeleton) -> float:
@@ -149,4 +149,4 @@ def _ear_height(skeleton: Skeleton) -> float:
         return NAN
     shoulders, ears = (
         float(skeleton.points[list(pair), 1].mean()) for pair in (SHOULDERS, EARS))
-    return (shoulders - ears) / _width(skeleton)
+    return (shoulders - ears) / shoulder_width(skeleton)

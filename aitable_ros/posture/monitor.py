@@ -13,13 +13,15 @@ from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt, Avoid, Load, unshared
 from aitable_ros.posture.finder import BodyFinder, STAMP_SLACK_S
 from aitable_ros.posture.options import PostureOptions
+from aitable_ros.posture.people import PosturePeople
 from aitable_ros.posture_types import PostureUpdate
 from aitable_ros.types import Frame, ModelInfo, TrackedFace
 
 
 class PostureMonitor(Closing):
     """
-    Posture of everybody in the image: :class:`BodyFinder` finds the bodies.
+    Posture of everybody in the image: :class:`BodyFinder` finds the bodies, :class:`PosturePeople`
+    judges them.
 
     :meth:`update` and :meth:`close` are called on one thread.
 
@@ -29,6 +31,7 @@ class PostureMonitor(Closing):
     def __init__(self, options: PostureOptions, finder: BodyFinder) -> None:
         self._options = options
         self._finder = finder
+        self._people = PosturePeople(options)
         self.time = ImageTime()
         self._read_ns: int | None = None
         self._last = PostureUpdate()
@@ -80,7 +83,10 @@ class PostureMonitor(Closing):
         if step is Step.LATE or not self._is_due(frame) or not frame.image.size:
             return replace(self._last, read=False, events=())
         self._read_ns = frame.stamp_ns
-        self._last = PostureUpdate(read=True, bodies=self._finder.update(frame, faces))
+        bodies = self._finder.update(frame, faces)
+        judged = self._people.judge(frame.stamp_ns, bodies)
+        self._last = PostureUpdate(
+            True, bodies, judged.assessments, judged.absent, judged.events, self._people.slumped)
         return self._last
 
     def calibrate(self) -> dict[int, float]:
@@ -90,12 +96,19 @@ class PostureMonitor(Closing):
         :return: height of the ears over the shoulders, in shoulder widths, by track
         :raises InputError: nobody was in it, or nobody was seen for long enough
         """
-        raise InputError('nobody to calibrate: nobody is in the image')
+        heights = {body.track_id: self._people.pin(body.track_id) for body in self._last.bodies}
+        pinned = {track_id: height for track_id, height in heights.items() if height is not None}
+        if not pinned:
+            raise InputError(
+                'nobody to calibrate: somebody must have faced the camera, head and shoulders in '
+                f'view, for {self._options.baseline_warm_up_s:g} s')
+        return pinned
 
     def configure(self, options: PostureOptions) -> None:
         """Take other dynamic options; people stay known."""
         self._options = options
         self._finder.configure(options)
+        self._people.configure(options)
 
     def adopt(self, other: PostureMonitor) -> None:
         """Exchange models with another monitor, between two frames; the people stay here."""
@@ -117,4 +130,5 @@ class PostureMonitor(Closing):
 
     def _forget(self) -> None:
         self._finder.reset()
+        self._people.forget()
         self._read_ns, self._last = None, PostureUpdate()

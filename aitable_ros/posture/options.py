@@ -6,11 +6,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.options import option
 
 DETECTOR = 'blazepose_detector'
 """The only detector that we know."""
+
+ORDERED = (
+    ('interval_s', 'max_gap_s'),
+    ('dwell_s', 'slump_s'),
+    ('lean_drop', 'slouch_drop'),
+    ('head_down_height', 'baseline_floor'),
+    ('baseline_warm_up_s', 'baseline_window_s'),
+)
+"""Pairs whose first may not exceed the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +48,73 @@ class PostureOptions(ModelOptions):
         'all each time; a model that finds all bodies at once does so anyway', low=0.0, high=10.0)
     max_bodies: int = option(4, 'largest number of bodies that are followed', low=1, high=16)
 
+    baseline_warm_up_s: float = option(
+        5.0, "seconds of a person seen before that person's own upright posture is known",
+        low=1.0, high=120.0)
+    baseline_window_s: float = option(
+        600.0, 'seconds that the upright posture is learned from', low=10.0, high=3600.0)
+    baseline_quantile: float = option(
+        0.9, "quantile of the height of a person's ears over the shoulders that stands for upright",
+        low=0.5, high=0.99)
+    baseline_floor: float = option(
+        0.4, 'least height of the ears over the shoulders that is learned as upright without being '
+        'calibrated, widths of the shoulders', low=0.0, high=1.0)
+
+    lean_forward: float = option(
+        0.349, 'lean of the trunk from upright that is LEANING_FORWARD, radians',
+        low=0.05, high=1.57)
+    lean_back: float = option(
+        0.262, 'lean of the trunk back from upright that is LEANING_BACK, radians',
+        low=0.05, high=1.57)
+    lean_side: float = option(
+        0.175, 'lean of the trunk, or tilt of the shoulders, to a side from upright that is '
+        'LEANING_LEFT or LEANING_RIGHT, radians', low=0.05, high=1.57)
+    lean_drop: float = option(
+        0.1, "where the hips are hidden: share of the ears' height that is missing in "
+        'LEANING_FORWARD', low=0.0, high=0.9)
+    lean_growth: float = option(
+        0.15, "where the hips are hidden: growth of the shoulders' width in LEANING_FORWARD",
+        low=0.02, high=2.0)
+    slouch_drop: float = option(
+        0.25, "share of the ears' height that is missing in SLOUCHED", low=0.05, high=0.9)
+    slouch_flexion: float = option(
+        0.436, 'flexion of the neck from upright that is SLOUCHED, radians', low=0.05, high=1.57)
+    head_down_height: float = option(
+        0.1, 'height of the head over the shoulders, widths of the shoulders, below which it is '
+        'HEAD_DOWN', low=-1.0, high=0.4)
+    leave_share: float = option(
+        0.7, 'a state is left below this share of the figure that it is entered with',
+        low=0.1, high=1.0)
+    dwell_s: float = option(
+        2.0, 'seconds that another posture must last before the state changes', low=0.0, high=60.0)
+    max_gap_s: float = option(
+        1.0, 'seconds without a usable reading after which the state is UNKNOWN',
+        low=0.1, high=10.0)
+
+    slump_s: float = option(
+        5.0, 'seconds that a head which sank must stay down to be SLUMPED', low=0.5, high=120.0)
+    support_distance: float = option(
+        0.45, 'distance of a hand from the head, widths of the shoulders, at which it supports the '
+        'head', low=0.1, high=1.5)
+    support_s: float = option(
+        1.0, 'seconds that a hand must be there to support the head', low=0.0, high=60.0)
+    still_s: float = option(
+        1200.0, 'seconds without a change of posture that are STILL', low=5.0, high=36000.0)
+    still_movement: float = option(
+        0.15, 'least change of posture, radians or widths of the shoulders', low=0.02, high=1.0)
+    forget_s: float = option(
+        10.0, 'seconds after which a lost person is forgotten', low=0.5, high=600.0)
+
     @property
     def detector_model(self) -> PostureOptions:
         """The chain of the detector: where its engine cannot run, the same as ONNX."""
         others = (DETECTOR,) if self.detector.endswith(('.engine', '.plan')) else ()
         return replace(self, model=self.detector, fallbacks=others, required=False)
+
+    def check(self) -> None:
+        """Refuse values that contradict each other."""
+        for low, high in ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                raise InputError(
+                    f"parameter '{low}' ({getattr(self, low):g}) must be at most "
+                    f"'{high}' ({getattr(self, high):g})")
