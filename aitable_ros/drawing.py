@@ -9,11 +9,15 @@ Sizes follow the height of the image, so that 480p and 1080p look alike.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.posture_types import (
+    Body, FIRST_BODY_ID, Joint, PostureAssessment, PostureState, PostureUpdate, VISIBLE
+)
 from aitable_ros.types import (
     EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment, FatigueLevel,
     FrameResult, Validity
@@ -56,6 +60,23 @@ LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 """The outer contour of the lips, in order."""
 
+STATE_COLOUR: dict[PostureState, Colour] = {
+    **dict.fromkeys(PostureState, LEVEL_COLOUR[FatigueLevel.MILD]),
+    PostureState.UNKNOWN: LEVEL_COLOUR[FatigueLevel.UNKNOWN],
+    PostureState.UPRIGHT: LEVEL_COLOUR[FatigueLevel.ALERT],
+    PostureState.HEAD_DOWN: LEVEL_COLOUR[FatigueLevel.ASLEEP],
+}
+LIMBS = tuple((Joint[first], Joint[second]) for first, second in (
+    ('LEFT_SHOULDER', 'RIGHT_SHOULDER'), ('LEFT_HIP', 'RIGHT_HIP'),
+    *((f'{side}_{first}', f'{side}_{second}') for side in ('LEFT', 'RIGHT')
+      for first, second in (
+          ('SHOULDER', 'ELBOW'), ('ELBOW', 'WRIST'), ('WRIST', 'INDEX'), ('SHOULDER', 'HIP'),
+          ('HIP', 'KNEE'), ('KNEE', 'ANKLE'), ('ANKLE', 'FOOT_INDEX'))),
+    ))
+"""Lines between joints; the head has its own box and contours."""
+NECK = ((Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER), (Joint.LEFT_EAR, Joint.RIGHT_EAR))
+"""From the middle of the first two to that of the others."""
+
 REFERENCE_HEIGHT = 720
 """Lengths below are pixels of an image of this height."""
 ROW = 21
@@ -64,6 +85,8 @@ PAD = 10
 BAR = 7
 SHIFT = 4
 """Contours are drawn in sixteenths of a pixel."""
+MOST = 100_000
+"""A joint is drawn no further outside of the image, pixels."""
 
 
 def draw(image: Image, result: FrameResult) -> Image:
@@ -74,6 +97,9 @@ def draw(image: Image, result: FrameResult) -> Image:
     """
     canvas = image.copy()
     scale = max(canvas.shape[0] / REFERENCE_HEIGHT, 0.45)
+    posture = result.posture or PostureUpdate()
+    for body in posture.bodies:
+        _skeleton(canvas, body, _state_of(posture, body.track_id), scale)
     for face in result.faces:
         if face.landmarks is not None:
             _contours(canvas, face.landmarks, _colour(face.fatigue), scale)
@@ -81,7 +107,11 @@ def draw(image: Image, result: FrameResult) -> Image:
         _corners(canvas, face, scale)
     taken = [_corners_of(face) for face in result.faces]
     for face in sorted(result.faces, key=lambda one: not one.face.primary):
-        _panel(canvas, face, scale, taken)
+        _panel(canvas, face, posture.assessments.get(face.face.track_id), scale, taken)
+    faces = {face.face.track_id for face in result.faces}
+    for body in posture.bodies:
+        if body.track_id not in faces:
+            _label(canvas, body, _state_of(posture, body.track_id), scale)
     _footer(canvas, result, scale)
     return canvas
 
@@ -161,11 +191,62 @@ class _Pen:
         self.y += self.length(ROW)
 
 
+def _state_of(posture: PostureUpdate, track_id: int) -> PostureState:
+    assessment = posture.assessments.get(track_id)
+    return assessment.state if assessment else PostureState.UNKNOWN
+
+
+def _skeleton(canvas: Image, body: Body, state: PostureState, scale: float) -> None:
+    """Draw the limbs of which both joints are seen."""
+    skeleton, colour = body.skeleton, STATE_COLOUR[state]
+    points = np.nan_to_num(skeleton.points[:, :2]).clip(-MOST, MOST) * (1 << SHIFT)
+    thick = max(round((3 if body.primary else 2) * scale), 1)
+    lines = [(points[first], points[second]) for first, second in LIMBS
+             if skeleton.sees(first, second)]
+    if skeleton.sees(*NECK[0], *NECK[1]):
+        lines.append((points[list(NECK[0])].mean(axis=0), points[list(NECK[1])].mean(axis=0)))
+    for start, end in lines:
+        cv2.line(canvas, _whole(start), _whole(end), colour, thick, cv2.LINE_AA, SHIFT)
+    radius = max(round(3 * scale), 1) << SHIFT
+    for joint in {joint for limb in LIMBS for joint in limb}:
+        if skeleton.visibility[joint] >= VISIBLE:
+            cv2.circle(
+                canvas, _whole(points[joint]), radius, INK, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+
+def _whole(point: NDArray[np.floating[Any]]) -> tuple[int, int]:
+    return round(float(point[0])), round(float(point[1]))
+
+
+def _label(canvas: Image, body: Body, state: PostureState, scale: float) -> None:
+    """Name a body without a face in the image, above it."""
+    x, y = np.nan_to_num(body.skeleton.box[:2])
+    rows, columns = canvas.shape[:2]
+    width, height = round(WIDTH * scale), round(ROW * scale)
+    left = min(max(round(float(x)), 0), max(columns - width, 0))
+    top = min(max(round(float(y)) - height, 0), max(rows - height, 0))
+    _shade(canvas, left, top, left + width, top + height)
+    pen = _Pen(canvas, left, top, scale)
+    pen.text(_name(body.track_id))
+    pen.text(_words(state), STATE_COLOUR[state], right=True)
+
+
+def _name(track_id: int) -> str:
+    """Return how a person is called; who has shown no face has only a number of the body."""
+    return f'Person {track_id}' if track_id < FIRST_BODY_ID else f'Body {track_id - FIRST_BODY_ID}'
+
+
+def _words(state: PostureState) -> str:
+    return state.name.replace('_', ' ').lower()
+
+
 def _panel(
-    canvas: Image, face: FaceResult, scale: float, taken: list[Rectangle],
+    canvas: Image, face: FaceResult, posture: PostureAssessment | None, scale: float,
+    taken: list[Rectangle],
 ) -> None:
     full = face.face.primary  # the others' panels are short, or they hide each other
-    rows = 1 + (4 if full else 1) * bool(face.fatigue) + (3 if full else 1) * bool(face.emotion)
+    rows = 1 + (4 if full else 1) * bool(face.fatigue) + (3 if full else 1) * bool(face.emotion) \
+        + bool(posture)
     width = round(WIDTH * scale)
     height = round((ROW * rows + PAD) * scale)
     x, y = _place(canvas, face, width, height, scale, taken)
@@ -175,8 +256,7 @@ def _panel(
     edge = max(round(3 * scale), 2)
     cv2.rectangle(canvas, (x, y), (x + edge, y + height), colour, cv2.FILLED)
     pen = _Pen(canvas, x, y + round(PAD / 2 * scale), scale)
-    name = f'Person {face.face.track_id}'
-    pen.text(name, INK, size=0.52)
+    pen.text(_name(face.face.track_id), INK, size=0.52)
     if face.fatigue:
         pen.text(face.fatigue.level.name, colour, size=0.5, right=True)
         pen.next()
@@ -185,6 +265,9 @@ def _panel(
         pen.next()
     if face.emotion:
         _emotion_rows(pen, face.emotion, full=full)
+    if posture:
+        pen.text(_words(posture.state), STATE_COLOUR[posture.state])
+        pen.text(f'{posture.state_s:.0f} s', FADED, right=True)
 
 
 def _place(

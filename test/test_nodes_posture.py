@@ -14,21 +14,23 @@ import numpy as np
 from patience import PATIENT_S
 import pytest
 from ros_graph import Graph, image
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from aitable_msgs.msg import FatigueEvent, FatigueState, Posture, PostureEvent
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.clock import header_stamp_ns
-from aitable_ros.errors import InputError
+from aitable_ros.drawing import STATE_COLOUR
 from aitable_ros.inference.shared_models import SHARED
 from aitable_ros.message_codec import body_of
 from aitable_ros.nodes.composition import component_class
 from aitable_ros.nodes.executables import posture_wanted
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.slumped import SILENT_NS, Slumped
-from aitable_ros.posture_types import FIRST_BODY_ID, Joint, PostureAssessment
+from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, PostureAssessment
 from aitable_ros.posture_types import PostureEvent as Event
-from aitable_ros.posture_types import PostureEventType, PostureState, PostureValidity
+from aitable_ros.posture_types import PostureEventType, PostureState, PostureValidity, Skeleton
+from aitable_ros.types import Frame, ModelInfo
 
 SECOND = 10 ** 9
 TOPICS = {
@@ -299,7 +301,33 @@ def test_fatigue_hears_in_one_process_who_is_slumped(graph, portrait):
     assert graph.spin(tell)
 
 
-def test_a_body_without_a_face_is_nobody_to_fatigue():
-    assert FIRST_BODY_ID > 2 ** 16
-    with pytest.raises(InputError):
-        component_class('aitable_ros::PostureNodes')
+# --- the overlay --------------------------------------------------------------------------------
+
+
+def test_the_overlay_draws_the_skeleton_of_another_process(graph):
+    graph.load('FaceDetectorNode', backend='onnxruntime')
+    graph.load('OverlayNode')
+    graph.listen(Image, 'overlay')
+    states = graph.tester.create_publisher(Posture, 'posture', 10)
+    assert graph.matched(graph.publisher)
+    assert graph.matched(states, 2)
+    points = np.zeros((33, 3), np.float32)
+    points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2] = [[60, 120], [260, 120]]
+    visibility = np.zeros(33, np.float32)
+    visibility[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]] = 1.0
+    body = Body(FIRST_BODY_ID, Skeleton(points, visibility, points, 1.0))
+    blank = np.full((240, 320, 3), 90, np.uint8)
+
+    def drawn():
+        graph.tick(1 / 30)
+        states.publish(CODEC.posture_message(
+            Frame(blank, graph.stamp, 'camera'),
+            posture(FIRST_BODY_ID, graph.stamp, PostureState.HEAD_DOWN),
+            ModelInfo('blazepose', 'openvino', 'fp32'), body))
+        graph.publisher.publish(image(blank, 'bgr8', graph.stamp))
+        graph.rest(0.05)
+        pixels = [np.frombuffer(one.data, np.uint8).reshape(240, 320, 3)[120, 160]
+                  for one in graph.heard['overlay']]
+        return any(np.allclose(pixel, STATE_COLOUR[PostureState.HEAD_DOWN], atol=20)
+                   for pixel in pixels)
+    assert graph.spin(drawn)

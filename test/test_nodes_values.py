@@ -14,7 +14,7 @@ from patience import PATIENT_S
 import pytest
 
 from aitable_ros.clock import stamp_ns
-from aitable_ros.drawing import draw
+from aitable_ros.drawing import draw, STATE_COLOUR
 from aitable_ros.message_codec import body_of, faces_of, model_of
 from aitable_ros.nodes.channel import SharedFaces
 from aitable_ros.nodes.messages import CODEC
@@ -341,6 +341,56 @@ def test_draws_on_a_copy_at_any_size(size, count):
     assert drawn.dtype == np.uint8
     assert (image == 90).all()
     assert (drawn != 90).any()
+
+
+def test_a_skeleton_is_drawn_where_its_joints_are_seen():
+    blank = np.full((240, 320, 3), 90, np.uint8)
+    one = body(3)
+    one.skeleton.points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2] = [[60, 120], [260, 120]]
+    told = replace(POSTURE, state=PostureState.HEAD_DOWN)
+
+    def drawn(**seen):
+        posture = PostureUpdate(
+            bodies=(replace(one, skeleton=replace(one.skeleton, **seen)),), assessments={3: told})
+        return draw(blank, replace(_result((240, 320), 0), posture=posture))
+    np.testing.assert_allclose(
+        drawn()[120, 160], STATE_COLOUR[PostureState.HEAD_DOWN], atol=20)  # its edge is soft
+    hidden = np.zeros(33, np.float32)
+    assert tuple(drawn(visibility=hidden)[120, 160]) == (90, 90, 90)
+    broken = one.skeleton.points.copy()
+    broken[Joint.LEFT_SHOULDER] = np.nan
+    broken[Joint.LEFT_HIP] = 1e9
+    assert drawn(points=broken).shape == blank.shape
+
+
+def test_a_face_has_its_posture_in_its_panel():
+    result = _result((720, 1280), 1)
+    told = PostureUpdate(assessments={1: replace(POSTURE, track_id=1)})
+    blank = np.full((720, 1280, 3), 90, np.uint8)
+    bare, more = draw(blank, result), draw(blank, replace(result, posture=told))
+    assert (np.any(more != 90, axis=2).any(axis=1).sum()
+            > np.any(bare != 90, axis=2).any(axis=1).sum()), 'a row more'
+
+
+def test_an_overlay_shows_the_last_posture_of_each_person_for_a_second():
+    collector = Collector()
+
+    def ids(stamp):
+        collector.faces(_shared(stamp))
+        picture = collector.faces(_shared(stamp + 1))
+        update = picture.result.posture
+        return [] if update is None else [one.track_id for one in update.bodies]
+    at = 10 ** 10
+    for track in (3, 4):
+        collector.posture(replace(POSTURE, track_id=track, stamp_ns=at), body(track), MODEL)
+    assert ids(at + 10) == [3, 4]
+    collector.posture(replace(POSTURE, track_id=4, stamp_ns=at), None, MODEL)
+    assert ids(at + 20) == [3]
+    collector.postures(PostureUpdate(
+        read=True, bodies=(body(5),),
+        assessments={5: replace(POSTURE, track_id=5, stamp_ns=at)}), MODEL)
+    assert ids(at + 30) == [5]
+    assert ids(at + 2 * 10 ** 9) == []
 
 
 def test_panels_do_not_hide_the_faces_in_a_group():

@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from ros_graph import Graph
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import PostureEvent
+from aitable_msgs.msg import Posture
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.models.catalogue import model_home, onnx_path
 from aitable_ros.nodes import executables, model_paths
@@ -189,7 +189,7 @@ def test_the_sros2_policy_is_what_the_node_has(models, plugin):
     try:
         graph.listen(Image, f'{NAMESPACE}/overlay')
         if name != 'posture':  # who listens to posture does so where there is some
-            graph.tester.create_publisher(PostureEvent, f'{NAMESPACE}/posture/events', 1)
+            graph.tester.create_publisher(Posture, f'{NAMESPACE}/posture', 1)
         graph.nodes.load(
             plugin,
             cli_args=['--ros-args', '-r', f'__ns:={NAMESPACE}', '-r', f'image:={CAMERA}'],

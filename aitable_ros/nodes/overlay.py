@@ -12,18 +12,24 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import Emotion, FatigueState
+from aitable_msgs.msg import Emotion, FatigueState, Posture
 from aitable_ros.clock import stamp_ns
 from aitable_ros.drawing import draw
-from aitable_ros.message_codec import model_of
-from aitable_ros.nodes.channel import channel, SharedEmotion, SharedFaces, SharedFatigue
+from aitable_ros.message_codec import body_of, model_of
+from aitable_ros.nodes.channel import (
+    channel, SharedEmotion, SharedFaces, SharedFatigue, SharedPosture
+)
 from aitable_ros.nodes.managed_node import ManagedNode, subscribe_reliably
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.posture_source import PostureSource
+from aitable_ros.posture_types import Body, PostureAssessment, PostureUpdate
 from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import (
     EmotionEstimate, FaceLandmarks, FaceResult, FatigueAssessment, FrameResult, ModelInfo
 )
 
+KEPT_NS = 1_000_000_000
+"""A posture is drawn for so long, image time: it is read five times a second by default."""
 WAITING = 4
 """Images whose parts may wait: fatigue from another process may overtake its faces or be late."""
 
@@ -63,6 +69,7 @@ class Collector:
         self._waiting: StampBuffer[_Parts] = StampBuffer(WAITING)
         self._emotions: dict[int, EmotionEstimate] = {}
         self._models: dict[str, ModelInfo] = {}
+        self._postures: dict[int, tuple[PostureAssessment, Body]] = {}
 
     def faces(self, shared: SharedFaces) -> DrawableFrame | None:
         """Add the faces of a frame; returns the newest frame that this completes, if any."""
@@ -96,25 +103,50 @@ class Collector:
             self._models['emotion'] = model
             self._emotions.update(estimates)
 
+    def posture(self, assessment: PostureAssessment, body: Body | None, model: ModelInfo) -> None:
+        """Add the posture of one person; without a body, who has left."""
+        with self._lock:
+            self._models['posture'] = model
+            if body is not None:
+                self._postures[assessment.track_id] = assessment, body
+            else:
+                self._postures.pop(assessment.track_id, None)
+
+    def postures(self, update: PostureUpdate, model: ModelInfo) -> None:
+        """Take the bodies of one image in place of those before."""
+        with self._lock:
+            self._models['posture'] = model
+            self._postures = {
+                body.track_id: (update.assessments[body.track_id], body) for body in update.bodies}
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._waiting.pop_all()
-            self._emotions, self._models = {}, {}
+            self._emotions, self._models, self._postures = {}, {}, {}
 
     def _picture(self, parts: _Parts) -> DrawableFrame:
         shared = parts.shared
         assert shared is not None
-        self._waiting.pop(shared.frame.stamp_ns)
+        stamp_ns = shared.frame.stamp_ns
+        self._waiting.pop(stamp_ns)
+        self._postures = {
+            track_id: (assessment, body)
+            for track_id, (assessment, body) in self._postures.items()
+            if abs(stamp_ns - assessment.stamp_ns) <= KEPT_NS}
+        known = self._postures.values()
         return DrawableFrame(shared, FrameResult(
-            stamp_ns=shared.frame.stamp_ns,
+            stamp_ns=stamp_ns,
             faces=tuple(
                 FaceResult(
                     face=face, landmarks=parts.landmarks.get(face.track_id),
                     emotion=self._emotions.get(face.track_id),
                     fatigue=parts.fatigue.get(face.track_id))
                 for face in shared.faces),
-            absent=(), events=(), models=dict(self._models), elapsed_ms={}))
+            absent=(), events=(), models=dict(self._models), elapsed_ms={},
+            posture=PostureUpdate(
+                bodies=tuple(body for _, body in known),
+                assessments={one.track_id: one for one, _ in known}) if known else None))
 
 
 class OverlayNode(ManagedNode):
@@ -132,6 +164,7 @@ class OverlayNode(ManagedNode):
             self.context, SharedFatigue, self.resolve_topic_name('fatigue'))
         self._shared_emotion = channel(
             self.context, SharedEmotion, self.resolve_topic_name('emotion'))
+        self._posture = PostureSource(self, self._posture_shared, self._posture_received)
 
     def _make_publishers(self) -> None:
         self._overlay = self._publisher(Image, 'overlay')
@@ -143,6 +176,7 @@ class OverlayNode(ManagedNode):
         super()._unsubscribe()
         self._shared_fatigue.unlisten(self._fatigue_shared)
         self._shared_emotion.unlisten(self._emotion_shared)
+        self._posture.stop()
         for subscription in self._subscriptions_here:
             self.destroy_subscription(subscription)
         self._subscriptions_here.clear()
@@ -157,6 +191,8 @@ class OverlayNode(ManagedNode):
             self._listen()
         elif self._watched and not watched:
             self._unsubscribe()
+        if self._watched:
+            self._posture.refresh()
         self.source.refresh()
 
     def _listen(self) -> None:
@@ -201,6 +237,17 @@ class OverlayNode(ManagedNode):
             self.images.complain('emotion', f'emotion message dropped: {error}')
             return
         self._collector.emotion({estimate.track_id: estimate}, model_of(message))
+
+    def _posture_shared(self, shared: SharedPosture) -> None:
+        self._collector.postures(shared.update, shared.model)
+
+    def _posture_received(self, message: Posture) -> None:
+        try:
+            told = CODEC.posture_of(message), body_of(message)
+        except ValueError as error:
+            self.images.complain('posture', f'posture message dropped: {error}')
+            return
+        self._collector.posture(*told, model_of(message))
 
     def _paint(self, picture: DrawableFrame | None) -> None:
         if picture is not None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
-from typing import Any
 
 from aitable_msgs.msg import Posture, PostureEvent
 from aitable_ros.clock import header_stamp_ns
-from aitable_ros.nodes.channel import channel, SharedPosture
-from aitable_ros.nodes.managed_node import ManagedNode, subscribe_reliably
+from aitable_ros.nodes.channel import SharedPosture
+from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
+from aitable_ros.nodes.posture_source import PostureSource
 from aitable_ros.posture_types import PostureAssessment
 from aitable_ros.posture_types import PostureEvent as Event
 from aitable_ros.posture_types import PostureEventType, PostureState, PostureUpdate
@@ -73,60 +73,33 @@ class Slumped:
             self._since_ns, self._told_ns = {}, {}
 
 
-class SlumpedSource:
+class SlumpedSource(PostureSource):
     """
-    Listens to a node of posture, wherever one is; without one it does nothing.
+    What a node of posture says about who is slumped.
 
     :param node: that asks; its threads are used
     """
 
     def __init__(self, node: ManagedNode) -> None:
-        self._node = node
+        super().__init__(node, self._told, self._told_posture, self._told_event)
         self._people = Slumped()
-        self._channel = channel(node.context, SharedPosture, node.resolve_topic_name('posture'))
-        self._events = node.resolve_topic_name('posture/events')
-        self._subscriptions: list[Any] = []
-        self._listening = False
 
     def at(self, stamp_ns: int) -> Mapping[int, int]:
         """Return the people who are slumped, by track, and since when; image time."""
         return self._people.at(stamp_ns)
 
-    def refresh(self) -> None:
-        """Follow nodes of posture that come and go; call it once a second."""
-        here = self._channel.has_producer
-        if here and not self._listening:
-            self._channel.listen(self._shared)
-        elif self._listening and not here:
-            self._channel.unlisten(self._shared)
-        self._listening = here
-        elsewhere = not here and self._node.count_publishers(self._events) > 0
-        if elsewhere and not self._subscriptions:
-            self._subscriptions = [
-                subscribe_reliably(self._node, Posture, 'posture', self._posture_received),
-                subscribe_reliably(
-                    self._node, PostureEvent, 'posture/events', self._event_received)]
-        elif self._subscriptions and not elsewhere:
-            self._unsubscribe()
-
     def stop(self) -> None:
         """Stop listening and forget everybody. Idempotent."""
-        self._channel.unlisten(self._shared)
-        self._listening = False
-        self._unsubscribe()
+        super().stop()
         self._people.clear()
 
-    def _unsubscribe(self) -> None:
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
-
-    def _shared(self, shared: SharedPosture) -> None:
+    def _told(self, shared: SharedPosture) -> None:
         self._people.update(shared.stamp_ns, shared.update)
 
-    def _posture_received(self, message: Posture) -> None:
+    def _told_posture(self, message: Posture) -> None:
         with suppress(ValueError):  # of no node of ours
             self._people.posture(CODEC.posture_of(message))
 
-    def _event_received(self, message: PostureEvent) -> None:
+    def _told_event(self, message: PostureEvent) -> None:
         with suppress(ValueError):
             self._people.event(header_stamp_ns(message), CODEC.posture_event_of(message))
