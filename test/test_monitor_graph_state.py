@@ -17,6 +17,7 @@ from aitable_ros.monitor.graph_state import (
 )
 from aitable_ros.monitor.guard import Guard, is_loopback
 from aitable_ros.monitor.pictures import MAX_SIDE, picture, PictureChooser
+from aitable_ros.posture_types import PostureAssessment, PostureState, PostureValidity
 from aitable_ros.types import (
     Detection, EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueEventType,
     FatigueLevel, FatigueReason, Frame, ModelInfo, TrackedFace, Validity
@@ -83,6 +84,30 @@ def test_figures_are_told_as_they_were_published_and_unknown_ones_as_null():
     told = made.payload(ViewerState())
     assert told['camera']['models']['emotion'] == ['fer', 'onnxruntime', 'fp32']
     assert told['cameras'][0]['level'] == 'SEVERE'
+
+
+def test_a_posture_is_told_and_keeps_a_person_whose_face_is_hidden():
+    made = graph()
+    see(made, 0, 7)
+    assert people(made)[0]['posture'] is None
+
+    def sit(at_s, validity, **values):
+        made.posture('/c', PostureAssessment(
+            7, START + round(at_s * SECOND), validity, PostureState.HEAD_DOWN, 2.5, **values),
+            ModelInfo('blazepose', 'openvino', 'fp32'))
+    sit(0, PostureValidity.VALID, forward_lean=0.25, height_drop=0.5, head_supported=True)
+    told = people(made)[0]['posture']
+    assert (told['state'], told['state_s'], told['validity']) == ('HEAD_DOWN', 2.5, 'VALID')
+    assert (told['lean'], told['neck'], told['drop']) == ([0.25, None], None, 0.5)
+    assert told['supported'] is True
+    made.faces('/c', START + 3 * SECOND, [], MODEL)
+    assert [(one['here'], one['absent_s']) for one in people(made)] == [(False, 3.0)]
+    sit(3, PostureValidity.PARTIAL)
+    assert [(one['here'], one['absent_s']) for one in people(made)] == [(True, 0.0)]
+    sit(4, PostureValidity.NO_BODY)
+    made.faces('/c', START + 4 * SECOND, [], MODEL)
+    assert [one['here'] for one in people(made)] == [False]
+    assert made.payload(ViewerState())['camera']['models']['posture'][0] == 'blazepose'
 
 
 def test_the_timeline_keeps_the_shut_eye_of_a_blink_and_the_worst_level():

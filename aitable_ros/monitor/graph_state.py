@@ -13,6 +13,7 @@ from typing import Any
 
 from aitable_ros.clock import ImageTime, Step
 from aitable_ros.monitor.person import FORGET_NS, Person
+from aitable_ros.posture_types import PostureAssessment
 from aitable_ros.stamp_join import StampBuffer
 from aitable_ros.types import (
     EmotionEstimate, FatigueAssessment, FatigueEvent, FatigueLevel, ModelInfo, TrackedFace
@@ -166,6 +167,14 @@ class GraphState:
             if emotion.track_id in camera.people:
                 camera.people[emotion.track_id].emotion(stamp_ns, emotion)
 
+    def posture(self, name: str, posture: PostureAssessment, model: ModelInfo) -> None:
+        """Take in the posture of one person; bodies whose face was not seen are left out."""
+        with self._lock:
+            camera = self._heard(name, 'posture')
+            camera.models['posture'] = model
+            if posture.track_id in camera.people:
+                camera.people[posture.track_id].posture(posture)
+
     def event(self, name: str, event: FatigueEvent) -> None:
         """Take in an event."""
         with self._lock:
@@ -232,7 +241,7 @@ class GraphState:
             viewer.bins.clear()
         people = [
             {**person.payload(camera.stamp_ns, viewer.bins.get(person.key, -1)),
-             'here': track_id in camera.present}
+             'here': track_id in camera.present or person.sits(camera.stamp_ns)}
             for track_id, person in camera.people.items()]
         viewer.bins = {
             person.key: person.last_bin for person in camera.people.values()}

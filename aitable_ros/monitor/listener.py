@@ -123,7 +123,7 @@ class GraphListener(Closing):
     def _add(self, camera: str) -> None:
         if camera in self._subscriptions or not self._state.add(camera):
             return
-        from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState
+        from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState, Posture
         from aitable_ros.message_codec import faces_of, model_of
         from aitable_ros.nodes.messages import CODEC
 
@@ -142,6 +142,9 @@ class GraphListener(Closing):
             state.emotion(
                 camera, header_stamp_ns(message), CODEC.emotion_of(message), model_of(message))
 
+        def posture(message: Any) -> None:
+            state.posture(camera, CODEC.posture_of(message), model_of(message))
+
         def event(message: Any) -> None:
             state.event(camera, CODEC.event_of(message))
 
@@ -150,7 +153,8 @@ class GraphListener(Closing):
             self._subscribe(kind, f'{root}/{topic}', callback, reliable=topic == 'fatigue/events')
             for topic, kind, callback in (
                 ('faces', FaceArray, faces), ('fatigue', FatigueState, fatigue),
-                ('emotion', Emotion, emotion), ('fatigue/events', FatigueEvent, event))]
+                ('emotion', Emotion, emotion), ('posture', Posture, posture),
+                ('fatigue/events', FatigueEvent, event))]
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Callable[[Any], None], *, reliable: bool,

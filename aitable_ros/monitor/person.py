@@ -10,6 +10,7 @@ from itertools import count
 import math
 from typing import Any
 
+from aitable_ros.posture_types import PostureAssessment, PostureValidity
 from aitable_ros.types import (
     EmotionEstimate, Expression, FatigueAssessment, FatigueEvent, FatigueLevel, FatigueReason,
     Validity
@@ -21,6 +22,8 @@ WINDOW_NS = 180_000_000_000
 """As long as ``perclos_long`` looks back."""
 FORGET_NS = 10_000_000_000
 """The nodes forget a lost person after this; later the same track is another person."""
+SITS_NS = 2_000_000_000
+"""A body that was last read longer ago, image time, is away: five readings a second are usual."""
 AGAIN = 5
 """Steps sent once more with the next message: the emotion of an image comes after its eyes."""
 
@@ -71,6 +74,7 @@ class Person:
         self._bins: deque[Bin] = deque(maxlen=WINDOW_NS // BIN_NS)
         self._fatigue: FatigueAssessment | None = None
         self._emotion: EmotionEstimate | None = None
+        self._posture: PostureAssessment | None = None
         self._events: deque[FatigueEvent] = deque(maxlen=500)
 
     @property
@@ -101,6 +105,22 @@ class Person:
         if step is not None:
             step.expression = emotion.expression
 
+    def posture(self, posture: PostureAssessment) -> None:
+        """Take in a posture; who shows a body is seen, also without a face."""
+        self._posture = posture
+        if posture.validity is not PostureValidity.NO_BODY:
+            self.seen_ns = max(self.seen_ns, posture.stamp_ns)
+
+    def sits(self, now_ns: int) -> bool:
+        """
+        Return whether the person's body is in the image.
+
+        :param now_ns: the newest image's stamp
+        """
+        posture = self._posture
+        return posture is not None and posture.validity is not PostureValidity.NO_BODY \
+            and now_ns - posture.stamp_ns <= SITS_NS
+
     def event(self, event: FatigueEvent) -> None:
         """Take in an event."""
         self._events.append(event)
@@ -129,6 +149,7 @@ class Person:
             'absent_s': number(max(now_ns - self.seen_ns, 0) / 1e9, 1),
             'fatigue': _fatigue(self._fatigue),
             'emotion': _emotion(self._emotion),
+            'posture': _posture(self._posture),
             'bins': [step.row() for step in self._bins
                      if step.index >= oldest and step.index > since - AGAIN],
             'events': [
@@ -182,4 +203,19 @@ def _emotion(estimate: EmotionEstimate | None) -> dict[str, Any] | None:
         'probabilities': [number(float(value), 3) for value in estimate.probabilities],
         'valence': number(estimate.valence, 3),
         'arousal': number(estimate.arousal, 3),
+    }
+
+
+def _posture(posture: PostureAssessment | None) -> dict[str, Any] | None:
+    if posture is None:
+        return None
+    return {
+        'state': posture.state.name,
+        'state_s': number(posture.state_s, 1),
+        'validity': posture.validity.name,
+        'tilt': number(posture.shoulder_tilt, 3),
+        'lean': [number(posture.forward_lean, 3), number(posture.lateral_lean, 3)],
+        'neck': number(posture.neck_flexion, 3),
+        'drop': number(posture.height_drop, 3),
+        'supported': posture.head_supported,
     }

@@ -8,11 +8,12 @@ const SILENT_S = 2;      // without an answered image for so long, what is shown
 const LOST_MS = 4000;    // without a word from the monitor for so long
 const AGAIN_MS = 1500;
 const SPEAK_MS = 5000;
-const STAGES = {face: ['faces', 'face_detector'], mesh: ['eyes', 'fatigue'], emotion: ['expression', 'emotion']};
+const STAGES = {face: ['faces', 'face_detector'], mesh: ['eyes', 'fatigue'], emotion: ['expression', 'emotion'], posture: ['posture', 'posture']};
 const VALIDITY = {
   WARMING_UP: 'warming up', NO_FACE: 'no face', LOW_FRAME_RATE: 'frame rate too low',
   POSE_OUT_OF_RANGE: 'head turned away', OCCLUDED: 'eyes hidden',
 };
+const SITTING = {NO_BODY: 'no body', PARTIAL: 'shoulders or head hidden', WARMING_UP: 'warming up'};
 const STATES = ['OK', 'WARN', 'ERROR', 'STALE'];
 const USABLE_S = 30;     // PERCLOS is told from then on (docs/fatigue.md)
 const FULL_PERCLOS = 0.3;
@@ -258,6 +259,7 @@ function fill(panel, one) {
   }
   put(panel.querySelector('.why'), one.here ? why(fatigue) : `not seen for ${seconds(one.absent_s)} s`);
   if (fatigue) figures(panel, fatigue);
+  sitting(panel.querySelector("[data-of='posture']"), one.posture);
   mood(panel, one.emotion);
   panel.querySelector('.timeline').setAttribute('aria-label', `Last three minutes of person ${one.id}: level ${level}, PERCLOS ${percent(fatigue && fatigue.perclos, 1)}`);
 }
@@ -296,6 +298,21 @@ function figures(panel, fatigue) {
   put(part('yawns').querySelector('.value'), String(fatigue.yawns));
   put(part('yawns').querySelector('.more'), fatigue.yawning ? 'yawning now' : 'so far');
   head(part('head'), fatigue.head);
+}
+
+function sitting(box, posture) {
+  box.hidden = !posture;
+  if (!posture) return;
+  const value = box.querySelector('.value');
+  value.classList.toggle('shut', posture.state === 'HEAD_DOWN');
+  if (posture.state === 'UNKNOWN') put(value, SITTING[posture.validity] || 'unknown');
+  else put(value, posture.state.replace('_', ' ').toLowerCase(), {small: ` ${seconds(posture.state_s)} s`});
+  const lean = (angle, plus, minus) => (known(angle) ? `${Math.abs(Math.round(angle * 180 / Math.PI))}° ${angle < 0 ? minus : plus}` : '');
+  put(box.querySelector('.more'), [
+    lean(posture.lean[0], 'forward', 'back'), lean(posture.lean[1], 'to the right', 'to the left'),
+    lean(posture.neck, 'neck', 'neck back'), lean(posture.tilt, 'shoulders, right lower', 'shoulders, left lower'),
+    known(posture.drop) ? `head sank ${percent(Math.max(posture.drop, 0))}` : '', posture.supported ? 'hand at the head' : '',
+  ].filter((text) => text).join(' · ') || 'not measured');
 }
 
 function bar(box, share) {

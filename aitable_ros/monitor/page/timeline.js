@@ -13,6 +13,7 @@ const TOP = 0.3;        // full scale of PERCLOS
 const MARKS = [0.08, 0.15];  // MILD and SEVERE begin there (docs/fatigue.md)
 const KINDS = {
   LONG_CLOSURE: 'long', MICROSLEEP: 'microsleep', SLEEP: 'sleep', YAWN: 'yawn', NOD: 'nod',
+  SLUMPED: 'slumped',
 };
 
 export function drawTimeline(canvas, bins, events, now) {
@@ -113,7 +114,7 @@ export function drawTimeline(canvas, bins, events, now) {
       continue;
     }
     if (!(kind in KINDS)) continue;
-    const lid = kind !== 'YAWN' && kind !== 'NOD';
+    const lid = !['YAWN', 'NOD', 'SLUMPED'].includes(kind);
     pen.fillStyle = lid ? colour('bad') : colour('accent');
     pen.fillRect(Math.max(from, left), 3, to - Math.max(from, left), 10);
     if (lid) {
