@@ -125,6 +125,8 @@ class FaceLandmarks:
     """
     The 478-point attention mesh of one face (468 where the plain mesh ran).
 
+    On OpenVINO the last ten, the irises, are not measured but lie in the middle of each eye.
+
     :param points: ``(n, 3)`` float32; x, y in pixels of the whole image, z in the same scale
         relative to the head's centre, smaller = nearer
     :param presence: probability that the crop shows a face, 0 ... 1

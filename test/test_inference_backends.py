@@ -18,6 +18,7 @@ from aitable_ros.inference.onnx_file import weight_precision
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.inference.protocol import BackendError
+from aitable_ros.models.convert.attention_mesh import CONTOUR, LEFT_EYE, RIGHT_EYE
 
 BACKENDS = [
     pytest.param(kind, id=kind.name, marks=pytest.mark.skipif(
@@ -174,6 +175,39 @@ class TestReport:
             ours, theirs = backend.infer({'image': image}), reference.infer({'image': image})
         for name, value in theirs.items():
             np.testing.assert_allclose(ours[name], value, atol=2e-3)
+
+    def test_without_its_irises_the_mesh_is_the_same(self, kind: Opener, models: Path) -> None:
+        image = np.random.default_rng(5).uniform(0, 1, (1, 192, 192, 3)).astype(np.float32)
+        with kind(models / 'facemesh.onnx') as backend, \
+                OnnxRuntimeBackend(models / 'facemesh.onnx') as reference:
+            ours, theirs = backend.infer({'image': image}), reference.infer({'image': image})
+        np.testing.assert_allclose(ours['presence'], theirs['presence'], atol=2e-3)
+        (ours,), (theirs,) = ours['landmarks'], theirs['landmarks']
+        np.testing.assert_allclose(ours[:468], theirs[:468], atol=2e-3)
+        assert ours.shape == (478, 3)
+        for eye, iris in ((LEFT_EYE, slice(468, 473)), (RIGHT_EYE, slice(473, 478))):
+            middle = ours[list(eye[:CONTOUR])].mean(axis=0)
+            if kind is OpenVINOBackend:
+                np.testing.assert_allclose(ours[iris], np.tile(middle, (5, 1)), atol=2e-3)
+            else:
+                np.testing.assert_allclose(ours[iris], theirs[iris], atol=2e-3)
+
+    @pytest.mark.parametrize('reused', [True, False])
+    def test_an_answer_is_of_the_image_of_its_call(
+        self, kind: Opener, models: Path, reused: bool,
+    ) -> None:
+        random = np.random.default_rng(6)
+        images = random.uniform(-1, 1, (4, 1, 1, 64, 64)).astype(np.float32)
+        buffer = np.empty_like(images[0])
+        with kind(models / 'fer.onnx') as backend, kind(models / 'fer.onnx') as fresh:
+            answers = []
+            for image in images:
+                buffer[:] = image
+                given = buffer if reused else image.copy()
+                given.flags.writeable = reused
+                answers.append(backend.infer({'image': given})['probs'])
+            for image, answer in zip(images, answers):
+                np.testing.assert_array_equal(fresh.infer({'image': image})['probs'], answer)
 
     @pytest.mark.parametrize('precision', ['fp16', 'bf16', 'int8'])
     def test_another_precision_runs_for_real_or_is_refused(

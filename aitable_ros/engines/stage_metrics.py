@@ -23,7 +23,7 @@ from aitable_ros.engines.model_inputs import ModelInputs
 from aitable_ros.engines.stage_backends import BODY, EMOTION, FACE, MESH, POSE, ReplayBackend
 from aitable_ros.face.boxes import overlap
 from aitable_ros.face.detector import detector_for
-from aitable_ros.face.mesh import FaceMesh
+from aitable_ros.face.mesh import FACE_POINTS, FaceMesh
 from aitable_ros.fatigue.eyes import aspect_ratios, LEFT_EYE, RIGHT_EYE
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.angles import measure
@@ -149,7 +149,9 @@ def _judge_mesh(
 ) -> _Judged:
     ours, theirs = (_meshes(backend, outputs, crops) for outputs in (got, wanted))
     both = [(a, b) for a, b in zip(ours, theirs) if b.presence >= PRESENT]
-    apart = np.array([np.hypot(*(a.points - b.points)[:, :2].T) for a, b in both])
+    # Of the face: nothing reads the irises, and OpenVINO does not measure them.
+    apart = np.array([
+        np.hypot(*(a.points - b.points)[:FACE_POINTS, :2].T) for a, b in both])
     eyes = apart[:, [*LEFT_EYE, *RIGHT_EYE]] if len(both) else apart
     ear = np.abs(np.array([
         np.subtract(aspect_ratios(a), aspect_ratios(b)) for a, b in both]))

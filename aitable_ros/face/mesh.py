@@ -102,4 +102,4 @@ class FaceMesh:
 
 
 def _sigmoid(logit: NDArray[np.float32]) -> float:
-    return 1 / (1 + math.exp(-float(np.clip(logit, -100, 100).item())))
+    return 1 / (1 + math.exp(-min(max(logit.item(), -100.0), 100.0)))
