@@ -175,14 +175,16 @@ def test_an_existing_bag_and_the_input_are_never_overwritten(blinking, tmp_path,
     assert 'is within the input' in capsys.readouterr().err
 
 
-def test_a_video_becomes_a_bag_with_jpeg_images(models, portrait, tmp_path):
-    video = write_film(tmp_path / 'clip.avi', [portrait] * 20, 25)
+def test_a_video_becomes_a_bag_with_jpeg_images(models, tmp_path):
+    clip = ScriptedClip(fps=20.0, seconds=5, size=(640, 360))
+    video = write_film(tmp_path / 'clip.avi', (frame.image for frame, _ in clip), 20)
     assert run(video, '--output', tmp_path / 'one', '--write-bag', tmp_path / 'bag') == 0
     assert run(tmp_path / 'bag', '--output', tmp_path / 'two') == 0
     assert run(tmp_path / 'bag', '--from-topics', '--output', tmp_path / 'three') == 0
     one, two, three = (summary_of(tmp_path / name) for name in ('one', 'two', 'three'))
     assert two['topic'] == '/camera/image_raw/compressed'
-    assert one['frames'] == two['frames'] == three['frames'] == 20
+    assert one['frames'] == two['frames'] == three['frames'] == 100
+    assert three['blinks'] == one['blinks'] != []
     assert not two['notes']
     assert three['expression_share'] == one['expression_share']
     assert two['face_ratio'] == 1

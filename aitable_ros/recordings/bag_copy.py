@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 import shutil
 from typing import Any
@@ -101,6 +102,7 @@ class BagCopy:
         try:
             if self._recording is None:
                 log_ns, frame = self._write_picture(frame)
+                result = _later(result, VIDEO_START_NS)
             else:
                 assert isinstance(frame, BagFrame)
                 log_ns = self._copy_image(frame)
@@ -220,3 +222,13 @@ class BagCopy:
     def _unwritable(self, error: OSError) -> InputError:
         self._broken = f'{self._folder}: cannot be written: {error.strerror or error}'
         return InputError(self._broken)
+
+
+def _later(result: FrameResult, shift_ns: int) -> FrameResult:
+    """Return a result whose events began so much later, as the images of the bag are."""
+    posture = result.posture
+    if posture is not None:
+        posture = replace(posture, events=tuple(
+            replace(event, start_ns=event.start_ns + shift_ns) for event in posture.events))
+    return replace(result, posture=posture, events=tuple(
+        replace(event, start_ns=event.start_ns + shift_ns) for event in result.events))
