@@ -133,7 +133,7 @@ def test_a_missing_portrait_names_the_remedy(monkeypatch):
 
 
 def test_the_portrait_is_scikit_images_own(portrait):
-    np.testing.assert_array_equal(clip_module._portrait(), portrait)
+    np.testing.assert_array_equal(clip_module.portrait(), portrait)
 
 
 def test_labels_are_in_the_form_of_a_labels_file(clip):

@@ -28,6 +28,7 @@ import numpy as np
 from aitable_ros.errors import InputError
 from aitable_ros.stopping import StopSignal
 from aitable_ros.tools.clip import ScriptedClip, SIZES
+from aitable_ros.tools.posture_clip import LONGEST_S, PostureClip
 from aitable_ros.types import Frame
 
 TOPIC = 'camera/image_raw'
@@ -92,12 +93,17 @@ def open_input(
     """
     Open what the user named.
 
-    :param name: None is the scripted clip; digits are a camera; else a video, folder or bag
+    :param name: None is the scripted clip, with ``args.posture`` that of posture; digits are a
+        camera; else a video, folder or bag
     :param topic: camera topic of a bag; may be left out where it has one
     :raises InputError: it cannot be read
     """
     if args.seconds is not None and not 0 < args.seconds < float('inf'):
         raise InputError(f'--seconds takes a number above 0, not {args.seconds:g}')
+    if name is None and getattr(args, 'posture', False):
+        return PostureClip(
+            args.fps, LONGEST_S if args.seconds is None else args.seconds, args.seed,
+            SIZES[args.size])
     if name is None:
         seconds = 60.0 if args.seconds is None else args.seconds
         return ScriptedClip(args.fps, seconds, args.seed, SIZES[args.size])
@@ -221,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog='python -m aitable_ros.tools.camera', description='Plays pictures as a camera topic.')
     parser.add_argument('--input', help='video, image folder, bag or camera index (default: clip)')
     add_source_arguments(parser)
+    parser.add_argument('--posture', action='store_true', help='play the clip of posture')
     parser.add_argument('--bag-topic', help='camera topic of a bag that has several')
     parser.add_argument(
         '--keep-stamps', action='store_true', help='keep the stamps of a recording, and publish '
@@ -282,7 +289,8 @@ def _run(args: argparse.Namespace) -> int:
             return 1
         play(
             frames, publisher, stop, paced=not isinstance(source, LiveCamera),
-            seconds=None if isinstance(source, ScriptedClip) else args.seconds, rate=args.rate)
+            seconds=None if isinstance(source, (ScriptedClip, PostureClip)) else args.seconds,
+            rate=args.rate)
         stop.wait(SETTLE_S)  # the last image must get through before its writer goes
     return 0
 

@@ -99,9 +99,7 @@ class ScriptedClip:
         image = cv2.warpAffine(
             picture, self._sway(index / self.fps), (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
-        left, top = np.random.default_rng((self.seed, index)).integers(0, _NOISE_SHIFT, 2)
-        for noise, apply in zip(self._noise, (cv2.add, cv2.subtract)):
-            apply(image, noise[top:top + height, left:left + width], dst=image)
+        self._noise.add(image, index)
         image.flags.writeable = False
         stamp_ns = self.start_ns + round(index * 1e9 / self.fps)
         return Frame(np.asarray(image, np.uint8), stamp_ns, 'camera')
@@ -111,13 +109,8 @@ class ScriptedClip:
         return Scene(self.size)
 
     @cached_property
-    def _noise(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """What to add and what to take away: two uint8 passes cost 1 ms, a float one 9."""
-        width, height = self.size
-        shape = (height + _NOISE_SHIFT, width + _NOISE_SHIFT, 3)
-        noise = np.random.default_rng(self.seed).standard_normal(shape, np.float32)
-        noise = np.rint(noise * _NOISE_SIGMA)
-        return np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8)
+    def _noise(self) -> SensorNoise:
+        return SensorNoise(self.size, self.seed)
 
     def _sway(self, time_s: float) -> NDArray[np.float64]:
         """Return the ``(2, 3)`` map from frame to picture: a sitting head moves slowly."""
@@ -134,6 +127,32 @@ class ScriptedClip:
         return np.column_stack([turn, offset])
 
 
+class SensorNoise:
+    """
+    The noise of a sensor: one pattern, thrown about from frame to frame.
+
+    What to add and what to take away are kept apart: two uint8 passes cost 1 ms, a float one 9.
+
+    :param size: ``(width, height)`` of the frames
+    """
+
+    def __init__(self, size: tuple[int, int], seed: int) -> None:
+        self._size, self._seed = size, seed
+        width, height = size
+        shape = (height + _NOISE_SHIFT, width + _NOISE_SHIFT, 3)
+        noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        noise = np.rint(noise * _NOISE_SIGMA)
+        self._parts = (
+            np.maximum(noise, 0).astype(np.uint8), np.maximum(-noise, 0).astype(np.uint8))
+
+    def add(self, image: NDArray[Any], index: int) -> None:
+        """Add the noise of one frame, in place."""
+        width, height = self._size
+        left, top = np.random.default_rng((self._seed, index)).integers(0, _NOISE_SHIFT, 2)
+        for noise, apply in zip(self._parts, (cv2.add, cv2.subtract)):
+            apply(image, noise[top:top + height, left:left + width], dst=image)
+
+
 class Scene:
     """
     The still picture, and its eyes at every level of closure.
@@ -148,7 +167,7 @@ class Scene:
         self._origin = np.array(canvas) / 2 - zoom * np.array(_FACE_CENTRE)
         place = np.column_stack([np.eye(2) * zoom, self._origin])
         picture = cv2.warpAffine(
-            _portrait(), place, canvas, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+            portrait(), place, canvas, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         # The photograph is a third of this size: give its edges back some of their bite.
         soft = cv2.GaussianBlur(picture, (0, 0), 0.7 * zoom)
         self._picture = np.asarray(cv2.addWeighted(picture, 1.5, soft, -0.5, 0.0), np.uint8)
@@ -225,7 +244,7 @@ def _eye_levels(
     return rows, columns, levels
 
 
-def _portrait() -> NDArray[np.uint8]:
+def portrait() -> NDArray[np.uint8]:
     """Read the portrait from scikit-image's own folder, without importing it: no network, 20 ms."""
     spec = find_spec('skimage')
     if spec is None or spec.origin is None:

@@ -16,6 +16,7 @@ from aitable_ros.errors import InputError
 from aitable_ros.tools.camera import add_source_arguments, check_rate, LiveCamera, open_input
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.clip_script import ClipTruth
+from aitable_ros.tools.posture_clip import LONGEST_S, PostureClip, PostureTruth
 from aitable_ros.types import FrameResult
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ UNTOLD_S = 1.0
 """
 An event is published up to this long after its end. The end of an interrupted run is not judged.
 """
+UNTOLD_POSTURE_S = 3.0
+"""The same of a posture: the default of ``posture.dwell_s``, and a second."""
 RECORDING = 'recording'
 """Folder of the recorded topics in the output folder."""
 
@@ -38,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--input', metavar='FILE|INDEX|BAG',
         help='play this instead of the scripted clip: a video, GIF, bag or camera index; a bag '
         'keeps its stamps, and the nodes its time (use_sim_time)')
+    parser.add_argument(
+        '--posture', action='store_true', help='read the posture, too; without --input the '
+        f'scripted clip is another one, {LONGEST_S:g} s of a person who leans to both sides')
     parser.add_argument('--topic', metavar='T', help='camera topic of a bag that has several')
     parser.add_argument(
         '--rate', type=float, metavar='R', help='play a bag or video so many times faster, with '
@@ -78,24 +84,29 @@ def run(args: argparse.Namespace) -> int:
         check_rate(args.rate)
     if isinstance(source, LiveCamera):
         source.close()  # the camera process opens it again
-    check_models(args.params_file)
+    check_models(args.params_file, posture=args.posture)
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f'{args.output}: cannot be a folder for the report: {error.strerror}') from None
-    truth = source.truth if isinstance(source, ScriptedClip) else None
+    truth: ClipTruth | PostureTruth | None = \
+        source.truth if isinstance(source, (ScriptedClip, PostureClip)) else None
     try:
         with display(quiet=args.json) as shown, LiveGraph(
                 args.output, camera=camera_arguments(args, keep_stamps),
-                parameters=args.params_file, recording=args.output / RECORDING,
+                parameters=args.params_file, posture=args.posture,
+                recording=args.output / RECORDING,
                 sim_time=keep_stamps, on_stage=shown.stage) as graph:
             ended_early = False
             received = graph.received
             try:
                 for _ in graph.run():
                     if received.faces or received.fatigue:
-                        shown.show(snapshot(received, graph.sent(), truth, _length(source, args)))
+                        shown.show(snapshot(
+                            received, graph.sent(),
+                            truth if isinstance(truth, ClipTruth) else None,
+                            _length(source, args)))
             except KeyboardInterrupt:
                 ended_early = True
             graph.close()
@@ -109,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
             print('aitable demo: ended before the first answers', file=sys.stderr)  # noqa: T201
             return 0
         if truth is not None:
-            settled = max(settled - round(UNTOLD_S * truth.fps), 0)
+            untold_s = UNTOLD_S if isinstance(truth, ClipTruth) else UNTOLD_POSTURE_S
+            settled = max(settled - round(untold_s * truth.fps), 0)
             truth = truth.until(len(sent), settled)
     evaluation = _evaluate(args, truth, settled)
     checks = _checks(truth, evaluation)
@@ -150,10 +162,11 @@ def prepare_ros() -> None:
             f'ROS 2 is not there ({error}): run scripts/demo.sh, or source a ROS 2 first') from None
 
 
-def check_models(parameters: Path | None) -> None:
+def check_models(parameters: Path | None, *, posture: bool = False) -> None:
     """
     Check the models before any process starts.
 
+    :param posture: its models are needed, too
     :raises InputError: the models that the default parameters need are not fetched, or the
         parameter file is none
     """
@@ -165,10 +178,19 @@ def check_models(parameters: Path | None) -> None:
     from aitable_ros.emotion.reader import EmotionOptions
     from aitable_ros.face.finder import FaceOptions
     from aitable_ros.fatigue.options import FatigueOptions
-    from aitable_ros.inference.chain import parts_of
+    from aitable_ros.inference.chain import ModelOptions, parts_of
     from aitable_ros.models.catalogue import CATALOGUE, onnx_path
+    from aitable_ros.posture.options import PostureOptions
 
-    for options in (FaceOptions(), FatigueOptions(), EmotionOptions()):
+    stages: list[ModelOptions] = [FaceOptions(), FatigueOptions(), EmotionOptions()]
+    if posture:
+        body = PostureOptions()
+        names = [name for name in (body.detector, *body.fallbacks) if name in CATALOGUE]
+        missing = [name for name in names if not onnx_path(name).is_file()]
+        if missing:
+            raise InputError(f"{' and '.join(missing)}: not in {onnx_path(missing[0]).parent}: run "
+                             f"`aitable models fetch {' '.join(missing)}`")
+    for options in stages:
         known = [name for entry in options.fallbacks for name in parts_of(entry)
                  if name in CATALOGUE]
         if options.required and not any(
@@ -181,6 +203,8 @@ def check_models(parameters: Path | None) -> None:
 def camera_arguments(args: argparse.Namespace, keep_stamps: bool = False) -> list[str]:
     """Return the arguments with which the camera process plays the same source."""
     arguments = ['--fps', str(args.fps), '--size', args.size, '--seed', str(args.seed)]
+    if getattr(args, 'posture', False):
+        arguments.append('--posture')
     if args.input is not None:
         arguments += ['--input', str(args.input)]
     if getattr(args, 'topic', None):
@@ -205,7 +229,7 @@ def _length(source: Any, args: argparse.Namespace) -> float | None:
 
 
 def _evaluate(
-    args: argparse.Namespace, truth: ClipTruth | None, settled: int,
+    args: argparse.Namespace, truth: ClipTruth | PostureTruth | None, settled: int,
 ) -> Evaluation:
     """
     Evaluate the recording of the run as ``aitable evaluate --from-topics`` does.
@@ -236,10 +260,14 @@ def _evaluate(
     return Evaluation(source, replay, labels, measured, summary, results)
 
 
-def _checks(truth: ClipTruth | None, evaluation: Evaluation) -> list[ScriptCheck]:
+def _checks(
+    truth: ClipTruth | PostureTruth | None, evaluation: Evaluation,
+) -> list[ScriptCheck]:
     """Check the contents of the clip; of another input, that there was a face."""
-    from aitable_ros.tools.script_check import check_script, ScriptCheck
+    from aitable_ros.tools.script_check import check_postures, check_script, ScriptCheck
 
+    if isinstance(truth, PostureTruth):
+        return check_postures(truth, evaluation.measured)
     if truth is not None and evaluation.labels is not None:
         return check_script(truth, evaluation.measured, evaluation.labels.ignore)
     seen, frames = evaluation.summary['face_ratio'], evaluation.summary['frames']

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aitable_ros.drawing import draw
 from aitable_ros.tools.clip import ScriptedClip
 from aitable_ros.tools.clip_script import ClipTruth
+from aitable_ros.tools.posture_clip import PostureClip, PostureTruth
 from aitable_ros.types import Frame, FrameResult, Validity
 
 Image = NDArray[np.uint8]
@@ -32,9 +33,13 @@ GIF_WIDTH = 320
 GIF_COLOURS = 48
 
 
-def key_frame(results: Sequence[FrameResult], truth: ClipTruth | None) -> int | None:
-    """Choose the image to show: late in the microsleep, or where the level was worst."""
-    if truth is not None:
+def key_frame(
+    results: Sequence[FrameResult], truth: ClipTruth | PostureTruth | None,
+) -> int | None:
+    """Choose the image: late in the microsleep or in the last lean, or where it was worst."""
+    if isinstance(truth, PostureTruth) and truth.postures:
+        return min(truth.postures[-1].end_frame, len(results) - 1)
+    if isinstance(truth, ClipTruth):
         for sleep in truth.of_kind('microsleep'):
             index = sleep.start_frame + round(LATE_IN_MICROSLEEP_S * truth.fps)
             if index < len(results):
@@ -95,7 +100,7 @@ class Overlays:
 
     def _frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """Yield images of the source by rising number."""
-        if isinstance(self._source, ScriptedClip):
+        if isinstance(self._source, (PostureClip, ScriptedClip)):
             yield from (self._source.frame(number) for number in numbers)
             return
         wanted = set(numbers)

@@ -27,6 +27,7 @@ from aitable_ros.tools.camera import LiveCamera
 from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Latency, Percentiles, stages
 from aitable_ros.tools.live_graph import Received, SentImage
+from aitable_ros.tools.posture_clip import PostureTruth
 from aitable_ros.tools.script_check import ScriptCheck
 from aitable_ros.types import FrameResult
 
@@ -36,7 +37,8 @@ PERCLOS_WINDOW_S = 60.0
 LABELS = {
     'blinks_found': 'Blinks found', 'blinks_invented': 'Blinks invented',
     'blink_onset': 'Worst onset', 'long_closure': 'Long closure', 'microsleep': 'Microsleep',
-    'faces': 'Faces'}
+    'faces': 'Faces', 'postures': 'Postures', 'posture_changes': 'Changes of posture',
+    'posture_onset': 'Worst onset'}
 """Titles of the cards of checks."""
 
 
@@ -57,8 +59,8 @@ class Evaluation:
 
 
 def write_demo_report(
-    folder: Path, name: str, source: Any, truth: ClipTruth | None, evaluation: Evaluation,
-    checks: Sequence[ScriptCheck], latency: Latency, received: Received,
+    folder: Path, name: str, source: Any, truth: ClipTruth | PostureTruth | None,
+    evaluation: Evaluation, checks: Sequence[ScriptCheck], latency: Latency, received: Received,
     sent: Sequence[SentImage], *, gif: bool = False,
 ) -> Path:
     """
@@ -81,7 +83,7 @@ def write_demo_report(
         picture = demo_pictures.jpeg(next(pictures.draw([index])))
         (folder / 'keyframe.jpg').write_bytes(picture)
         caption = f'Image {index}, {measured.time_s(index):.1f} s, with the published results.'
-        if gif and truth is not None:
+        if gif and isinstance(truth, ClipTruth):
             demo_pictures.write_gif(folder / 'overlay.gif', pictures.draw(
                 demo_pictures.gif_frames(len(evaluation.results), truth)))
     return write_report(folder / 'report.html', replace(
@@ -112,9 +114,11 @@ def _cards(checks: Sequence[ScriptCheck], latency: Latency) -> list[Card]:
              state='good' if p95 < BUDGET_MS else 'warn')]
 
 
-def _scripted(spans: Truth, truth: ClipTruth | None, measured: Measurements) -> Truth:
+def _scripted(
+    spans: Truth, truth: ClipTruth | PostureTruth | None, measured: Measurements,
+) -> Truth:
     """Add the script's curves, at the times at which the camera published."""
-    if truth is None:
+    if not isinstance(truth, ClipTruth):
         return spans
     frames = min(len(measured.stamps), len(truth.closure))
     return replace(spans, series=Series(
@@ -123,10 +127,15 @@ def _scripted(spans: Truth, truth: ClipTruth | None, measured: Measurements) -> 
         perclos=truth.perclos_over(PERCLOS_WINDOW_S)[:frames]))
 
 
-def _notes(truth: ClipTruth | None) -> list[str]:
+def _notes(truth: ClipTruth | PostureTruth | None) -> list[str]:
     notes = ['Latency runs from the publication of an image to the receipt of its answer in a '
              'third process.']
-    if truth is not None:
+    if isinstance(truth, PostureTruth):
+        notes.append(
+            'The clip is NASA’s public-domain portrait of Eileen Collins, turned about the middle '
+            'of its lower edge to a script. A posture is told when it has lasted for 2 s, with the '
+            'time at which it began; the first 5 s teach the stage how this person sits upright.')
+    elif truth is not None:
         notes.append(
             'The clip is NASA’s public-domain portrait of Eileen Collins with its eyelids moved '
             'to a script; a scripted closure lasts while the lids cover at least half of the eyes, '

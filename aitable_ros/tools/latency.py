@@ -15,7 +15,8 @@ from aitable_ros.clock import header_stamp_ns
 from aitable_ros.evaluation.report.elements import StageProvenance
 from aitable_ros.tools.live_graph import Received, ReceivedMessage, SentImage
 
-STAGES = {'face_detector': 'face', 'fatigue': 'mesh', 'emotion': 'emotion'}
+STAGES = {
+    'face_detector': 'face', 'fatigue': 'mesh', 'emotion': 'emotion', 'posture': 'posture'}
 """Node -> its stage in ``summary.json``, in the order of the pipeline."""
 
 
@@ -49,7 +50,8 @@ class Latency:
         self.samples_ms = {
             name: self._first_answers(messages) for name, messages in (
                 ('faces', received.faces), ('fatigue', received.fatigue),
-                ('emotion', received.emotion))}
+                ('emotion', received.emotion),
+                *((('posture', received.posture),) if received.posture else ()))}
         """Time from the sending of each image to the receipt of its first answer, by topic."""
 
     @property

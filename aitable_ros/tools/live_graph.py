@@ -67,6 +67,8 @@ class Received:
     emotion: list[ReceivedMessage] = field(default_factory=list)
     fatigue: list[ReceivedMessage] = field(default_factory=list)
     events: list[ReceivedMessage] = field(default_factory=list)
+    posture: list[ReceivedMessage] = field(default_factory=list)
+    posture_events: list[ReceivedMessage] = field(default_factory=list)
     diagnostics: list[ReceivedMessage] = field(default_factory=list)
 
 
@@ -80,20 +82,22 @@ class LiveGraph(Closing):
     :param camera: further arguments of ``python -m aitable_ros.tools.camera``
     :param parameters: a parameter file for the nodes
     :param recording: folder for a rosbag2 (mcap) of what is received; None records nothing
+    :param posture: the nodes read the posture of bodies, too
     :param sim_time: the nodes take their time from ``/clock``
     :param on_stage: called with a few words at each stage of the start
     """
 
     def __init__(
         self, folder: Path, *, camera: Sequence[str] = (), parameters: Path | None = None,
-        recording: Path | None = None, namespace: str = NAMESPACE, sim_time: bool = False,
-        on_stage: Callable[[str], None] = lambda text: None,
+        recording: Path | None = None, namespace: str = NAMESPACE, posture: bool = False,
+        sim_time: bool = False, on_stage: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._folder = folder
         self._camera_arguments = camera
         self._parameters = parameters
         self._recording = recording
         self._namespace = namespace
+        self._posture = posture
         self._sim_time = sim_time
         self._on_stage = on_stage
         self._opened = ExitStack()
@@ -118,7 +122,8 @@ class LiveGraph(Closing):
         opened.enter_context(sigterm_as_interrupt())
         # Both children before rclpy starts threads here: a fork is safest from a single thread.
         nodes = [
-            executable('pipeline'), '--ros-args', '-r', f'__ns:={self._namespace}',
+            executable('pipeline'), *(['--posture'] if self._posture else []), '--ros-args',
+            '-r', f'__ns:={self._namespace}',
             '-r', f'image:={self._namespace}/{CAMERA_TOPIC}']
         if self._sim_time:
             nodes += ['-p', 'use_sim_time:=true']
@@ -129,7 +134,8 @@ class LiveGraph(Closing):
             sys.executable, '-m', 'aitable_ros.tools.camera', '--namespace', self._namespace,
             '--gate', '--wait', str(READY_S), '--record', str(self._record_path),
             *self._camera_arguments], gated=True)
-        self._recorder = _Recorder(self._namespace, self.received, self._recording)
+        self._recorder = _Recorder(
+            self._namespace, self.received, self._recording, posture=self._posture)
         opened.callback(self._recorder.close)
 
     def _child(
@@ -199,7 +205,9 @@ class LiveGraph(Closing):
 class _Recorder:
     """Subscribes to the nodes' topics, keeps the messages in memory and writes them to a bag."""
 
-    def __init__(self, namespace: str, received: Received, folder: Path | None) -> None:
+    def __init__(
+        self, namespace: str, received: Received, folder: Path | None, *, posture: bool,
+    ) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
@@ -207,9 +215,14 @@ class _Recorder:
         from rclpy.signals import SignalHandlerOptions
         from sensor_msgs.msg import CameraInfo
 
-        from aitable_msgs.msg import Emotion, FaceArray, FatigueEvent, FatigueState
+        from aitable_msgs.msg import (
+            Emotion, FaceArray, FatigueEvent, FatigueState, Posture, PostureEvent
+        )
         from aitable_ros.tools.bag import BagWriter
 
+        self._topics = [INFO_TOPIC, 'faces', 'fatigue', 'emotion']
+        if posture:
+            self._topics.append('posture')
         self._opened = ExitStack()
         with ExitStack() as opened:
             bag = None if folder is None else opened.enter_context(BagWriter(folder))
@@ -235,6 +248,9 @@ class _Recorder:
                     ('faces', FaceArray, received.faces), ('emotion', Emotion, received.emotion),
                     ('fatigue', FatigueState, received.fatigue),
                     ('fatigue/events', FatigueEvent, received.events),
+                    *([('posture', Posture, received.posture),
+                       ('posture/events', PostureEvent, received.posture_events)]
+                      if posture else []),
                     ('/diagnostics', DiagnosticArray, received.diagnostics)):
                 name = node.resolve_topic_name(topic)
                 write = bag.topic(name, kind) if bag else None
@@ -245,8 +261,7 @@ class _Recorder:
 
     def complete(self) -> bool:
         """Return whether the camera and every node are ready to publish."""
-        return all(self._node.count_publishers(topic) for topic in (
-            INFO_TOPIC, 'faces', 'fatigue', 'emotion'))
+        return all(self._node.count_publishers(topic) for topic in self._topics)
 
     def cameras(self) -> int:
         """Return the number of image publishers."""

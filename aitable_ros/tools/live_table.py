@@ -15,6 +15,7 @@ import numpy as np
 
 from aitable_ros.clock import header_stamp_ns
 from aitable_ros.closing import Closing
+from aitable_ros.posture_types import PostureState
 from aitable_ros.tools.clip_script import ClipTruth
 from aitable_ros.tools.latency import Percentiles
 from aitable_ros.tools.live_graph import Received, ReceivedMessage, SentImage
@@ -80,12 +81,16 @@ def snapshot(
         expression = (
             f'{Expression(emotion.expression).name.lower()} {emotion.confidence:.2f}, '
             f'valence {emotion.valence:+.2f}, arousal {emotion.arousal:+.2f}')
+    sitting = _newest(received.posture)
+    posture = [] if sitting is None else [('posture', PostureState(
+        sitting.state).name.lower().replace('_', ' '))]
     return RunSnapshot(
         elapsed_s=elapsed_s, total_s=total_s, openness=openness, level=level,
         rows=(
             ('PERCLOS', perclos),
             ('blinks', f'{blinks}{scripted}'),
             ('expression', expression),
+            *posture,
             ('faces', str(faces)),
             ('answered', f'{answered} of {len(sent)} images'),
             ('latency', f'{latency.p50:.1f} ms, p95 {latency.p95:.1f} ms'),
