@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.clip import portrait, ScriptedClip
 
 Image = NDArray[np.uint8]
 SIZES = {'480p': (640, 480), '720p': (1280, 720), '1080p': (1920, 1080)}
@@ -76,12 +76,10 @@ class Crowd:
     """
 
     def __init__(self, faces: int, size: tuple[int, int]) -> None:
-        from skimage.data import astronaut
-
         self.columns, self.rows = GRIDS[faces]
         self.width, self.height = size
         x1, y1, x2, y2 = _HEAD
-        self._head = np.ascontiguousarray(astronaut()[y1:y2, x1:x2])
+        self._head = np.ascontiguousarray(portrait()[y1:y2, x1:x2])
         self._image = np.empty((self.height, self.width, 3), np.uint8)
 
     def __call__(self, index: int) -> Image:
