@@ -202,9 +202,8 @@ class MessageCodec:
         if not update.read:
             return
         for body in update.bodies:
-            assessment = update.assessments.get(body.track_id) or PostureAssessment(
-                body.track_id, frame.stamp_ns, PostureValidity.PARTIAL)
-            yield 'posture', self.posture_message(frame, assessment, model, body)
+            yield 'posture', self.posture_message(
+                frame, update.assessments[body.track_id], model, body)
         nobody = PostureAssessment(NOBODY, frame.stamp_ns, PostureValidity.NO_BODY)
         for absent in update.absent or (() if update.bodies else (nobody,)):
             yield 'posture', self.posture_message(frame, absent, model)

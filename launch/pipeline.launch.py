@@ -49,7 +49,7 @@ ARGUMENTS = (
     ('posture', 'auto', 'also read the posture of bodies; auto does so when params_file says '
      'posture: enabled: true', ('true', 'false', 'auto')),
     ('overlay', 'false', 'also publish annotated images', ('true', 'false')),
-    ('hri', 'false', 'also publish REP-155 topics, /humans/faces/..., where hri_msgs is installed',
+    ('hri', 'false', 'also publish REP-155 topics, /humans/..., where hri_msgs is installed',
      ('true', 'false')),
     ('use_sim_time', 'auto', 'take the time from /clock; auto does so when a bag is played',
      ('true', 'false', 'auto')),

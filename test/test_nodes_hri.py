@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 from patience import PATIENT_S
 import pytest
 from ros_graph import Graph, image, picture
@@ -16,6 +17,9 @@ from ros_graph import Graph, image, picture
 from aitable_msgs.msg import Emotion, FatigueEvent, FatigueState
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import hri
+from aitable_ros.nodes.hri_bodies import keypoints, POINTS
+from aitable_ros.nodes.hri_ids import RandomIds
+from aitable_ros.posture_types import Joint, Skeleton
 
 HAS_HRI = find_spec('hri_msgs') is not None
 NEEDS_HRI = pytest.mark.skipif(
@@ -55,13 +59,36 @@ def test_eyes_closed_is_the_share_that_is_shut(openness, expected):
 
 
 def test_a_face_that_comes_again_has_another_id():
-    ids = hri.FaceIds()
+    ids = RandomIds()
     first = ids[7]
     assert re.fullmatch('[a-z]{5}', first)
     assert ids[7] == first
     assert ids[8] != first
     assert ids.forget([8]) == [first]
     assert ids[7] != first
+
+
+def test_a_skeleton_has_openpose_s_points_as_shares_of_the_image():
+    points = np.zeros((33, 3), np.float32)
+    points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2] = [[200, 50], [100, 70]]
+    points[Joint.LEFT_WRIST, :2] = [500, -20]  # outside
+    visibility = np.full(33, 0.75, np.float32)
+    visibility[Joint.RIGHT_SHOULDER] = 0.5
+    found = keypoints(Skeleton(points, visibility, points, 1.0), 400, 100)
+    assert len(found) == len(POINTS) == 18
+    assert found[5] == (0.5, 0.5, 0.75)
+    assert found[2] == pytest.approx((0.25, 0.7, 0.5))
+    assert found[1] == pytest.approx((0.375, 0.6, 0.5)), 'the neck is between the shoulders'
+    assert found[7] == (1.0, 0.0, 0.0)
+
+
+@NEEDS_HRI
+def test_the_points_are_those_of_the_message():
+    from hri_msgs.msg import Skeleton2D
+
+    for joints, number in zip(POINTS, range(18)):
+        name = 'NECK' if len(joints) > 1 else joints[0].name
+        assert getattr(Skeleton2D, name) == number
 
 
 @WITHOUT_HRI
@@ -139,3 +166,47 @@ def test_people_are_on_the_topics_of_rep_155(models, portrait):
         assert graph.spin(lambda: tracked[-1].ids == [])
         assert graph.spin(
             lambda: not graph.tester.get_publishers_info_by_topic(f'{root}/roi'))
+
+
+@NEEDS_HRI
+@pytest.mark.parametrize('here', [True, False], ids=['one process', 'by topics'])
+def test_bodies_are_on_the_topics_of_rep_155(pose_models, portrait, here):
+    from hri_msgs.msg import IdsList, IdsMatch
+    from hri_msgs.msg import NormalizedRegionOfInterest2D as Region
+    from hri_msgs.msg import Skeleton2D
+
+    with Graph() as graph, Graph('elsewhere') as other:
+        nodes = graph if here else other
+        graph.load('FaceDetectorNode')
+        graph.load('HriNode')
+        nodes.load('PostureNode', model='blazepose', fallbacks=['off'], backend='onnxruntime')
+        tracked, matches = '/humans/bodies/tracked', '/humans/candidate_matches'
+        graph.listen_to({tracked: IdsList, matches: IdsMatch, '/humans/faces/tracked': IdsList})
+        camera, heard = graph.camera(), graph.heard
+        assert graph.matched(camera, 1 if here else 2)
+
+        def show(until):
+            for _ in range(round(PATIENT_S * 5)):
+                camera.publish(image(portrait, 'rgb8', graph.tick(0.2)))
+                if graph.spin(until, 0.2):
+                    return True
+            return False
+        assert show(lambda: any(one.ids for one in heard[tracked]) and heard[matches])
+        body, = next(one.ids for one in heard[tracked] if one.ids)
+        match = heard[matches][0]
+        assert (match.id1_type, match.id2_type, match.id2) == (IdsMatch.FACE, IdsMatch.BODY, body)
+        assert match.id1 in heard['/humans/faces/tracked'][-1].ids
+        assert match.confidence == 1.0
+        graph.listen_to({f'/humans/bodies/{body}/roi': Region,
+                         f'/humans/bodies/{body}/skeleton2d': Skeleton2D})
+        assert show(lambda: heard[f'/humans/bodies/{body}/skeleton2d']
+                    and heard[f'/humans/bodies/{body}/roi'])
+        skeleton = heard[f'/humans/bodies/{body}/skeleton2d'][-1].skeleton
+        left, right = skeleton[Skeleton2D.LEFT_SHOULDER], skeleton[Skeleton2D.RIGHT_SHOULDER]
+        assert left.c > 0.5
+        assert right.c > 0.5
+        assert left.x > right.x  # she looks at the camera
+        nodes.nodes.unload(next(
+            one.unique_id for one in nodes.nodes.components if one.plugin == 'PostureNode'))
+        assert graph.spin(lambda: not graph.tester.get_publishers_info_by_topic(
+            f'/humans/bodies/{body}/skeleton2d'))

@@ -292,11 +292,12 @@ def test_fatigue_hears_in_one_process_who_is_slumped(graph, portrait):
     from aitable_ros.nodes.channel import channel, SharedPosture
     from aitable_ros.posture_types import PostureUpdate
 
-    told = PostureUpdate(read=True, events=(slump(before.track_id, graph.stamp - 4 * SECOND),))
+    told = PostureUpdate(read=True, slumped={before.track_id: graph.stamp - 4 * SECOND})
 
     def tell():
         channel(graph.context, SharedPosture, '/posture').publish(
-            SharedPosture(graph.stamp, told, graph.posture.keeper.model))
+            SharedPosture(
+                Frame(portrait, graph.stamp, 'camera'), told, graph.posture.keeper.model))
         return _see(graph, portrait, 'fatigue', 1 / 30).reasons & FatigueState.REASON_SLUMPED
     assert graph.spin(tell)
 

@@ -88,9 +88,9 @@ class SharedEmotion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedPosture:
-    """The bodies that were read in one image."""
+    """The bodies that were read in one image, and the image."""
 
-    stamp_ns: int
+    frame: Frame
     update: PostureUpdate
     model: ModelInfo
 

@@ -71,7 +71,7 @@ def _pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
     parser.add_argument(
         '--hri', action='store_true',
-        help='also publish REP-155 topics, /humans/faces/..., where hri_msgs is installed')
+        help='also publish REP-155 topics, /humans/..., where hri_msgs is installed')
     parser.add_argument(
         '--container', action='store_true',
         help='also let `ros2 component` load nodes beside these, and unload them')

@@ -1,7 +1,7 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-Optional bridge to ROS4HRI (REP-155): publishes the same people on ``/humans/faces/...``.
+Optional bridge to ROS4HRI (REP-155): publishes the same people on ``/humans/...``.
 
 The bridge needs the package ``hri_msgs``. A face gets a random id when it appears, and another one
 when it returns: REP-155 wants face ids to be transient. The REP's topic names are absolute.
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 import math
-from random import SystemRandom
 from threading import RLock
 from typing import Any
 
@@ -24,6 +23,8 @@ from aitable_ros.clock import header_stamp_ns
 from aitable_ros.errors import InputError
 from aitable_ros.nodes import qos
 from aitable_ros.nodes.channel import SharedFaces
+from aitable_ros.nodes.hri_bodies import HriBodies
+from aitable_ros.nodes.hri_ids import RandomIds
 from aitable_ros.nodes.managed_node import ManagedNode, subscribe_reliably
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.types import Expression, FatigueEventType, FatigueLevel, Frame, TrackedFace
@@ -41,9 +42,6 @@ UNITS = 99
 BLINK_S = 0.5
 """How long a blink stays in the action units, seconds: it is over when its event comes."""
 ROOT = '/humans/faces'
-ID_LETTERS = 'abcdefghijklmnopqrstuvwxyz'
-ID_LENGTH = 5
-"""Ids match ``[a-z]{5}``, as those of the ROS4HRI nodes; no part of a topic begins with a digit."""
 
 
 def missing() -> str:
@@ -53,31 +51,6 @@ def missing() -> str:
                 'messages: apt install ros-$ROS_DISTRO-hri-msgs (Humble, Jazzy), or build '
                 'github.com/ros4hri/hri_msgs in the workspace (Kilted has no package)')
     return ''
-
-
-class FaceIds:
-    """Random ids for track ids; no id is used twice."""
-
-    def __init__(self, random: SystemRandom | None = None) -> None:
-        self._random = random or SystemRandom()
-        self._ids: dict[int, str] = {}
-        self._used: set[str] = set()
-
-    def __getitem__(self, track_id: int) -> str:
-        """Return the id of a track, a new one for an unknown track."""
-        if track_id not in self._ids:
-            while True:
-                fresh = ''.join(self._random.choice(ID_LETTERS) for _ in range(ID_LENGTH))
-                if fresh not in self._used:
-                    break
-            self._used.add(fresh)
-            self._ids[track_id] = fresh
-        return self._ids[track_id]
-
-    def forget(self, present: Iterable[int]) -> list[str]:
-        """Drop the ids of all other tracks; returns the dropped ids."""
-        gone = self._ids.keys() - set(present)
-        return [self._ids.pop(track_id) for track_id in gone]
 
 
 def expression_of(emotion: Emotion | None, fatigue: FatigueState | None) -> str:
@@ -105,6 +78,8 @@ class HriNode(ManagedNode):
     """
     Publishes ``faces/tracked`` and, for each face, ``roi``, ``expression`` and ``facs``.
 
+    Where posture is read, the bodies as well: :class:`HriBodies`.
+
     :raises InputError: ``hri_msgs`` is not installed
     """
 
@@ -117,13 +92,14 @@ class HriNode(ManagedNode):
         super().__init__(node_name, **kwargs)
         self._tracked: Any = None
         self._faces_out: dict[int, dict[str, Any]] = {}
-        self._ids = FaceIds()
+        self._ids = RandomIds()
         self._emotions: dict[int, Emotion] = {}
         self._fatigue: dict[int, FatigueState] = {}
         self._blinked: dict[int, int] = {}
         self._listening: list[Any] = []
         # Faces come on the worker's or the detector's thread, messages on the executor's.
         self._lock = RLock()
+        self._bodies = HriBodies(self, self._lock, self._face_id)
 
     # Lifecycle
 
@@ -158,9 +134,15 @@ class HriNode(ManagedNode):
             (FatigueEvent, 'fatigue/events', self._event_received),
         ):
             self._listening.append(subscribe_reliably(self, kind, topic, _with_a_time(keep)))
+        self._bodies.refresh()
+
+    def _once_a_second(self) -> None:
+        super()._once_a_second()
+        self._bodies.refresh()
 
     def _unsubscribe(self) -> None:
         super()._unsubscribe()
+        self._bodies.stop()
         while self._listening:
             self.destroy_subscription(self._listening.pop())
 
@@ -198,6 +180,7 @@ class HriNode(ManagedNode):
         with self._lock:
             if not self._publishing:
                 return
+            self._bodies.size = item.frame.width, item.frame.height
             self._only(face.track_id for face in item.faces)
             for face in item.faces:
                 outputs = self._outputs_for(face.track_id)
@@ -207,6 +190,10 @@ class HriNode(ManagedNode):
         self.images.answered(item.frame, item.received_s)
 
     # Publications
+
+    def _face_id(self, track_id: int) -> str:
+        """Return the id of a face that is in the image; empty if it is not."""
+        return self._ids[track_id] if track_id in self._faces_out else ''
 
     def _outputs_for(self, track_id: int) -> dict[str, Any]:
         if track_id not in self._faces_out:

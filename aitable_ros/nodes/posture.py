@@ -13,6 +13,7 @@ from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
 from aitable_ros.nodes.absence import AbsenceWatch
 from aitable_ros.nodes.channel import SharedFaces, SharedPosture
+from aitable_ros.nodes.managed_node import is_heard
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.model_node import ModelNode
 from aitable_ros.posture.monitor import PostureMonitor
@@ -60,7 +61,7 @@ class PostureNode(ModelNode):
         if not self._publishing:
             return
         self._absence.answered(item.frame)
-        self._channel.publish(SharedPosture(item.frame.stamp_ns, update, stage.model))
+        self._channel.publish(SharedPosture(item.frame, update, stage.model))
         self._publish(update, item.frame, stage)
         self.images.answered(item.frame, item.received_s)
 
@@ -83,8 +84,13 @@ class PostureNode(ModelNode):
         self._publish(PostureUpdate(read=True, absent=absent), frame, stage)
 
     def _publish(self, update: PostureUpdate, frame: Frame, stage: PostureMonitor) -> None:
-        for topic, message in CODEC.messages_of_posture(update, frame, stage.model):
-            self._topics[topic].publish(message)
+        if is_heard(self._topics['posture']):
+            for topic, message in CODEC.messages_of_posture(update, frame, stage.model):
+                self._topics[topic].publish(message)
+            return
+        for event in update.events:
+            self._topics['posture/events'].publish(
+                CODEC.posture_event_message(CODEC.header_of(frame), event))
 
     def _on_calibrate(
         self, request: Trigger.Request, response: Trigger.Response,

@@ -35,6 +35,11 @@ class PostureSource:
         self._subscriptions: list[Any] = []
         self._listening = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a node of posture."""
+        return self._listening or bool(self._subscriptions)
+
     def refresh(self) -> None:
         """Follow nodes of posture that come and go; call it once a second while active."""
         here = self._channel.has_producer

@@ -53,11 +53,10 @@ class Slumped:
                 self._told_ns.pop(track_id, None)
 
     def update(self, stamp_ns: int, update: PostureUpdate) -> None:
-        """Take in all that was told of an image."""
-        for assessment in (*update.assessments.values(), *update.absent):
-            self.posture(assessment)
-        for event in update.events:
-            self.event(stamp_ns, event)
+        """Take what a node of this process knows at an image in place of what was told before."""
+        with self._lock:
+            self._since_ns = dict(update.slumped)
+            self._told_ns = dict.fromkeys(update.slumped, stamp_ns)
 
     def at(self, stamp_ns: int) -> Mapping[int, int]:
         """Return the people who are slumped, by track, and since when; image time."""
@@ -94,7 +93,7 @@ class SlumpedSource(PostureSource):
         self._people.clear()
 
     def _told(self, shared: SharedPosture) -> None:
-        self._people.update(shared.stamp_ns, shared.update)
+        self._people.update(shared.frame.stamp_ns, shared.update)
 
     def _told_posture(self, message: Posture) -> None:
         with suppress(ValueError):  # of no node of ours

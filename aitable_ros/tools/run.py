@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overlay', action='store_true', help='publish annotated images on the topic "overlay"')
     parser.add_argument(
-        '--hri', action='store_true', help='also publish REP-155 topics, /humans/faces/...')
+        '--hri', action='store_true', help='also publish REP-155 topics, /humans/...')
     parser.add_argument(
         '--container', action='store_true', help='also let `ros2 component` load nodes beside them')
     parser.add_argument(
