@@ -76,7 +76,8 @@ class Skeleton:
     One body in one image.
 
     :param points: ``(33, 3)`` float32 in order of :class:`Joint`; x, y in pixels of the whole
-        image, z in the same scale from the middle of the hips, smaller = nearer
+        image, z in the same scale from the middle of the hips, smaller = nearer; NaN where the
+        model has no such joint or no depth
     :param visibility: ``(33,)`` float32, 0 ... 1: the joint is in the image and not covered
     :param world: ``(33, 3)`` float32, metres from the middle of the hips; x to the right of the
         image, y down, z away from the camera; NaN where the model gives no depth

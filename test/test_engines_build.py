@@ -574,7 +574,7 @@ OTHERS = {'facemesh_468', 'emonet_5', 'hsemotion_b0', 'hsemotion_mbf', 'hsemotio
 
 @pytest.mark.parametrize(('preset', 'runtime', 'precisions', 'never_named'), [
     ('jetson.yaml', 'tensorrt', ('fp16', 'fp32'), OTHERS),
-    ('desktop.yaml', 'tensorrt_rtx', ('fp16',), OTHERS | {'yolov8n-face'})])
+    ('desktop.yaml', 'tensorrt_rtx', ('fp16',), OTHERS | {'yolov8n-face', 'yolov8n-pose'})])
 def test_engines_have_the_names_that_the_shipped_config_looks_for(
     home, preset, runtime, precisions, never_named,
 ):
@@ -586,6 +586,7 @@ def test_engines_have_the_names_that_the_shipped_config_looks_for(
     unnamed = {re.sub(r'(_fp16|_rtx)?\.engine', '', name) for name in fp16 - wanted}
     assert unnamed == never_named  # what `models all` builds for nobody
     assert engine_path('/somewhere/yolov8n-face.pt', 'fp16') == home / 'yolov8n-face.engine'
+    assert engine_path('yolov8_pose', 'fp16') == home / 'yolov8n-pose_fp16.engine'
 
 
 def test_options_make_the_same_again():

@@ -11,6 +11,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+import cv2
 from films import clip_here, read_film
 import numpy as np
 from numpy.typing import NDArray
@@ -246,6 +247,27 @@ def test_a_model_of_another_kind_is_passed_over_by_name(pose_models: Path) -> No
     with BodyFinder.open(replace(ON, detector='facemesh')) as finder:
         assert finder.model.model == 'blazepose'
         assert 'not a body detector' in finder.attempts[-1].reason
+
+
+@pytest.mark.parametrize('name', ['cam_man_still.mp4', 'webcam_glasses_30fps.avi'])
+def test_a_head_that_cannot_be_seen_leaves_the_body(
+    name: str, pose_models: Path, shared_data: Path,
+) -> None:
+    """Painted over: the face is lost, the shoulders and the person's number stay; nobody joins."""
+    image = next(read_film(clip_here(shared_data, name)))
+    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
+        seen = pipeline.process(image, 0)
+        (x1, y1, x2, y2), side = seen.primary.face.box, float(np.ptp(seen.primary.face.box[::2]))
+        covered = cv2.ellipse(
+            image.copy(), (int((x1 + x2) / 2), int((y1 + y2) / 2)),
+            (int(0.75 * side), int(0.95 * side)), 0, 0, 360, (40, 30, 25), -1)
+        results = [pipeline.process(covered, STEP_NS * index) for index in range(1, 26)]
+    assert all(result.faces == () for result in results[-15:])
+    before, = seen.posture.bodies
+    for result in results:
+        body, = result.posture.bodies
+        assert (body.track_id, body.primary) == (before.track_id, True)
+        assert body.skeleton.sees(Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)
 
 
 def test_a_face_tells_where_the_body_is_and_no_detector_is_loaded(

@@ -1,7 +1,9 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 """
-A narrow network with YOLOv8-face's graph and seeded weights: every operator and output layout.
+A narrow network with YOLOv8's graph and seeded weights: every operator and output layout.
+
+Faces without and with their five key points, and bodies with COCO's 17 joints.
 
 The checkpoints are their users' own (AGPL-3.0). Written after the published architecture
 (C2f blocks with SiLU, SPPF, three scales, distribution focal loss), 640 pixels, batch 1.
@@ -15,7 +17,9 @@ import numpy as np
 
 from aitable_ros.engines.graph.writer import Writer
 
-LAYOUTS = {'boxes': [1, 5, 8400], 'key points': [1, 20, 8400], 'end to end': [1, 300, 6]}
+LAYOUTS = {'boxes': [1, 5, 8400], 'key points': [1, 20, 8400], 'end to end': [1, 300, 6],
+           'joints': [1, 56, 8400], 'joints end to end': [1, 300, 57]}
+_POINTS = {'boxes': 5, 'key points': 5, 'end to end': 5, 'joints': 17, 'joints end to end': 17}
 _WIDTH = (8, 16, 32, 64, 64)
 _BINS = 16
 """Of a side's distribution."""
@@ -57,8 +61,9 @@ class _Graph:
 
     def head(self, scales: list[tuple[str, int]]) -> None:
         w, rows = self.w, {'box': [], 'score': [], 'points': []}
+        number = _POINTS[self.layout]
         for x, width in scales:
-            for part, channels in (('box', 4 * _BINS), ('score', 1), ('points', 15)):
+            for part, channels in (('box', 4 * _BINS), ('score', 1), ('points', 3 * number)):
                 y = self.conv(self.cbs(x, width, 16, 3), 16, channels)
                 rows[part].append(w.add('Reshape', y, w.constant([1, channels, -1], np.int64)))
         box, score, points = (w.add('Concat', *rows[part], axis=2) for part in rows)
@@ -73,34 +78,46 @@ class _Graph:
         near, far = w.add('Sub', anchors, near), w.add('Add', anchors, far)
         score = w.add('Sigmoid', score)
         if self.layout == 'end to end':
-            self.best(w.add('Mul', w.add('Concat', near, far, axis=1), strides), score)
+            self.best(score, w.add('Mul', w.add('Concat', near, far, axis=1), strides))
+            return
+        if self.layout == 'joints end to end':
+            self.best(score, w.add('Mul', w.add('Concat', near, far, axis=1), strides),
+                      self.placed(points, number))
             return
         centre = w.add('Div', w.add('Add', near, far), w.constant(np.float32(2)))
         box = w.add('Concat', centre, w.add('Sub', far, near), axis=1)
         parts = [w.add('Mul', box, strides), score]
-        if self.layout == 'key points':
-            points = w.add('Reshape', points, w.constant([1, 5, 3, 8400], np.int64))
-            origins = w.constant(self.noise.uniform(0, 80, (1, 1, 2, 8400)))
-            places = w.add('Mul', self.slice(points, 0, 2, 2), w.constant(np.float32(2)))
-            places = w.add('Add', places, origins)
-            seen = w.add('Sigmoid', self.slice(points, 2, 3, 2))
-            points = w.add('Concat', places, seen, axis=2)
-            parts.append(w.add('Reshape', points, w.constant([1, 15, 8400], np.int64)))
+        if self.layout != 'boxes':
+            parts.append(self.placed(points, number))
         w.add('Concat', *parts, axis=1, name='output0')
 
-    def best(self, box: str, score: str) -> None:
+    def placed(self, points: str, number: int) -> str:
+        """Return key points as x, y, visibility in rows."""
+        w = self.w
+        points = w.add('Reshape', points, w.constant([1, number, 3, 8400], np.int64))
+        origins = w.constant(self.noise.uniform(0, 80, (1, 1, 2, 8400)))
+        places = w.add('Mul', self.slice(points, 0, 2, 2), w.constant(np.float32(2)))
+        places = w.add('Add', places, origins)
+        seen = w.add('Sigmoid', self.slice(points, 2, 3, 2))
+        points = w.add('Concat', places, seen, axis=2)
+        return w.add('Reshape', points, w.constant([1, 3 * number, 8400], np.int64))
+
+    def best(self, score: str, *parts: str) -> None:
         """Write the 300 best as x1, y1, x2, y2, score, class, as models without NMS do."""
         w = self.w
-        box, score = (w.add('Transpose', part, perm=[0, 2, 1]) for part in (box, score))
-        flat = w.add('Reshape', score, w.constant([1, 8400], np.int64))
+        flat = w.add('Reshape', w.add('Transpose', score, perm=[0, 2, 1]),
+                     w.constant([1, 8400], np.int64))
         values, index = 'best_score', 'best_index'
         self.w.nodes.append(_top_k(flat, w.constant([300], np.int64), values, index))
         column = w.add('Unsqueeze', index, w.constant([2], np.int64))
-        wide = w.add('Tile', column, w.constant([1, 1, 4], np.int64))
-        picked = w.add('GatherElements', box, wide, axis=1)
+        picked = []
+        for part, width in zip(parts, (4, 3 * _POINTS[self.layout])):
+            wide = w.add('Tile', column, w.constant([1, 1, width], np.int64))
+            picked.append(w.add(
+                'GatherElements', w.add('Transpose', part, perm=[0, 2, 1]), wide, axis=1))
         values = w.add('Unsqueeze', values, w.constant([2], np.int64))
         kind = w.add('Mul', values, w.constant(np.float32(0)))
-        w.add('Concat', picked, values, kind, axis=2, name='output0')
+        w.add('Concat', picked[0], values, kind, *picked[1:], axis=2, name='output0')
 
     def conv(self, x: str, inputs: int, outputs: int, size: int = 1, stride: int = 1) -> str:
         weight = self.noise.standard_normal((outputs, inputs, size, size)) / np.sqrt(

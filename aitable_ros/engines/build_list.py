@@ -62,14 +62,13 @@ def engine_path(source: str, precision: str, runtime: str = TENSORRT.name) -> Pa
     """
     Return the default path of an engine: ``NAME_PRECISION.engine`` in the models' folder.
 
-    ``emonet_8`` becomes ``emonet_PRECISION.engine``, and a user's file keeps its name. TensorRT for
+    ``emonet_8`` becomes ``emonet_PRECISION.engine``, ``yolov8_pose`` ``yolov8n-pose_...``, and a
+    user's file keeps its name. TensorRT for
     RTX: ``NAME_rtx.engine`` for fp16, else ``NAME_PRECISION_rtx.engine``.
     """
     rtx = runtime == RTX.name
-    own = (source not in CATALOGUE or source == YOLO) and not source.startswith(CROPS)
-    stem = _STEMS.get(source, source)
-    if own:
-        stem = 'yolov8n-face' if source == YOLO else Path(source).stem
+    own = (source not in CATALOGUE or source == 'yolov8_face') and not source.startswith(CROPS)
+    stem = {**_STEMS, **YOLO}.get(source, Path(source).stem if own else source)
     kind = '' if own or (rtx and precision == 'fp16') else f'_{precision}'
     return model_home() / f"{stem}{kind}{'_rtx' if rtx else ''}.engine"
 

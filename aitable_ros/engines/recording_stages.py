@@ -20,6 +20,8 @@ from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
+from aitable_ros.posture.body_source import pose_for
+from aitable_ros.posture.yolov8_pose import Yolov8Pose
 from aitable_ros.types import Frame
 
 STEP_NS = 33_000_000
@@ -97,34 +99,39 @@ class FaceStages(Closing):
 
 class BodyStages(Closing):
     """
-    BlazePose's two models, with a recording backend in the place of one.
+    A model of the posture stage, recorded; a BlazePose with the detector that it needs.
 
     :param backend: closed by the caller
-    :raises InputError: the other model is not there
+    :raises InputError: the detector is not there
     """
 
     rows = 1
 
     def __init__(self, task: str, backend: Backend) -> None:
         self._tap = RecordingBackend(backend)
-        self._finds = None if task == BODY else resolve(
-            ModelOptions(model='blazepose_detector')).backend
-        self._detector = BlazePoseDetector(self._finds or self._tap)
-        self._pose = BlazePose(self._tap) if task == POSE else None
+        self._pose = None if task == BODY else pose_for(self._tap)
+        self._finds = resolve(ModelOptions(model='blazepose_detector')).backend \
+            if isinstance(self._pose, BlazePose) else None
+        self._detector = None if isinstance(self._pose, Yolov8Pose) \
+            else BlazePoseDetector(self._finds or self._tap)
 
     def close(self) -> None:
-        """Free the other models. Idempotent."""
+        """Free the other model. Idempotent."""
         if self._finds is not None:
             self._finds.close()
 
     def look(self, frame: Frame) -> list[list[dict[str, NDArray[Any]]]]:
         """Return the model's inputs: the image, or the crop of each body once it is settled."""
-        found = self._detector.detect(frame.image)
+        if isinstance(self._pose, Yolov8Pose):
+            found = len(self._pose.detect(frame.image))
+            return [[row] for row in self._tap.take() if found]
+        assert self._detector is not None
+        bodies = self._detector.detect(frame.image)
         if self._pose is None:
             return [[row] for row in self._tap.take()]
-        if found:
-            self._pose.settle(frame.image, found)
-        return [[row] for row in self._tap.take()[-len(found):]]
+        if bodies:
+            self._pose.settle(frame.image, bodies)
+        return [[row] for row in self._tap.take()[-len(bodies):]]
 
 
 def recording_stages(task: str, backend: Backend) -> FaceStages | BodyStages:

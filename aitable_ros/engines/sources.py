@@ -22,12 +22,12 @@ from aitable_ros.models.fetch import is_fetched
 from aitable_ros.models.store import write_atomically
 from aitable_ros.models.upstream import checkpoint_path
 
-YOLO = 'yolov8_face'
+YOLO = {'yolov8_face': 'yolov8n-face', 'yolov8_pose': 'yolov8n-pose'}
+"""The catalogue's models that are the user's own files, and their usual names."""
 CROPS = 'crops_'
 """Followed by a number of pixels: not a model, but the graph that cuts crops of that size on the
 GPU for a model that reads such; see :mod:`aitable_ros.inference.frame_cutter`."""
 CROP_SIDES = range(16, 1025)
-_YOLO_FILES = ('yolov8n-face.onnx', 'yolov8_face.onnx', 'yolov8n-face.pt', 'yolov8_face.pt')
 
 
 def onnx_of(source: str) -> tuple[Path, str]:
@@ -57,12 +57,13 @@ def onnx_of(source: str) -> tuple[Path, str]:
 
 def _of_card(card: ModelCard) -> Path:
     path = onnx_path(card.name)
-    if card.name == YOLO:
-        found = next((model_home() / name for name in _YOLO_FILES
-                      if (model_home() / name).is_file()), None)
+    if card.name in YOLO:
+        usual = YOLO[card.name]
+        found = next((file for suffix in ('.onnx', '.pt') for stem in (usual, card.name)
+                      if (file := model_home() / f'{stem}{suffix}').is_file()), None)
         if found is None:
             raise InputError(f'{card.name} is not in {model_home()}: {card.remedy}, and give the '
-                             'file: aitable models build yolov8n-face.pt')
+                             f'file: aitable models build {usual}.pt')
         return onnx_of(str(found))[0]
     if card.upstream:
         if not path.is_file() and checkpoint_path(card).is_file():

@@ -21,8 +21,8 @@ from aitable_ros.errors import InputError
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.mesh import FaceMesh
 from aitable_ros.inference.protocol import Backend, Tensors, TensorSpec
-from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
+from aitable_ros.posture.body_source import pose_for
 
 FACE, MESH, EMOTION, BODY, POSE, OTHER = 'face', 'mesh', 'emotion', 'body', 'pose', ''
 """The catalogue's tasks; OTHER is that of a model that no stage of the pipeline runs."""
@@ -31,7 +31,7 @@ FACE, MESH, EMOTION, BODY, POSE, OTHER = 'face', 'mesh', 'emotion', 'body', 'pos
 def task_of(backend: Backend) -> str:
     """Return the stage that accepts a model's inputs and outputs; empty if none does."""
     stages: dict[str, Callable[[Backend], object]] = {
-        FACE: detector_for, MESH: FaceMesh, BODY: BlazePoseDetector, POSE: BlazePose,
+        FACE: detector_for, MESH: FaceMesh, BODY: BlazePoseDetector, POSE: pose_for,
         EMOTION: model_for}
     for task, stage in stages.items():
         try:

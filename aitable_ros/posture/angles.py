@@ -23,6 +23,8 @@ SHOULDERS = Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER
 HIPS = Joint.LEFT_HIP, Joint.RIGHT_HIP
 EARS = Joint.LEFT_EAR, Joint.RIGHT_EAR
 EYES = Joint.LEFT_EYE_OUTER, Joint.RIGHT_EYE_OUTER
+WHOLE_EYES = Joint.LEFT_EYE, Joint.RIGHT_EYE
+"""Instead, of a model that has no corners of the eyes."""
 HANDS = (
     (Joint.LEFT_WRIST, Joint.LEFT_PINKY, Joint.LEFT_INDEX),
     (Joint.RIGHT_WRIST, Joint.RIGHT_PINKY, Joint.RIGHT_INDEX))
@@ -50,7 +52,8 @@ class PostureAngles:
     :param forward_lean: of the trunk, radians; > 0 forward, < 0 back
     :param lateral_lean: of the trunk, radians; > 0 to the right
     :param neck_flexion: of the line from the shoulders to the ears, radians; > 0 forward
-    :param hand_to_head: distance of the nearer hand from the head, in shoulder widths
+    :param hand_to_head: distance of the nearer hand (of a model without fingers: wrist) from the
+        head, in shoulder widths
     :param ear_height: height of the ears over the shoulders, in shoulder widths: the measure of a
         lean that needs neither hips nor depth
 
@@ -72,7 +75,8 @@ def measure(skeleton: Skeleton) -> PostureAngles:
     forward_lean, lateral_lean = _lean(skeleton, HIPS, SHOULDERS)
     neck_flexion, _ = _lean(skeleton, SHOULDERS, EARS)
     return PostureAngles(
-        shoulder_tilt=_tilt(skeleton, SHOULDERS), head_roll=_tilt(skeleton, EARS, EYES),
+        shoulder_tilt=_tilt(skeleton, SHOULDERS),
+        head_roll=_tilt(skeleton, EARS, EYES if _has(skeleton, *EYES) else WHOLE_EYES),
         forward_lean=forward_lean, lateral_lean=lateral_lean, neck_flexion=neck_flexion,
         hand_to_head=_hand_to_head(skeleton), ear_height=_ear_height(skeleton))
 
@@ -131,17 +135,24 @@ def shoulder_width(skeleton: Skeleton) -> float:
         return NAN
     x, y, z = (skeleton.points[SHOULDERS[0]] - skeleton.points[SHOULDERS[1]]).tolist()
     width = math.hypot(x, y)
-    return width if width > LEAST_WIDTH * math.hypot(width, z) else NAN
+    # without depth, z is NaN and nothing tells that somebody is seen from the side
+    return NAN if width <= LEAST_WIDTH * math.hypot(width, z) else width or NAN
 
 
 def _hand_to_head(skeleton: Skeleton) -> float:
     if not skeleton.sees(*EARS):
         return NAN
     head = skeleton.points[list(EARS), :2].mean(axis=0)
+    hands = [hand if _has(skeleton, *hand) else hand[:1] for hand in HANDS]
     distances = [
         math.dist(skeleton.points[list(hand), :2].mean(axis=0), head)
-        for hand in HANDS if skeleton.sees(*hand)]
+        for hand in hands if skeleton.sees(*hand)]
     return min(distances, default=NAN) / shoulder_width(skeleton)
+
+
+def _has(skeleton: Skeleton, *joints: Joint) -> bool:
+    """Return whether the model has these joints, seen or hidden."""
+    return bool(np.isfinite(skeleton.points[list(joints), :2]).all())
 
 
 def _ear_height(skeleton: Skeleton) -> float:

@@ -10,8 +10,10 @@ from typing import Protocol
 from aitable_ros.errors import InputError
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.blazepose import BlazePose
+from aitable_ros.posture.body_tracker import BodyTracker
 from aitable_ros.posture.crop_follower import CropFollower
 from aitable_ros.posture.late_detector import LateDetector
+from aitable_ros.posture.yolov8_pose import Yolov8Pose
 from aitable_ros.posture_types import Skeleton
 from aitable_ros.types import Frame, TrackedFace
 
@@ -58,18 +60,22 @@ def source_for(backend: Backend, detector: LateDetector | None) -> BodySource:
     :param detector: finds bodies for a model that reads crops; None: tracked faces alone do
     :raises InputError: not a model that we know
     """
-    return CropFollower(pose_for(backend), detector)
+    pose = pose_for(backend)
+    return CropFollower(pose, detector) if isinstance(pose, BlazePose) else BodyTracker(pose)
 
 
-def pose_for(backend: Backend) -> BlazePose:
+def pose_for(backend: Backend) -> BlazePose | Yolov8Pose:
     """
     Choose the code for a model by the shapes of its input and outputs.
 
     :raises InputError: not a pose model that we know
     """
-    if len(backend.inputs) == 1 and BlazePose.fits(backend):
-        return BlazePose(backend)
+    if len(backend.inputs) == 1:
+        if BlazePose.fits(backend):
+            return BlazePose(backend)
+        if Yolov8Pose.fits(backend):
+            return Yolov8Pose(backend)
     inputs = ', '.join(f'{spec.name} {list(spec.shape)}' for spec in backend.inputs)
     outputs = ', '.join(f'{spec.name} {list(spec.shape)}' for spec in backend.outputs)
     raise InputError(f'{backend.model}: not a pose model that we know: it takes {inputs} and gives '
-                     f"{outputs}; use 'blazepose'")
+                     f"{outputs}; use 'blazepose' or a YOLOv8-pose export")

@@ -22,7 +22,7 @@ from aitable_ros.posture.angles import LEAST_WIDTH
 from aitable_ros.posture.blazepose import BlazePose, BodyLandmarks, MIN_PRESENCE, NextCrop
 from aitable_ros.posture.heads import distance_from_face, HEAD, head_of, STILL_ON_FACE
 from aitable_ros.posture.late_detector import LateDetector
-from aitable_ros.posture_types import Joint, Skeleton
+from aitable_ros.posture_types import Joint, Skeleton, VISIBLE
 from aitable_ros.types import Detection, Frame, TrackedFace
 
 BELOW_FACE = 3.6
@@ -116,7 +116,7 @@ class CropFollower:
                      if not any(_is_at(detection, head) for head in heads)]
             found = found[:most - len(self._followed)]
             for body in self._pose.settle(frame.image, found) if found else ():
-                if self._is_new(body):
+                if _shows_head(body, frame) and self._is_new(body):
                     self._keep(frame, next(self._numbers), _Followed(body, NextCrop(), NO_ROI))
         return self._skeletons()
 
@@ -195,6 +195,13 @@ def _is_there(body: BodyLandmarks) -> bool:
 def _is_on(body: BodyLandmarks, face: TrackedFace) -> bool:
     """Return whether a reading is of a body with its head at a face."""
     return _is_there(body) and distance_from_face(head_of(body.skeleton), face) <= STILL_ON_FACE
+
+
+def _shows_head(body: BodyLandmarks, frame: Frame) -> bool:
+    """Return whether a head is seen in the image: what the detector saw elsewhere is no body."""
+    x, y = head_of(body.skeleton).tolist()
+    return bool((body.skeleton.visibility[HEAD] >= VISIBLE).any()) \
+        and 0 <= x < frame.width and 0 <= y < frame.height
 
 
 def _is_at(detection: Detection, head: NDArray[np.float32]) -> bool:

@@ -14,6 +14,7 @@ from aitable_ros.clock import ImageTime, SECOND_NS, Step
 from aitable_ros.closing import Closing, exchange
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
 from aitable_ros.inference.protocol import Backend
+from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.body_source import BodySource, needs_detector, pose_for, source_for
 from aitable_ros.posture.late_detector import LateDetector
 from aitable_ros.posture.options import PostureOptions
@@ -187,5 +188,10 @@ class BodyFinder(Closing):
 
 def _fits(backend: Backend) -> None:
     """:raises Exception: the model is no pose model, or does not work as one."""
-    roi = np.array([[rehearsal.SIDE / 2, rehearsal.SIDE / 2, rehearsal.SIDE, 0]], np.float32)
-    pose_for(backend).read(rehearsal.FRAME.image, roi)
+    pose = pose_for(backend)
+    if isinstance(pose, BlazePose):
+        middle = rehearsal.SIDE / 2
+        roi = np.array([[middle, middle, rehearsal.SIDE, 0]], np.float32)
+        pose.read(rehearsal.FRAME.image, roi)
+    else:
+        pose.detect(rehearsal.FRAME.image)

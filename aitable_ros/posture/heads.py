@@ -33,8 +33,9 @@ def head_of(skeleton: Skeleton) -> NDArray[np.float32]:
     :return: ``(2,)`` float32, pixels
     """
     points = skeleton.points[HEAD, :2]
-    seen = skeleton.visibility[HEAD] >= VISIBLE
-    return np.asarray(points[seen].mean(axis=0) if seen.any() else points.mean(axis=0), np.float32)
+    seen: NDArray[np.bool_] = skeleton.visibility[HEAD] >= VISIBLE
+    chosen = points[seen] if seen.any() else points[np.isfinite(points[:, 0])]
+    return np.asarray(chosen.mean(axis=0), np.float32)
 
 
 def distance_from_face(head: NDArray[np.float32], face: TrackedFace) -> float:
