@@ -164,11 +164,31 @@ def test_who_sits_upright_is_told_so_and_can_be_calibrated(
         PostureMonitor(ON, BodyFinder(ON, None)).calibrate()
     track_id, = told[-1].assessments
     states = [update.assessments[track_id].state for update in told]
-    assert set(states[:20]) == {PostureState.UNKNOWN}
-    assert set(states[40:]) == {PostureState.UPRIGHT}
+    assert set(states[:15]) == {PostureState.UNKNOWN}
+    assert set(states[30:]) == {PostureState.UPRIGHT}
     assert told[-1].assessments[track_id].validity is PostureValidity.VALID
     assert monitor.calibrate() == {track_id: pytest.approx(0.59, abs=0.02)}
     assert not [event for update in told for event in update.events]
+
+
+@pytest.mark.parametrize(('backward', 'kinds'), [
+    (False, ['POSTURE_CHANGED']), (True, ['POSTURE_CHANGED', 'POSTURE_CHANGED', 'SLUMPED'])],
+    ids=['rises', 'sinks'])
+def test_a_head_that_hangs_for_twelve_seconds(
+    backward: bool, kinds: list[str], monitor: PostureMonitor, shared_data: Path,
+) -> None:
+    """A real one: down from the start, then up. Backward, the same person's head sinks."""
+    path = clip_here(shared_data, 'webcam_strong_motion.mp4')
+    film = list(islice(read_film(path), 0, 780, 6))
+    if backward:
+        film.reverse()
+    told = [monitor.update(Frame(image, number * STEP_NS), ()) for number, image in enumerate(film)]
+    state = [one.state for update in told for one in update.assessments.values()]
+    down = state[-30:] if backward else state[15:45]
+    assert set(down) == {PostureState.HEAD_DOWN}
+    assert PostureState.HEAD_DOWN not in (state[:60] if backward else state[-40:])
+    assert [event.type.name for update in told for event in update.events] == kinds
+    assert len(told[-1].slumped) == (1 if backward else 0)
 
 
 def test_three_people(pose_models: Path, shared_data: Path) -> None:

@@ -150,10 +150,10 @@ def test_a_change_tells_when_it_began_and_how_long_the_state_before_lasted() -> 
     assert (event.type, event.state, event.previous_state) == (
         PostureEventType.POSTURE_CHANGED, PostureState.SLOUCHED, PostureState.UPRIGHT)
     assert event.start_ns == pytest.approx(30.2 * SECOND_NS, abs=0.5 * SECOND_NS)
-    assert event.duration_s == pytest.approx(25, abs=0.8)  # known after five seconds
+    assert event.duration_s == pytest.approx(27, abs=0.8)  # known after three seconds
     assert table.last.state_s == pytest.approx(20, abs=0.8)
     assert table.last.state_time_s[PostureState.SLOUCHED] == pytest.approx(20, abs=0.8)
-    assert table.last.state_time_s[PostureState.UNKNOWN] == pytest.approx(5, abs=0.7)
+    assert table.last.state_time_s[PostureState.UNKNOWN] == pytest.approx(3, abs=0.7)
 
 
 def test_a_short_movement_changes_nothing() -> None:
@@ -180,7 +180,7 @@ def test_near_a_threshold_the_state_rests() -> None:
 
 def test_until_upright_is_known_nothing_is_said_but_that_the_head_is_down() -> None:
     table = Table()
-    told = table.show(4, **SLOUCHED)
+    told = table.show(2.5, **SLOUCHED)
     assert {one.assessments[1].state for one in told} == {PostureState.UNKNOWN}
     assert told[-1].assessments[1].validity is PostureValidity.WARMING_UP
     assert math.isnan(told[-1].assessments[1].height_drop)
@@ -262,7 +262,7 @@ def test_dropouts_do_not_change_the_state_and_count_as_unknown() -> None:
     assert {told.assessments[1].state for told in table.told[45:] if told.assessments} == {
         PostureState.UPRIGHT}
     unknown = table.last.state_time_s[PostureState.UNKNOWN]
-    assert unknown == pytest.approx(5 + 20 * 0.6, abs=1)
+    assert unknown == pytest.approx(3 + 20 * 0.6, abs=1)
     assert table.events == []
 
 
@@ -340,10 +340,19 @@ def test_a_head_that_sinks_to_the_table_is_a_slump_once() -> None:
     assert kinds(table.events).count('SLUMPED') == 2
 
 
-def test_somebody_just_come_slumps_as_well() -> None:
-    """Seen up for three seconds: the own upright posture is not known yet."""
+def test_a_wrong_reading_on_the_way_does_not_hide_a_slump() -> None:
     table = Table()
-    table.show(3)
+    table.show(20)
+    table.show(3, **DOWN)
+    table.judge(seated())
+    table.show(20, move_s=0, **DOWN)
+    assert kinds(table.events) == ['POSTURE_CHANGED', 'SLUMPED']
+
+
+def test_somebody_just_come_slumps_as_well() -> None:
+    """Seen up for two and a half seconds: the own upright posture is not known yet."""
+    table = Table()
+    table.show(2.5)
     table.show(20, **DOWN)
     assert kinds(table.events) == ['SLUMPED']
 
@@ -482,8 +491,8 @@ def test_forget_begins_anew() -> None:
 
 @pytest.mark.parametrize('values', [
     {'interval_s': 2.0}, {'dwell_s': 6.0}, {'lean_drop': 0.3},
-    {'head_down_height': 0.4, 'baseline_floor': 0.3}, {'baseline_warm_up_s': 20.0,
-                                                       'baseline_window_s': 10.0}])
+    {'head_down_height': 0.4, 'baseline_floor': 0.3},
+    {'baseline_warm_up_s': 20.0, 'baseline_window_s': 10.0}])
 def test_thresholds_that_contradict_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match='must be at most'):
         PostureOptions(**values)  # type: ignore[arg-type]

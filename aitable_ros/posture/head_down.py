@@ -56,6 +56,7 @@ class HeadWatch:
         self._aside = True
         self._hidden = False
         self._down = False
+        self._risen_ns: int | None = None
         self.sank = False
 
     def configure(self, options: PostureOptions) -> None:
@@ -86,8 +87,13 @@ class HeadWatch:
                 self.sank = time_ns - self._not_down_ns <= SINK_NS \
                     and self._up_s >= self._options.dwell_s \
                     and self._y - self._up_y >= FALL * sighting.width
+            self._risen_ns = None
         elif lowered < self._options.leave_share:
-            self._down = self.sank = False
+            # One wrong reading must not end what the state keeper holds.
+            if self._risen_ns is None:
+                self._risen_ns = time_ns
+            if time_ns - self._risen_ns >= self._options.dwell_s * SECOND_NS:
+                self._down = self.sank = False
         return lowered
 
     @property
@@ -104,7 +110,7 @@ class HeadWatch:
             step_s = (time_ns - self._last_ns) / SECOND_NS
             if self._was_up and step_s <= self._options.max_gap_s:
                 self._up_s += step_s
-            self._up_y = sighting.head[1]
+                self._up_y = sighting.head[1]
         if lowered < 1:
             self._not_down_ns = time_ns
         self._was_up = lowered < UP

@@ -49,7 +49,7 @@ class PostureOptions(ModelOptions):
     max_bodies: int = option(4, 'largest number of bodies that are followed', low=1, high=16)
 
     baseline_warm_up_s: float = option(
-        5.0, "seconds of a person seen before that person's own upright posture is known",
+        3.0, "seconds of a person seen before that person's own upright posture is known",
         low=1.0, high=120.0)
     baseline_window_s: float = option(
         600.0, 'seconds that the upright posture is learned from', low=10.0, high=3600.0)

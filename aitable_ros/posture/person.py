@@ -81,21 +81,25 @@ class PersonPosture:
                 PostureEventType.POSTURE_CHANGED, change.start_ns, change.before_s, change.before))
         elif self._states.state is not before:
             self._before = PostureState.UNKNOWN
-        events += self._slump(stamp_ns)
+        events += self._slump(stamp_ns, down >= self._options.leave_share)
         if body is not None and self._stillness.add(stamp_ns, sighting):
             events.append(self._event(
                 PostureEventType.STILL, self._stillness.start_ns, self._stillness.seconds,
                 self._states.state))
         return self._assess(stamp_ns, body, sighting, deviation), tuple(events)
 
-    def _slump(self, stamp_ns: int) -> list[PostureEvent]:
-        """Say that a head which sank has stayed down for long enough."""
+    def _slump(self, stamp_ns: int, down: bool) -> list[PostureEvent]:
+        """
+        Say that a head which sank has stayed down for long enough.
+
+        :param down: it is, in this very reading
+        """
         states = self._states
         if states.state is not PostureState.HEAD_DOWN or not self._head.sank:
             self._slumped_ns = None
             return []
         lasted_s = (stamp_ns - states.since_ns) / SECOND_NS
-        if self._slumped_ns is not None or lasted_s < self._options.slump_s:
+        if self._slumped_ns is not None or not down or lasted_s < self._options.slump_s:
             return []
         self._slumped_ns = states.since_ns
         return [self._event(PostureEventType.SLUMPED, states.since_ns, lasted_s, self._before)]
