@@ -6,4 +6,7 @@ set -euo pipefail
 # shellcheck source=scripts/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 aitable_setup
+case " $* " in *' --posture '*)
+  "$VENV/bin/aitable" models fetch blazepose_detector blazepose >/dev/null ;;
+esac
 exec "$VENV/bin/aitable" demo "$@"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aitable_ros.cli import main
 from aitable_ros.errors import InputError
 from aitable_ros.evaluation.compare import compare, read_run
 from aitable_ros.evaluation.datasets.own import read_labels
@@ -323,6 +324,33 @@ def test_pages_over_several_and_a_comparison_have_it(written, tmp_path):
     names = {score['name']: score['difference'] for score in found['scores']}
     assert names['posture.accuracy'] == names['posture.by_span.accuracy'] == 0
     assert found['per_input'][0]['events']['both'] == 1
+    assert found['per_input'][0]['frames']['differ']['posture'] == {'n': 0, 'spans': []}
+
+
+def test_frames_in_which_the_posture_differs_are_named(written, tmp_path, capsys):
+    other = [replace(result, posture=replace(result.posture, assessments={
+        track: replace(found, state=LEFT if 10 <= i < 13 else found.state)
+        for track, found in result.posture.assessments.items()})) for i, result in enumerate(SEEN)]
+    measure(Clip(other), None, tmp_path / 'b', Played(other))
+    assert main(['evaluate', '--compare', str(written), str(tmp_path / 'b'), '--output',
+                 str(tmp_path / 'both')]) == 0
+    assert '3 differ in posture' in capsys.readouterr().out
+    (entry,) = json.loads((tmp_path / 'both' / 'comparison.json').read_text())['per_input']
+    assert entry['frames']['differ']['posture']['spans'] == [[10, 12]]
+    page = (tmp_path / 'both' / 'comparison.html').read_text()
+    assert 'frames: posture' in page
+
+
+def test_a_run_with_posture_and_one_without_are_compared_in_the_rest(written, tmp_path):
+    plain = [replace(result, posture=None, models={}, elapsed_ms={}) for result in SEEN]
+    played = Played(plain)
+    played.posture = None
+    measure(Clip(plain), None, tmp_path / 'a', played)
+    found = compare(read_run(tmp_path / 'a'), read_run(written))
+    assert set(found['per_input'][0]['frames']['differ']) == {
+        'face', 'expression', 'eyes_closed', 'level'}
+    assert [event['type'] for event in found['per_input'][0]['events']['only_b']] == [
+        'POSTURE_SLUMPED']
 
 
 @pytest.mark.parametrize(('entry', 'said'), [

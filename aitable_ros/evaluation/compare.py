@@ -26,8 +26,11 @@ from aitable_ros.evaluation.summary import Summary
 from aitable_ros.evaluation.video_classes import contrasts, ranks
 
 Columns = dict[str, NDArray[Any]]
-STATES = ('face', 'expression', 'eyes_closed', 'level')
-"""States in which frames are compared: presence and states of the primary person."""
+STATES = ('face', 'expression', 'eyes_closed', 'level', 'posture')
+"""
+States in which frames are compared: presence and states of the primary person; posture where both
+runs measured it.
+"""
 MOMENTS = ('LEVEL_CHANGED', 'POSTURE_CHANGED')
 """Events that are no spans; the states say what they say."""
 CURVES = ('openness', 'valence', 'arousal')
@@ -252,11 +255,12 @@ def _labelled(kind: str, span: FrameSpan, ran: Ran) -> bool | None:
 
 def _frame_differences(first: Ran, second: Ran) -> Score:
     """Find the frames whose states differ."""
-    a, b = (_primary(ran) for ran in (first, second))
+    names = STATES if all('posture' in ran.summary for ran in (first, second)) else STATES[:-1]
+    a, b = (_primary(ran, names) for ran in (first, second))
     frames = min(len(a['face']), len(b['face']))
     found: Score = {'compared': frames, 'differ': {}, 'mean_absolute_difference': {}}
     both = a['face'][:frames] & b['face'][:frames]
-    for name in STATES:
+    for name in names:
         other = a[name][:frames] != b[name][:frames]
         if name != 'face':
             other &= both
@@ -269,18 +273,20 @@ def _frame_differences(first: Ran, second: Ran) -> Score:
     return found
 
 
-def _primary(ran: Ran) -> Columns:
-    """Return the primary person's states, each ``(frames,)``."""
+def _primary(ran: Ran, names: Sequence[str]) -> Columns:
+    """Return the primary person's states of these names, and the curves, each ``(frames,)``."""
+    texts = {'expression': 'expression', 'level': 'level'} | (
+        {'posture': 'posture_state'} if 'posture' in names else {})
     columns = read_columns(ran.folder / 'frames.parquet', (
-        'frame', 'primary', 'expression', 'eyes_closed', 'level', *CURVES))
+        'frame', 'primary', 'eyes_closed', *texts.values(), *CURVES))
     count = int(columns['frame'].max()) + 1 if len(columns['frame']) else 0
     rows = np.flatnonzero(columns['primary'] == 1)
     at = columns['frame'][rows].astype(np.int64)
     states: Columns = {'face': np.zeros(count, bool)}
     states['face'][at] = True
-    for name in ('expression', 'level'):
+    for name, column in texts.items():
         states[name] = np.full(count, '', object)
-        states[name][at] = [value or '' for value in columns[name][rows]]
+        states[name][at] = [value or '' for value in columns[column][rows]]
     states['eyes_closed'] = np.zeros(count, bool)
     states['eyes_closed'][at] = columns['eyes_closed'][rows] == 1
     for name in CURVES:
@@ -293,7 +299,7 @@ def nothing_differs(found: Score) -> bool:
     """Whether all frames and events of both runs are equal."""
     return all(
         not entry['events']['only_a'] and not entry['events']['only_b']
-        and not any(entry['frames']['differ'][name]['n'] for name in STATES)
+        and not any(state['n'] for state in entry['frames']['differ'].values())
         and all(math.isclose(value or 0, 0) for value in entry['frames'][
             'mean_absolute_difference'].values())
         for entry in found['per_input'])

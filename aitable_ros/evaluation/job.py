@@ -176,6 +176,8 @@ def earlier_result(job: Job) -> EvaluationResult | None:
         if mark != {'fingerprint': fingerprint(job)}:
             return None
         summary = json.loads((job.output / 'summary.json').read_text(encoding='utf-8'))
+        if 'posture' in summary and not (job.output / 'bodies.parquet').is_file():
+            return None
     except (OSError, ValueError):
         return None
     from aitable_ros.evaluation.evaluate import EvaluationResult

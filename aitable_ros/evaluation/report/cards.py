@@ -122,7 +122,7 @@ def _posture_card(posture: Summary) -> Card:
         label='Posture, mostly', value=spoken(name), state='bad' if slumped else 'plain',
         note=f'{share[name]:.0%} of {posture["usable_s"]:.0f} s'
              + (f'; slumped {slumped} times' if slumped > 1 else '; slumped once' if slumped else
-                f'; {changes} change{"" if changes == 1 else "s"}'))
+                f'; {changes or "no"} change{"" if changes == 1 else "s"}'))
 
 
 def _counts(score: Summary) -> str:

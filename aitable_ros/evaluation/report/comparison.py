@@ -70,7 +70,7 @@ def print_comparison(found: Score, output: Path) -> None:
             console, f'{entry["input"]}: {events["both"]} events in both, '
             f'{len(events["only_a"])} only in A, {len(events["only_b"])} only in B; of '
             f'{entry["frames"]["compared"]} frames '
-            + ', '.join(f'{differ[name]["n"]} differ in {name}' for name in STATES))
+            + ', '.join(f'{state["n"]} differ in {name}' for name, state in differ.items()))
     print_lines(console, *_notes(found), style='dim')
     print_lines(console, f'report: {output / "comparison.html"}')
 
@@ -137,6 +137,8 @@ def _differences(found: Score) -> Table:
 def _inputs(found: Score, output: Path) -> Table:
     headlines = [name for name in HEADLINES if any(
         name in entry['a']['scores'] for entry in found['per_input'])]
+    states = [name for name in STATES if any(
+        name in entry['frames']['differ'] for entry in found['per_input'])]
     rows: list[list[Cell]] = []
     for entry in found['per_input']:
         a, b = entry['a'], entry['b']
@@ -145,11 +147,11 @@ def _inputs(found: Score, output: Path) -> Table:
             report_link('B', b['folder'], output),
             *(_change(a['scores'].get(name), b['scores'].get(name)) for name in headlines),
             _change(a['perclos'], b['perclos']), f'{a["blinks"]} → {b["blinks"]}',
-            *(entry['frames']['differ'][name]['n'] for name in STATES)])
+            *(entry['frames']['differ'].get(name, {'n': ''})['n'] for name in states)])
     return Table(
         title='By input', wide=True, rows=rows,
         columns=('input', '', '', *headlines, 'PERCLOS', 'blinks',
-                 *(f'frames: {name.replace("_", " ")}' for name in STATES)),
+                 *(f'frames: {name.replace("_", " ")}' for name in states)),
         caption='A → B, and the number of frames that differ.')
 
 
@@ -167,7 +169,7 @@ def _events(found: Score) -> list[Table]:
 def _frames(found: Score) -> list[Table]:
     rows: list[list[Cell]] = [
         [entry['input'], name.replace('_', ' '), f'{first} … {last}', last - first + 1]
-        for entry in found['per_input'] for name in STATES
-        for first, last in entry['frames']['differ'][name]['spans']]
+        for entry in found['per_input'] for name, state in entry['frames']['differ'].items()
+        for first, last in state['spans']]
     return shortened('Frames that differ', ('input', 'in', 'frames', 'how many'), rows, MOST_ROWS,
                      rest=REST)
