@@ -24,6 +24,8 @@ SETTLED = 10
 """Frames of a block that are neither first nor tracking: a second look, the first readings."""
 COUNTED = 40
 """Tracking frames of a block: four regular looks of the detector, six or seven of emotion."""
+MISSED = 0.02
+"""Faces that may be missing in the mean of a cell that counts for its number of faces."""
 MODES = {
     'default': 'the others measured 15 times a second, in turn (fatigue.others_fps)',
     'all': 'everybody measured in every image'}
@@ -118,15 +120,26 @@ def _summary(cell: _Cell) -> dict[str, Any]:
 
     return {
         'size': cell.size, 'faces': cell.faces, 'mode': cell.mode,
-        'found': round(sum(cell.found) / max(len(cell.found), 1), 2),
+        'found': round(_found(cell), 2),
         'first': {stage: by_stage(cell.first)[stage] for stage in ('pipeline', 'whole')},
         'tracking': by_stage(cell.tracking)}
 
 
+def _found(cell: _Cell) -> float:
+    """Return the mean number of faces found."""
+    return sum(cell.found) / max(len(cell.found), 1)
+
+
 def _growth(cells: list[_Cell]) -> list[dict[str, Any]]:
-    """Return what so many faces cost over what one does, of the pipeline's mean by frame."""
+    """
+    Return what so many faces cost over what one does, of the pipeline's mean by frame.
+
+    Cells in which other numbers of faces were found say nothing about these, and are left out.
+    """
     means: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for cell in cells:
+        if abs(_found(cell) - cell.faces) > MISSED:
+            continue
         mean = sum(sample['pipeline'] for sample in cell.tracking) / max(len(cell.tracking), 1)
         for mode in MODES if cell.faces == 1 else (cell.mode,):
             means[cell.size, mode][cell.faces] = mean

@@ -9,9 +9,9 @@ from typing import Any
 
 Result = dict[str, Any]
 STAGES = ('decode', 'detect', 'track', 'mesh', 'eyes', 'fatigue', 'emotion', 'rest', 'message')
-LIMITS = {'import_ms': 200.0, 'start_s': 2.5, 'rss_mb': 350.0, 'p95_ms': 12.0, 'cpu_percent': 35.0,
+LIMITS = {'import_ms': 200.0, 'start_s': 2.5, 'rss_mb': 300.0, 'p95_ms': 6.5, 'cpu_percent': 15.0,
           'fps_480p': 60.0, 'four_over_one': 2.5}
-"""What issue 8 asks."""
+"""What is asked: issue 23 for memory, latency and CPU of the nodes, issue 8 for the rest."""
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -72,10 +72,10 @@ def models(result: Result) -> str:
 def stages(result: Result) -> str:
     """Milliseconds by stage; growth by faces; first and last minute."""
     text = _where(result) + _table(
-        ['size', 'faces', 'first frame p50', *STAGES, 'whole, mean', 'pipeline p50', 'p95',
-         'CPU, mean'],
+        ['size', 'faces', 'found, mean', 'first frame p50', *STAGES, 'whole, mean',
+         'pipeline p50', 'p95', 'CPU, mean'],
         [[cell['size'], cell['faces'] if cell['mode'] == 'default' else f'{cell["faces"]}, all',
-          _ms(cell['first']['pipeline']),
+          cell['found'], _ms(cell['first']['pipeline']),
           *(_ms(cell['tracking'][stage], 'mean') for stage in STAGES),
           _ms(cell['tracking']['whole'], 'mean'), _ms(cell['tracking']['pipeline']),
           _ms(cell['tracking']['pipeline'], 'p95'), _ms(cell['tracking']['cpu'], 'mean')]
@@ -86,7 +86,8 @@ def stages(result: Result) -> str:
         ['size', 'measured', *(f'{faces} over 1' for faces in (2, 4, 8)), '4 faces < 2.5 × one'],
         [[growth['size'], growth['mode'],
           *(growth['over_one'].get(faces, '–') for faces in ('2', '4', '8')),
-          _word(growth['over_one'].get('4', 9) < LIMITS['four_over_one'])]
+          _word(growth['over_one']['4'] < LIMITS['four_over_one'])
+          if '4' in growth['over_one'] else 'not measured: others were found']
          for growth in result['growth']])
     steady = result['steady']
     return text + (
@@ -112,9 +113,10 @@ def peers(result: Result) -> str:
                 'wall_p50', 'wall_mean', 'cpu_p50', 'cpu_mean'))])
     verdict = result['must_hold']
     told = 'Not measured: MediaPipe did not take part.' if not verdict['measured'] else (
-        'Our whole pipeline over the refined FaceMesh of MediaPipe alone, at most 1.0: median '
-        f'{verdict["median_ratio"]:.3f}, {_word(verdict["median_holds"])}; amortised (mean) '
-        f'{verdict["mean_ratio"]:.3f}, {_word(verdict["mean_holds"])}.')
+        'Our whole pipeline over the refined FaceMesh of MediaPipe alone: ' + '; '.join(
+            f'{name} {verdict[f"{name}_ratio"]:.3f}, at most {limit}: '
+            f'{_word(verdict[f"{name}_ratio"] <= limit)}'
+            for name, limit in verdict.get('asked', {'median': 1.0, 'mean': 1.0}).items()) + '.')
     return (
         _where(result) + f'{result["frames"]} frames of {result["clip"]}, {result["size"]}, in '
         f'turns of {result["block"]}.\n\n' + _table(
@@ -191,7 +193,7 @@ def _ramp(size: str, ramp: Result) -> list[str]:
 
 
 def _bars(result: Result) -> str:
-    """Return what issue 8 asks of the graph, and whether it holds."""
+    """Return what is asked of the graph, and whether it holds."""
     rows = []
 
     def row(what: str, limit: str, measured: str, holds: bool) -> None:
@@ -208,12 +210,12 @@ def _bars(result: Result) -> str:
     if 'layouts' in result:
         one = result['layouts']['one process']
         p95 = one['latency_ms'].get('p95', float('inf'))
-        row('one process, RSS', '< 350 MB', f'{one["nodes_rss_mb"]} MB',
-            one['nodes_rss_mb'] < LIMITS['rss_mb'])
-        row('one process, 720p30, p95 stamp → `FatigueState`', '< 12 ms', f'{p95:.1f} ms',
-            p95 < LIMITS['p95_ms'])
-        row('one process, 720p30, CPU', '< 35 % of a core', f'{one["nodes_cpu_percent"]} %',
-            one['nodes_cpu_percent'] < LIMITS['cpu_percent'])
+        row('one process, RSS', '≤ 300 MB', f'{one["nodes_rss_mb"]} MB',
+            one['nodes_rss_mb'] <= LIMITS['rss_mb'])
+        row('one process, 720p30, p95 stamp → `FatigueState`', '≤ 6.5 ms', f'{p95:.1f} ms',
+            p95 <= LIMITS['p95_ms'])
+        row('one process, 720p30, CPU', '≤ 15 % of a core', f'{one["nodes_cpu_percent"]} %',
+            one['nodes_cpu_percent'] <= LIMITS['cpu_percent'])
     if '480p' in result.get('ramp', {}):
         fps = result['ramp']['480p']['sustained_fps']
         row('480p, sustained', '≥ 60 fps', f'{fps:.0f} fps', fps >= LIMITS['fps_480p'])

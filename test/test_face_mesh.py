@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
+from aitable_ros.crop_map import crop_to_image
 from aitable_ros.errors import InputError
 from aitable_ros.face.detector import detector_for
 from aitable_ros.face.mesh import FaceMesh, roi_from_detection, roi_from_landmarks
+from aitable_ros.face.turned_crops import _around
 from aitable_ros.inference.chain import ModelOptions, resolve
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection, FaceLandmarks
@@ -184,3 +186,17 @@ def test_labelled_blinks_shut_the_eyes(mesh: FaceMesh, models: Path, shared_data
         start, end = blink['start_frame'], blink['end_frame']
         around = ears[max(0, start - 12):max(0, start - 2)] + ears[end + 3:end + 13]
         assert min(ears[start:end + 1]) < 0.8 * np.median(around), blink
+
+
+def test_a_crop_of_a_part_is_the_crop_of_the_whole():
+    random = np.random.default_rng(1)
+    image = random.integers(0, 255, (180, 320, 3), np.uint8)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for _ in range(300):
+        matrix = crop_to_image(
+            tuple(random.uniform(-100, 400, 2)), random.uniform(-3, 3), random.uniform(0.2, 4),
+            (64, 64))
+        near, moved = _around(image, matrix, 64)
+        np.testing.assert_array_equal(*(
+            cv2.warpAffine(seen, by, (64, 64), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            for seen, by in ((near, moved), (image, matrix))))

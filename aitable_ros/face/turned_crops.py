@@ -16,6 +16,9 @@ from aitable_ros.crop_map import crop_to_image
 from aitable_ros.face.faster_way import FasterWay
 from aitable_ros.inference.protocol import Backend, cutting, Tensors
 
+DENSE = 3.0
+"""Pixels of the image to one of the crop up to which the warp reads about all lines of memory."""
+
 
 class TurnedCrops:
     """
@@ -103,10 +106,34 @@ class TurnedCrops:
     def _cut(self, image: NDArray[np.uint8], matrix: NDArray[np.float64], slot: int) -> None:
         """Fill one slot of the input."""
         shape = (self.side, self.side)
+        near, moved = _around(image, matrix, self.side)
         cv2.warpAffine(
-            image, matrix, shape, dst=self._crop,
+            near, moved, shape, dst=self._crop,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
         np.multiply(self._crop, np.float32(1 / 255), out=self._tensor[slot])
+
+
+def _around(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], side: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """
+    Copy the part of an image that a crop lies in; return it and the crop's map to its pixels.
+
+    The answer is the same bits. Another core has written the image, and a warp that fetches it
+    along its slanted rows waits for each line of it (0.68 ms in a node); a copy reads ahead
+    (0.53 ms with the warp). Where the crop skips lines, or lies outside, nothing is copied.
+    """
+    (across, slant, x), (tilt, down, y) = matrix.tolist()
+    if math.hypot(across, tilt) > DENSE:
+        return image, matrix
+    left = max(int(x + min(across * side, 0) + min(slant * side, 0)) - 2, 0)
+    right = int(x + max(across * side, 0) + max(slant * side, 0)) + 3
+    top = max(int(y + min(tilt * side, 0) + min(down * side, 0)) - 2, 0)
+    bottom = int(y + max(tilt * side, 0) + max(down * side, 0)) + 3
+    near = image[top:max(bottom, 0), left:max(right, 0)]
+    if not near.size:
+        return image, matrix
+    return near.copy(), np.array([[across, slant, x - left], [tilt, down, y - top]])
 
 
 def to_image(
