@@ -16,7 +16,7 @@ import pytest
 from ros_graph import CAMERA, Graph, image, picture
 from sensor_msgs.msg import Image
 
-from aitable_msgs.msg import Emotion, FaceArray, FatigueState
+from aitable_msgs.msg import Emotion, FaceArray, FatigueState, Posture
 from aitable_ros.cli import main
 from aitable_ros.nodes import environment, executables
 from aitable_ros.nodes.composition import Spinner
@@ -69,17 +69,18 @@ def ends(process, number, timeout_s=PATIENT_S):
 REMAP = ('--ros-args', '-r', f'image:={CAMERA}')
 
 
-def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start):
-    nodes = {
-        name: start(name, *REMAP) for name in ('face_detector', 'fatigue', 'emotion', 'overlay')}
+def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, start):
+    nodes = {name: start(name, *REMAP) for name in (
+        'face_detector', 'fatigue', 'emotion', 'posture', 'overlay')}
     with Graph() as graph:
         graph.listen_to({
-            'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion, 'overlay': Image})
+            'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion, 'posture': Posture,
+            'overlay': Image})
         camera = graph.camera()
-        assert graph.spin(lambda: camera.get_subscription_count() == 4)
+        assert graph.spin(lambda: camera.get_subscription_count() == 5)
         frame = cv2.resize(picture(portrait), (1280, 720))  # of the size that DDS loses by default
         sent = []
-        topics = ('faces', 'fatigue', 'emotion', 'overlay')
+        topics = ('faces', 'fatigue', 'emotion', 'posture', 'overlay')
         end = time.monotonic() + PATIENT_S
         while time.monotonic() < end and any(len(graph.heard[one]) < 20 for one in topics):
             message = image(frame, 'bgr8', graph.tick())
@@ -97,6 +98,10 @@ def test_four_processes_meet_by_stamp_and_end_on_sigint(models, portrait, start)
                 if one.validity != FatigueState.VALIDITY_NO_FACE]
         assert {one.track_id for one in here} == {
             face.track_id for message in graph.heard['faces'] for face in message.faces}
+        bodies = [one for one in graph.heard['posture']
+                  if one.validity != Posture.VALIDITY_NO_BODY]
+        assert {one.track_id for one in bodies} <= {one.track_id for one in here}
+        assert bodies
         drawn = graph.heard['overlay'][-1]
         pixels = np.frombuffer(drawn.data, np.uint8).reshape(720, 1280, 3)
         assert (np.abs(pixels.astype(int) - frame).max(axis=2) > 20).mean() > 0.02
