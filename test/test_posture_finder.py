@@ -24,9 +24,11 @@ from aitable_ros.posture.finder import BodyFinder
 from aitable_ros.posture.monitor import PostureMonitor
 from aitable_ros.posture.options import PostureOptions
 from aitable_ros.posture_types import (
-    Body, FIRST_BODY_ID, Joint, PostureState, PostureUpdate, PostureValidity
+    Body, FIRST_BODY_ID, Joint, PostureEventType, PostureState, PostureUpdate, PostureValidity
 )
-from aitable_ros.types import Detection, Frame, FrameResult, TrackedFace
+from aitable_ros.types import (
+    Detection, FatigueEventType, FatigueReason, Frame, FrameResult, TrackedFace
+)
 
 ON = PostureOptions(enabled=True, model='blazepose', fallbacks=(), others_interval_s=0.0)
 STEP_NS = SECOND_NS // 5
@@ -242,6 +244,25 @@ def test_faces_are_the_same_with_posture_on(
     assert [plain(result) for result in on] == [plain(result) for result in off]
     assert all(isinstance(result.posture, PostureUpdate) for result in on)
     assert all(result.posture is None for result in off)
+
+
+def test_fatigue_hears_of_a_slump(pose_models: Path, shared_data: Path) -> None:
+    """Once, and no level comes of it; the reason stays while the head is down."""
+    film = list(islice(read_film(clip_here(shared_data, 'webcam_strong_motion.mp4')), 0, 780, 2))
+    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
+        told = [pipeline.process(image, number * SECOND_NS // 15)
+                for number, image in enumerate(reversed(film))]
+    slump, = [event for result in told for event in result.events
+              if event.type is FatigueEventType.SLUMPED]
+    posture, = [event for result in told if result.posture is not None
+                for event in result.posture.events if event.type is PostureEventType.SLUMPED]
+    assert (slump.track_id, slump.start_ns) == (posture.track_id, posture.start_ns)
+    reasons = [next(one.reasons for one in (*result.absent, *(
+        face.fatigue for face in result.faces if face.fatigue is not None))
+        if one.track_id == slump.track_id) for result in told[30:]]
+    slumped = [FatigueReason.SLUMPED in reason for reason in reasons]
+    assert slumped == sorted(slumped)
+    assert slumped[-1]
 
 
 def test_posture_off_is_not_even_imported(models: Path) -> None:
