@@ -124,6 +124,8 @@ class Body:
     :param primary: the person the robot is dealing with, also while the face is hidden
     :param body_id: number of the body itself, from :data:`FIRST_BODY_ID` on: it stays when
         ``track_id`` changes, because a face was seen at last or came back under a new number
+    :param face_roll: of the line of the face's eyes, radians, as ``PostureAngles.head_roll``; NaN
+        without a face, or with one seen from the side
     """
 
     track_id: int
@@ -131,6 +133,7 @@ class Body:
     has_face: bool = False
     primary: bool = False
     body_id: int = 0
+    face_roll: float = NAN
 
 
 class PostureState(IntEnum):

@@ -16,6 +16,7 @@ from films import clip_here, read_film
 import numpy as np
 from numpy.typing import NDArray
 import pytest
+from test_posture_angles import FILMS, turned
 
 from aitable_ros.clock import SECOND_NS
 from aitable_ros.errors import InputError
@@ -309,6 +310,26 @@ def test_a_head_that_cannot_be_seen_leaves_the_body(
         body, = result.posture.bodies
         assert (body.track_id, body.primary) == (before.track_id, True)
         assert body.skeleton.sees(Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)
+
+
+@pytest.mark.parametrize('name', FILMS)
+def test_a_person_who_is_turned_turns_the_angles(
+    name: str, pose_models: Path, shared_data: Path,
+) -> None:
+    """Head within 2 degrees, by the eyes of the face; shoulders, which have no such help, 3."""
+    path = clip_here(shared_data, name)
+    with Pipeline(PipelineOptions(posture=replace(ON, interval_s=0.0))) as pipeline:
+        tilts = {}
+        for clockwise in (0, -20, -10, 10, 20):
+            pipeline.reset()
+            for number, image in enumerate(turned(path, clockwise)):
+                result = pipeline.process(image, number * SECOND_NS // 30)
+            one = result.posture.assessments[result.primary.face.track_id]
+            tilts[clockwise] = np.degrees([one.shoulder_tilt, one.head_roll])
+    for clockwise, angles in tilts.items():
+        shoulders, head = angles - tilts[0]
+        assert head == pytest.approx(-clockwise, abs=2)
+        assert np.isnan(shoulders) or shoulders == pytest.approx(-clockwise, abs=3)
 
 
 def test_a_face_tells_where_the_body_is_and_no_detector_is_loaded(

@@ -70,13 +70,18 @@ class PostureAngles:
     ear_height: float = NAN
 
 
-def measure(skeleton: Skeleton) -> PostureAngles:
-    """Measure one skeleton."""
+def measure(skeleton: Skeleton, face_roll: float = NAN) -> PostureAngles:
+    """
+    Measure one skeleton.
+
+    :param face_roll: the head roll, from the eyes of the face; NaN where there is none
+    """
     forward_lean, lateral_lean = _lean(skeleton, HIPS, SHOULDERS)
     neck_flexion, _ = _lean(skeleton, SHOULDERS, EARS)
     return PostureAngles(
         shoulder_tilt=_tilt(skeleton, SHOULDERS),
-        head_roll=_tilt(skeleton, EARS, EYES if _has(skeleton, *EYES) else WHOLE_EYES),
+        head_roll=_tilt(skeleton, EARS, EYES if _has(skeleton, *EYES) else WHOLE_EYES)
+        if math.isnan(face_roll) else face_roll,
         forward_lean=forward_lean, lateral_lean=lateral_lean, neck_flexion=neck_flexion,
         hand_to_head=_hand_to_head(skeleton), ear_height=_ear_height(skeleton))
 

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.face.assignment import cheapest_pairs
-from aitable_ros.posture_types import Joint, Skeleton, VISIBLE
+from aitable_ros.posture.angles import LEAST_WIDTH
+from aitable_ros.posture_types import Joint, NAN, Skeleton, VISIBLE
 from aitable_ros.types import TrackedFace
 
 HEAD = list(range(Joint.MOUTH_RIGHT + 1))
@@ -21,6 +23,9 @@ ON_FACE = 0.5
 
 STILL_ON_FACE = 1.0
 """The same for a face that belonged to the body before: boxes lag behind quick heads."""
+
+EYES_APART = 0.42
+"""Distance of the eyes in sides of the box of a face that looks ahead: median of 32 faces."""
 
 LOYALTY = 0.25
 """Sides by which the face that belonged to a body before is preferred."""
@@ -43,6 +48,16 @@ def distance_from_face(head: NDArray[np.float32], face: TrackedFace) -> float:
     left, top, right, bottom = face.box.tolist()
     apart = float(np.hypot(*(head - ((left + right) / 2, (top + bottom) / 2))))
     return apart / float(max(right - left, bottom - top, 1e-6))
+
+
+def roll_of(face: TrackedFace | None) -> float:
+    """Return the roll of a face by its eyes, > 0 to the person's right; NaN where they are not."""
+    if face is None or len(face.detection.keypoints) < 2:
+        return NAN
+    x, y = (face.detection.keypoints[1] - face.detection.keypoints[0]).tolist()
+    side = float((face.box[2:] - face.box[:2]).max())
+    return math.atan2(-y, x) if math.hypot(x, y) >= LEAST_WIDTH * EYES_APART * side and x > 0 \
+        else NAN
 
 
 def faces_of(

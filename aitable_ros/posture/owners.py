@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.clock import SECOND_NS
-from aitable_ros.posture.heads import faces_of, head_of
+from aitable_ros.posture.heads import faces_of, head_of, roll_of
 from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, Skeleton
 from aitable_ros.types import TrackedFace
 
@@ -117,7 +117,8 @@ class Owners:
                 owner.primary = False
         bodies = {
             number: Body(owner.track_id, skeletons[number], has_face=number in owned,
-                         primary=owner.primary, body_id=owner.body_id)
+                         primary=owner.primary, body_id=owner.body_id,
+                         face_roll=roll_of(owned.get(number)))
             for number, owner in self._known.items()}
         return dict(sorted(
             bodies.items(), key=lambda item: (not item[1].primary, item[1].track_id)))

@@ -65,7 +65,7 @@ class PersonPosture:
         """
         sighting, deviation, down = Sighting(), Deviation(), NAN
         if body is not None:
-            sighting = self._looker.look(stamp_ns, body.skeleton)
+            sighting = self._looker.look(stamp_ns, body.skeleton, body.face_roll)
             self.baseline.add(
                 stamp_ns, sighting, self._states.state is PostureState.UPRIGHT)
             known = self.baseline.learned

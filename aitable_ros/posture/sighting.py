@@ -64,8 +64,8 @@ class Looker:
         self._angles = AngleSmoother()
         self._lengths = OneEuroFilter(min_cutoff_hz=0.5, beta=2.0)
 
-    def look(self, stamp_ns: int, skeleton: Skeleton) -> Sighting:
-        """Measure one reading; stamps must rise."""
+    def look(self, stamp_ns: int, skeleton: Skeleton, face_roll: float = NAN) -> Sighting:
+        """Measure one reading; stamps must rise. ``face_roll``: see ``Body``."""
         points = skeleton.points.astype(np.float64)
         width = shoulder_width(skeleton)
         seen = skeleton.visibility[HEAD] >= VISIBLE
@@ -78,6 +78,7 @@ class Looker:
             stamp_ns, np.array([math.log(width) if width > 0 else NAN, height])).tolist()
         line = points[SHOULDERS[0]] - points[SHOULDERS[1]]
         return Sighting(
-            self._angles.update(stamp_ns, measure(skeleton)), math.exp(log_width),
+            self._angles.update(stamp_ns, measure(skeleton, face_roll)), math.exp(log_width),
             (float(middle[0]), float(middle[1])), (float(head[0]), float(head[1])), height,
-            bool(np.hypot(*line[:2]) >= FACING * np.linalg.norm(line)))
+            # without depth, z is NaN and nothing tells that somebody is turned
+            not np.hypot(*line[:2]) < FACING * np.linalg.norm(line))
