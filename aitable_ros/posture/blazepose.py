@@ -35,8 +35,10 @@ OUTPUTS = {'landmarks': 5, 'presence': 1, 'heatmaps': 64, 'world': 3}
 
 SETTLING = 2
 """
-Readings of a new body whose landmarks only place the next crop. On eight portraits turned by up to
-20 degrees, the tilt of the shoulders was wrong by up to 6.7 degrees in the detector's crop.
+Readings of a new body whose landmarks only place the next crop. On nine clips that no test of
+angles uses, turned by up to 20 degrees, the tilt of the shoulders errs by 1.4 degrees in the
+detector's crop (median of the clips' rms), by 1.1 after one such reading, 0.8 after two, 0.9 after
+three, 1.3 after four. Where a portrait ends above the shoulders, crops drift off instead.
 """
 
 KERNEL = 9
