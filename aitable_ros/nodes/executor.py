@@ -87,7 +87,7 @@ class ImageExecutor(SingleThreadedExecutor):  # type: ignore[misc]
             self._release()
             raise ExternalShutdownException
         for subscription in self._waiting.messages():
-            taken = subscription.handle.take_message(subscription.msg_type, False)
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
             if taken is not None:
                 subscription.callback(taken[0])
 
@@ -153,5 +153,5 @@ class _Waiting:
 
 def _is_plain(subscription: Any) -> bool:
     """Tell whether its callback is a function of the message alone."""
-    return not subscription.raw and not iscoroutinefunction(subscription.callback) \
+    return not iscoroutinefunction(subscription.callback) \
         and subscription._callback_type is Subscription.CallbackType.MessageOnly

@@ -19,6 +19,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
@@ -32,6 +33,7 @@ from aitable_ros.nodes.camera_fault import (
 )
 from aitable_ros.nodes.channel import channel, SharedFaces
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
+from aitable_ros.nodes.serialized_image import image_in
 from aitable_ros.stamp_join import StampMatcher
 from aitable_ros.types import Frame
 
@@ -159,12 +161,15 @@ class ImageSource:
         self._subscription = reader.node.create_subscription(
             CompressedImage if self._compressed else Image, self.topic, self._received,
             qos.own(qos.IMAGE), qos_overriding_options=qos.overridable(),
-            event_callbacks=reader.conflicts.of_subscription(self.topic))
+            event_callbacks=reader.conflicts.of_subscription(self.topic),
+            raw=not self._compressed)
 
     def _received(self, message: Any) -> None:
         received_s = monotonic()
         decode = frame_from_compressed if self._compressed else frame_from_image
         try:
+            if isinstance(message, bytes):
+                message = image_in(message) or deserialize_message(message, Image)
             frame = decode(message, self._decoder)
             self._losses.arrived(frame.stamp_ns)
             self._guard.check(frame.stamp_ns, received_s)
