@@ -142,6 +142,19 @@ def test_a_posture_is_told_at_any_rate(pose: Pose, state: PostureState, hz: floa
     assert kinds(table.events) == changes[:1] + slumps + changes[1:]
 
 
+@pytest.mark.parametrize('facing', [35, -60])
+def test_without_depth_a_turn_is_seen_by_the_narrow_shoulders(facing: float) -> None:
+    """And not learned as upright: back again, nobody has sunk."""
+    table = Table()
+    for angle, seconds in ((0, 10), (facing, 60), (0, 10)):
+        for _ in range(seconds * 5):
+            seen = seated(facing=angle, depth=False)
+            seen.points[:, 2] = 0
+            table.judge(seen)
+    assert {told.assessments[1].state for told in table.told[40:]} == {PostureState.UPRIGHT}
+    assert table.last.height_drop == pytest.approx(0, abs=0.01)
+
+
 def test_a_change_tells_when_it_began_and_how_long_the_state_before_lasted() -> None:
     table = Table()
     table.show(30)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.clock import SECOND_NS
 from aitable_ros.posture.options import PostureOptions
-from aitable_ros.posture.sighting import Sighting
+from aitable_ros.posture.sighting import FACING, Sighting
 from aitable_ros.posture_types import NAN
 
 EVERY_NS = SECOND_NS // 2
@@ -41,6 +41,13 @@ class Upright:
     forward_lean: float = NAN
     lateral_lean: float = NAN
     neck_flexion: float = NAN
+
+
+def faces_camera(sighting: Sighting, upright: Upright) -> bool:
+    """Return whether the shoulders face the camera, by their depth and by upright if known."""
+    taller = sighting.angles.ear_height * FACING > upright.ear_height
+    narrower = sighting.width < upright.width * FACING
+    return sighting.facing and not (taller and narrower)
 
 
 class UprightBaseline:
@@ -82,7 +89,8 @@ class UprightBaseline:
         :param upright: the person is, as far as is known
         """
         options, angles = self._options, sighting.angles
-        if not (sighting.facing and angles.ear_height > -1) or time_ns < self._due_ns:
+        if time_ns < self._due_ns or not angles.ear_height > -1 \
+                or not faces_camera(sighting, self.value if self.learned else Upright()):
             return
         self._due_ns = time_ns + EVERY_NS - SLACK_NS
         row = astuple(Upright(

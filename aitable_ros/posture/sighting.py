@@ -22,7 +22,8 @@ HEAD_JOINTS = 3
 FACING = 0.9
 """
 Least share of the line between the shoulders that lies in the image for somebody who faces the
-camera, a turn of 25 degrees. Who turns further looks narrow, and so tall for the width.
+camera, a turn of 25 degrees. Who turns further looks narrow, and so tall for the width: that shows
+a turn where the model gives no depth.
 """
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import math
 
 from aitable_ros.clock import SECOND_NS
-from aitable_ros.posture.baseline import Upright
+from aitable_ros.posture.baseline import faces_camera, Upright
 from aitable_ros.posture.options import PostureOptions
 from aitable_ros.posture.sighting import Sighting
 from aitable_ros.posture_types import NAN, PostureState
@@ -46,7 +46,8 @@ def compare(sighting: Sighting, upright: Upright) -> Deviation:
     angles = sighting.angles
     forward = angles.forward_lean - upright.forward_lean
     # A nearer shoulder looks lower: the tilt of somebody who turns is none.
-    tilt = angles.shoulder_tilt - upright.shoulder_tilt if sighting.facing else NAN
+    tilt = angles.shoulder_tilt - upright.shoulder_tilt \
+        if faces_camera(sighting, upright) else NAN
     sides = [side for side in (angles.lateral_lean - upright.lateral_lean, tilt)
              if not math.isnan(side)]
     return Deviation(
