@@ -15,6 +15,7 @@ import pytest
 from ros_graph import CAMERA, Graph
 from sensor_msgs.msg import PointCloud2
 
+from aitable_ros.nodes import frame_source
 from aitable_ros.nodes.camera_fault import LossEstimate, MANY_LOST
 from aitable_ros.nodes.environment import OWN_TRANSPORT_VARIABLES
 
@@ -89,6 +90,24 @@ def test_a_foreign_camera_without_our_profile_is_named(models, graph, capfd):
     finally:
         camera.kill()
         camera.wait()
+
+
+def test_a_camera_that_has_only_just_come_is_no_fault(graph, monkeypatch):
+    """A node that has waited for long may see the camera a moment before its first image."""
+    clock = [1000.0]
+    monkeypatch.setattr(frame_source, 'monotonic', lambda: clock[0])
+    with Graph('my_camera') as camera:
+        camera.camera()
+        node = graph.load('FaceDetectorNode')
+        assert graph.spin(lambda: node.count_publishers(CAMERA))
+        assert graph.spin(lambda: '/my_camera' in {
+            f'/{one.node_name}' for one in node.get_publishers_info_by_topic(CAMERA)})
+        assert node.source.fault(60.0, False) is None
+        clock[0] += 3.0
+        fault = node.source.fault(60.0, False)
+        assert 'no image arrives' in fault.line
+        clock[0] += 60.0
+        assert node.source.fault(0.1, True) == fault, 'too few images have come to tell'
 
 
 def test_another_type_on_the_topic_is_named(models, graph, capfd):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -84,7 +85,9 @@ class ImageSource:
         self._decoder = ImageDecoder(topic)
         self._losses = LossEstimate()
         self._loss: tuple[Fault, float] | None = None
-        """The last loss of images and when it was seen, seconds of the steady clock."""
+        """The last loss of images, and when it was seen in those that arrived, steady clock."""
+        self._unheard_s: float | None = None
+        """Since when there is a camera of which no image has arrived, steady clock."""
         self._feeder: object | None = None
 
     def set_feeder(self, feeder: object, here: bool) -> None:
@@ -143,8 +146,14 @@ class ImageSource:
         if waited_s >= LOOK_AFTER_S or (came and (lost or 0.0) >= MANY_LOST):
             found = find_fault(node, self.topic, IMAGE_TYPES[self._compressed], lost or 0.0)
         now, loss = monotonic(), self._loss
+        if found is None or found.kind is not FaultKind.LOST or came:
+            self._unheard_s = None
+        elif self._unheard_s is None or now - self._unheard_s < LOOK_AFTER_S:
+            self._unheard_s = self._unheard_s or now
+            return None  # the camera has only just come
         if found is not None:
-            self._loss = (found, now) if found.kind is FaultKind.LOST else None
+            self._loss = (found, now if came else -math.inf) \
+                if found.kind is FaultKind.LOST else None
         elif loss is not None and (lost is None or now - loss[1] < HOLD_S):
             return loss[0]
         return found
