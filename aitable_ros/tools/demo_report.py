@@ -20,6 +20,7 @@ from aitable_ros.evaluation.report.elements import Card, Series, Truth
 from aitable_ros.evaluation.report.one_recording import present
 from aitable_ros.evaluation.report.page import write_report
 from aitable_ros.evaluation.summary import Summary
+from aitable_ros.posture.options import PostureOptions
 from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
 from aitable_ros.recordings.recorded_topics import RecordedTopics
 from aitable_ros.tools import demo_pictures
@@ -133,8 +134,10 @@ def _notes(truth: ClipTruth | PostureTruth | None) -> list[str]:
     if isinstance(truth, PostureTruth):
         notes.append(
             'The clip is NASA’s public-domain portrait of Eileen Collins, turned about the middle '
-            'of its lower edge to a script. A posture is told when it has lasted for 2 s, with the '
-            'time at which it began; the first 5 s teach the stage how this person sits upright.')
+            'of its lower edge to a script. A posture is told when it has lasted for '
+            f'{PostureOptions().dwell_s:g} s, with the time at which it began; the first '
+            f'{PostureOptions().baseline_warm_up_s:g} s of facing the camera teach the stage how '
+            'this person sits upright.')
     elif truth is not None:
         notes.append(
             'The clip is NASA’s public-domain portrait of Eileen Collins with its eyelids moved '

@@ -34,9 +34,9 @@ SCRIPT = (
     (PostureState.UPRIGHT, 12.0), (PostureState.LEANING_RIGHT, 6.0), (PostureState.UPRIGHT, 5.0),
     (PostureState.LEANING_LEFT, 6.0))
 """
-State, and how long it lasts with the move to the next, seconds. In the first the stage learns for
-5 s of facing the camera how this person sits upright. Each lasts for longer than the 2 s after
-which a state is told.
+State, and how long it lasts with the move to the next, seconds. In the first the stage learns how
+this person sits upright (``posture.baseline_warm_up_s``, of facing the camera). Each lasts for
+longer than ``posture.dwell_s``, after which a state is told.
 """
 LONGEST_S = sum(seconds for _, seconds in SCRIPT)
 SHORTEST_S = SCRIPT[0][1] + SCRIPT[1][1]
