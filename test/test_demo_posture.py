@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 import csv
 import json
 import math
@@ -19,12 +20,21 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.errors import InputError
+from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.output_tables import read_columns
 from aitable_ros.posture.options import PostureOptions
-from aitable_ros.posture_types import PostureState
+from aitable_ros.posture_types import (
+    Body, PostureAssessment, PostureEvent, PostureEventType, PostureState, PostureUpdate,
+    PostureValidity, Skeleton
+)
+from aitable_ros.tools.camera import open_input
 from aitable_ros.tools.clip import SIZES
-from aitable_ros.tools.posture_clip import LEAN, lean_at, LONGEST_S, MOVE_S, PostureClip
-from aitable_ros.tools.script_check import SLACK_S
+from aitable_ros.tools.demo import camera_arguments
+from aitable_ros.tools.posture_clip import (
+    LEAN, lean_at, LONGEST_S, MOVE_S, PostureClip, PostureTruth
+)
+from aitable_ros.tools.script_check import check_postures, SLACK_S
+from aitable_ros.types import FrameResult
 
 FPS = 10
 STATES = ('UPRIGHT', 'LEANING_RIGHT', 'UPRIGHT', 'LEANING_LEFT')
@@ -180,13 +190,57 @@ def test_the_demo_tells_the_postures_of_the_clip(tmp_path):
         [sys.executable, '-m', 'aitable_ros', 'demo', '--posture', '--no-browser', '--seconds',
          '18', '--size', 'vga', '--json', '--output', str(tmp_path / 'demo')],
         capture_output=True, text=True, timeout=2 * PATIENT_S)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr
     summary = json.loads(done.stdout)
-    assert [(check['name'], check['passed']) for check in summary['verdict']] == [
-        ('postures', True), ('posture_changes', True), ('posture_onset', True)]
-    assert summary['posture']['changes'] == 1
+    assert [check['name'] for check in summary['verdict']] == [
+        'postures', 'posture_changes', 'posture_onset']
+    assert summary['scores']['posture']['n'] == 480
     assert set(summary['backend']) == {'face', 'mesh', 'emotion', 'posture'}
     assert summary['latency_ms']['posture']['p50'] > 0
     page = (tmp_path / 'demo' / 'report.html').read_text()
-    for text in ('2 of 2 scripted postures told', 'leaning right', 'Posture, share of time'):
-        assert text in page
+    assert 'scripted postures told' in page
+    readings = read_columns(tmp_path / 'demo' / 'bodies.parquet', ('time_s',))['time_s']
+    pause_s = float(np.diff(readings).max())
+    if pause_s >= PostureOptions().max_gap_s:
+        pytest.skip(f'this machine stood still for {pause_s:.1f} s: nobody knows the posture after')
+    assert done.returncode == 0, summary['verdict']
+    assert '2 of 2 scripted postures told' in page
+    assert summary['posture']['changes'] == 1
+
+
+def told(truth: PostureTruth, states: list[PostureState], changes: list[int]) -> list[bool]:
+    """Return whether each check passes, of a person who was said to sit so, and to change then."""
+    measured = Measurements()
+    for index, state in enumerate(states):
+        events = tuple(
+            PostureEvent(1, PostureEventType.POSTURE_CHANGED, frame * 10 ** 8, 2.0, state)
+            for frame in changes if frame + 20 == index)
+        body = Body(1, Skeleton(
+            np.zeros((33, 3), np.float32), np.ones(33, np.float32), np.zeros((33, 3), np.float32),
+            1.0), primary=True)
+        measured.add(FrameResult(index * 10 ** 8, (), (), (), {}, {}, posture=PostureUpdate(
+            True, (body,), {1: PostureAssessment(
+                1, index * 10 ** 8, PostureValidity.VALID, state)}, events=events)))
+    return [check.passed for check in check_postures(truth, measured)]
+
+
+def test_the_script_is_checked(clip):
+    """Upright to 110, right 120 … 169, upright 180 … 219, left from 230 on; 10 frames a move."""
+    states = [PostureState[name] for name, frames in zip(STATES, (115, 60, 50, 65)) for _ in
+              range(frames)]
+    assert told(clip.truth, states, [115, 175, 225]) == [True, True, True]
+    assert told(clip.truth, states, [115, 175]) == [True, False, False]
+    assert told(clip.truth, states, [115, 145, 175, 225]) == [True, False, False]
+    assert told(clip.truth, states, [100, 175, 225]) == [True, True, False], 'before the move'
+    assert told(clip.truth, states, [135, 175, 225]) == [True, True, False], 'late'
+    wrong = [PostureState.UPRIGHT if index > 225 else state for index, state in enumerate(states)]
+    assert told(clip.truth, wrong, [115, 175])[0] is False
+
+
+def test_a_camera_plays_the_clip_of_posture_where_it_is_asked_for():
+    args = Namespace(seconds=None, fps=15.0, size='vga', seed=3, posture=True)
+    opened = open_input(None, args)
+    assert isinstance(opened, PostureClip)
+    assert (opened.duration_s, opened.fps, opened.size, opened.seed) == (
+        LONGEST_S, 15.0, SIZES['vga'], 3)
+    assert '--posture' in camera_arguments(Namespace(**vars(args), input=None))
