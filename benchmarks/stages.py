@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the part's arguments."""
     parser.add_argument('--sizes', nargs='+', default=list(SIZES), choices=SIZES)
     parser.add_argument('--faces', nargs='+', type=int, default=[1, 2, 4, 8], choices=[1, 2, 4, 8])
+    parser.add_argument('--rounds', type=int, help='of all cells (default: 12; quick: 1)')
     parser.add_argument(
         '--minutes', type=float, help='of image time in the long run (default: 10; quick: 0.2)')
 
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from aitable_ros.pipeline import Pipeline, PipelineOptions
 
     cv2.setNumThreads(1)
-    rounds = 1 if args.quick else 12
+    rounds = args.rounds or (1 if args.quick else 12)
     edges = _Edges()
     cells = [
         _Cell(size, faces, mode, Crowd(faces, SIZES[size])) for size in args.sizes
