@@ -291,7 +291,8 @@ def test_a_model_of_another_kind_is_passed_over_by_name(pose_models: Path) -> No
         assert 'not a body detector' in finder.attempts[-1].reason
 
 
-@pytest.mark.parametrize('name', ['cam_man_still.mp4', 'webcam_glasses_30fps.avi'])
+@pytest.mark.parametrize('name', [
+    'cam_man_still.mp4', 'webcam_glasses_30fps.avi', 'face_then_noface.mov'])
 def test_a_head_that_cannot_be_seen_leaves_the_body(
     name: str, pose_models: Path, shared_data: Path,
 ) -> None:
@@ -310,6 +311,17 @@ def test_a_head_that_cannot_be_seen_leaves_the_body(
         body, = result.posture.bodies
         assert (body.track_id, body.primary) == (before.track_id, True)
         assert body.skeleton.sees(Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)
+
+
+def test_who_leaves_has_no_body(
+    monitor: PostureMonitor, sitting: list[NDArray[np.uint8]],
+) -> None:
+    noise = np.random.default_rng(0).integers(90, 160, sitting[0].shape, np.uint8)
+    body, = monitor.update(Frame(sitting[0], 0), ()).bodies
+    monitor.update(Frame(sitting[0], STEP_NS), (face_at(body, 3),))
+    left = [monitor.update(Frame(np.roll(noise, 50 * index, 0), index * STEP_NS), ()).bodies
+            for index in range(2, 12)]
+    assert left == [()] * 10
 
 
 @pytest.mark.parametrize('name', FILMS)

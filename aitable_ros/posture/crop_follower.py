@@ -11,7 +11,7 @@ They serve the bodies whose face is hidden.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 import math
 
@@ -52,13 +52,25 @@ class _Followed:
     A body and its last reading.
 
     :param roi: the next crop, hung on the landmarks
+    :param below: the last crop below the face; None for a body that never had one
+    :param shoulders: ``(2,)`` pixels, their middle in that crop
     :param turns: the crop below the face turns with the body; not where it then showed a neighbour
     """
 
     body: BodyLandmarks
     crops: NextCrop
     roi: NDArray[np.float32]
+    below: NDArray[np.float32] | None = None
+    shoulders: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     turns: bool = True
+
+    @property
+    def hidden_roi(self) -> NDArray[np.float32]:
+        """The next crop while the face is hidden: that below the face, moved as the shoulders."""
+        if self.below is None:
+            return self.roi
+        moved: NDArray[np.float32] = _shoulders(self.body) - self.shoulders
+        return np.asarray(self.below + np.append(moved, [0, 0]), np.float32)
 
 
 class CropFollower:
@@ -85,7 +97,7 @@ class CropFollower:
         resting = {number: item for number, item in items if number in rest}
         seen = self._read(frame, {
             number: below_face(faces[number], _trunk(item.body) if item.turns else 0.0)
-            if number in faces else item.roi for number, item in known.items()})
+            if number in faces else item.hidden_roi for number, item in known.items()})
         astray = {number: face for number, face in faces.items()
                   if number in known and not _is_on(seen[number], face)}
         for number, body in self._read(frame, {
@@ -95,14 +107,16 @@ class CropFollower:
                 seen[number], known[number].turns = body, False
                 del astray[number]
         # A face that was hidden just now is still reported where it was expected to be.
+        lost = [number for number in known if number in astray or not _is_there(seen[number])]
         for number, body in self._read(
-                frame, {number: known[number].roi for number in astray}).items():
+                frame, {number: known[number].roi for number in lost}).items():
             if _is_there(body):
                 seen[number] = body
         self._followed = resting
         for number in sorted(known, key=lambda number: number not in faces):
             if self._is_new(seen[number]):
-                self._keep(frame, number, replace(known[number], body=seen[number]))
+                self._keep(frame, number, replace(known[number], body=seen[number]),
+                           faces.get(number))
         return self._skeletons()
 
     def seek(
@@ -133,9 +147,9 @@ class CropFollower:
             found[index].turns = _is_on(body, faces[index])
             if found[index].turns:
                 found[index].body = body
-        for item in found.values():
+        for index, item in found.items():
             if self._is_new(item.body):
-                self._keep(frame, next(self._numbers), item)
+                self._keep(frame, next(self._numbers), item, faces[index])
 
     def forget(self) -> None:
         """Forget all bodies; numbers are not used again."""
@@ -153,8 +167,13 @@ class CropFollower:
         return _is_there(body) and not any(
             _same(body, item.body) for item in self._followed.values())
 
-    def _keep(self, frame: Frame, number: int, item: _Followed) -> None:
+    def _keep(
+        self, frame: Frame, number: int, item: _Followed, face: TrackedFace | None = None,
+    ) -> None:
         item.roi = item.crops.update(frame.stamp_ns, item.body)
+        if face is not None and _is_on(item.body, face):
+            item.below = below_face(face, _trunk(item.body) if item.turns else 0.0)
+            item.shoulders = _shoulders(item.body)
         self._followed[number] = item
 
     def _skeletons(self) -> dict[int, Skeleton]:
@@ -185,6 +204,11 @@ def _trunk(body: BodyLandmarks) -> float:
     if abs(x) < LEAST_WIDTH * math.hypot(x, y, z):
         return 0.0
     return math.copysign(1, x) * math.atan2(y, abs(x))
+
+
+def _shoulders(body: BodyLandmarks) -> NDArray[np.float32]:
+    points = body.skeleton.points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2]
+    return np.asarray(points.mean(axis=0), np.float32)
 
 
 def _is_there(body: BodyLandmarks) -> bool:
