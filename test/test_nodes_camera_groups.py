@@ -32,8 +32,8 @@ def test_cameras_are_spread_evenly_over_the_fewest_processes(cameras, most, grou
     assert [''.join(group) for group in grouped(cameras, most)] == groups
 
 
-def test_sixteen_cameras_take_four_processes_by_default():
-    assert [len(group) for group in grouped(range(16), PER_PROCESS)] == [4, 4, 4, 4]
+def test_sixteen_cameras_take_eight_processes_by_default():
+    assert [len(group) for group in grouped(range(16), PER_PROCESS)] == [2] * 8
 
 
 def _loads(*counts):
@@ -74,7 +74,7 @@ def test_a_worker_that_replaced_another_counts_from_then_on():
 
 @pytest.mark.parametrize(('cameras', 'words'), [
     (8, ('8 cameras', f'cameras_per_process:={PER_PROCESS}', '--cameras-per-process')),
-    (4, ('4 cameras', 'cameras_per_process:=3')),
+    (2, ('2 cameras', 'cameras_per_process:=1')),
     (1, ('one camera', 'smaller or fewer images')),
 ])
 def test_the_line_names_the_process_and_the_remedy(cameras, words):

@@ -21,9 +21,9 @@ from typing import TypeVar
 
 from aitable_ros.errors import InputError
 
-PER_PROCESS = 4
-"""Most cameras of a process: four of 720p30 are 120 images a second, all of which were answered
-(99.8 %); of eight every second one was."""
+PER_PROCESS = 2
+"""Most cameras of a process. Of 16 cameras of 720p30 on an H200 host, all images were answered by
+twos; by threes 86 and 98 % of them, by fours 93, 95 and 100 %. See ``docs/performance.md``."""
 LOOK_S = 0.5
 ENDING_S = 10.0
 """A process that has not ended so long after SIGINT is killed; the nodes take about a second."""
