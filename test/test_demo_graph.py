@@ -169,7 +169,7 @@ def test_a_signal_ends_the_demo_and_leaves_nobody(tmp_path, number, status):
         text=True)
     record = tmp_path / 'demo' / 'camera.csv'
     try:
-        assert _wait(lambda: record.is_file() and record.stat().st_size > 200, PATIENT_S)
+        assert _wait(lambda: record.is_file() and record.stat().st_size > 2000, PATIENT_S)
         children = _descendants(demo.pid)
         assert any('camera' in command for command in children.values())
         assert any('pipeline' in command for command in children.values())
