@@ -160,6 +160,7 @@ install_apt_packages
 install_python_packages
 build
 step ros2 run aitable_ros aitable models fetch
+step ros2 run aitable_ros aitable models fetch blazepose_detector blazepose
 status=0
 step ros2 run aitable_ros aitable preflight || status=$?
 printf '\nType next (rebuild with this script, so that the nodes keep their Python):\n'
