@@ -248,7 +248,7 @@ class TestPictures:
         """Side (w + h) / 1.1 around the centre of the box, black beyond the image."""
         image = np.zeros((400, 400, 3), np.uint8)
         image[150:250, 100:300] = (255, 128, 0)
-        out = crop(image, np.array([100, 150, 300, 250], np.float32))
+        out = crop(image, np.array([100, 150, 300, 250], np.float32)) / 255
         side = 300 / 1.1
         inside = out[..., 0] > 0.5
         assert inside.sum() == pytest.approx(200 * 100 / side ** 2 * 256 ** 2, rel=0.01)

@@ -80,7 +80,7 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
     assert estimate.probabilities[:5].min() > 0
     assert not estimate.probabilities[5:].any()
     network.heat_maps = True
-    given = crop(image, face.box).transpose(2, 0, 1)[None].copy()
+    given = crop(image, face.box).transpose(2, 0, 1)[None] / np.float32(255)
     with torch.inference_mode():
         logits, valence, arousal, maps = network(torch.from_numpy(given))
     np.testing.assert_allclose(

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.emotion.reading import CLASSES, Reading, run_batch
+from aitable_ros.emotion.reading import channels_first, CLASSES, Reading, run_batch
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import TrackedFace
 
@@ -32,8 +32,9 @@ class EmoNet:
 
     def read(self, image: NDArray[np.uint8], faces: Sequence[TrackedFace]) -> list[Reading]:
         """Read all faces in one run."""
-        crops = np.stack([crop(image, face.box) for face in faces])
-        out = run_batch(self._backend, np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
+        batch = channels_first([crop(image, face.box) for face in faces])
+        batch /= np.float32(255)
+        out = run_batch(self._backend, batch)
         logits = out['expression']
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         # The five-class checkpoint knows the first five of the eight.
@@ -45,12 +46,12 @@ class EmoNet:
                 probabilities, out['valence'].ravel(), out['arousal'].ravel())]
 
 
-def crop(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.float32]:
+def crop(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     Cut EmoNet's square around a box; black where it leaves the image.
 
     :param image: ``(h, w, 3)`` uint8 RGB
-    :return: ``(256, 256, 3)`` float32 in [0, 1]
+    :return: ``(256, 256, 3)`` uint8 RGB
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     side = (x2 - x1 + y2 - y1) * BOX_TO_SIDE
@@ -59,6 +60,5 @@ def crop(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.float
     # Pixel centres map on pixel centres.
     to_image = np.array([
         [scale, 0, left + (scale - 1) / 2], [0, scale, top + (scale - 1) / 2]], np.float64)
-    cut = cv2.warpAffine(
-        image, to_image, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray(cut, np.float32) / np.float32(255)
+    return np.asarray(cv2.warpAffine(
+        image, to_image, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), np.uint8)

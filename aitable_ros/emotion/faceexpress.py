@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.circumplex import affect
 from aitable_ros.emotion.level_crop import cut, squares
-from aitable_ros.emotion.reading import CLASSES, Reading, run_batch, tempered
+from aitable_ros.emotion.reading import channels_first, CLASSES, Reading, run_batch, tempered
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.types import Detection, Expression, TrackedFace
 
@@ -55,9 +55,7 @@ class FaceExpress:
 
     def read(self, image: NDArray[np.uint8], faces: Sequence[TrackedFace]) -> list[Reading]:
         """Read all faces in one run."""
-        batch = np.empty((len(faces), 3, SIZE, SIZE), np.float32)
-        for row, face in zip(batch, faces):
-            row[:] = crop(image, face.detection).transpose(2, 0, 1)
+        batch = channels_first([crop(image, face.detection) for face in faces])
         batch -= MEAN_RGB[:, None, None]
         batch /= np.float32(255)
         probs = run_batch(self._backend, batch)['probs']

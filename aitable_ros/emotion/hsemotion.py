@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.emotion.circumplex import affect
 from aitable_ros.emotion.level_crop import eyes_of
-from aitable_ros.emotion.reading import CLASSES, Reading, run_batch
+from aitable_ros.emotion.reading import channels_first, CLASSES, Reading, run_batch
 from aitable_ros.inference.protocol import Backend, TensorSpec
 from aitable_ros.types import Detection, Expression, TrackedFace
 
@@ -59,9 +59,9 @@ class HsEmotion:
 
     def read(self, image: NDArray[np.uint8], faces: Sequence[TrackedFace]) -> list[Reading]:
         """Read all faces in one run."""
-        crops = np.stack([crop(image, face.detection, self._size) for face in faces])
-        batch = np.ascontiguousarray(
-            (crops * self._scale - self._shift).transpose(0, 3, 1, 2), np.float32)
+        batch = channels_first([crop(image, face.detection, self._size) for face in faces])
+        batch *= self._scale[:, None, None]
+        batch -= self._shift[:, None, None]
         out = run_batch(self._backend, batch)[self._backend.outputs[0].name]
         weights = np.exp(out[:, :CLASSES] - out[:, :CLASSES].max(axis=1, keepdims=True))
         probabilities = np.zeros((len(faces), CLASSES), np.float32)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +65,19 @@ def log_mean(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     known = probabilities.any(axis=1)
     mean = np.exp(np.log(probabilities + FLOOR).mean(axis=1)) * known
     return np.asarray(mean / mean.sum(axis=1, keepdims=True), np.float32)
+
+
+def channels_first(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """
+    Return crops as most networks take them, each colour a plane of its own.
+
+    :param crops: ``(side, side, 3)`` uint8 each, all of one side, one or more
+    :return: ``(n, 3, side, side)`` float32, 0 ... 255
+    """
+    batch = np.empty((len(crops), 3, *crops[0].shape[:2]), np.float32)
+    for row, crop in zip(batch, crops):
+        row[:] = cv2.split(crop)  # a transpose of floats takes ten times as long
+    return batch
 
 
 def run_batch(backend: Backend, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
