@@ -56,10 +56,11 @@ def _roi(
     box: NDArray[np.float32], right_eye: NDArray[np.float32] | None = None,
     left_eye: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    x1, y1, x2, y2 = (float(edge) for edge in box)
+    x1, y1, x2, y2 = box.tolist()
     angle = 0.0
     if right_eye is not None and left_eye is not None:
-        angle = math.atan2(float(left_eye[1] - right_eye[1]), float(left_eye[0] - right_eye[0]))
+        across, down = (left_eye - right_eye).tolist()
+        angle = math.atan2(down, across)
     size = max(x2 - x1, y2 - y1) * CROP_SCALE
     return np.array([(x1 + x2) / 2, (y1 + y2) / 2, size, angle], np.float32)
 

@@ -22,12 +22,12 @@ def appeal(
     :return: weighted mean of the confidence, the side of the box over the image's shorter side and
         1 minus the distance from the image's centre over half its diagonal; 0 ... 1
     """
-    x1, y1, x2, y2 = (float(edge) for edge in detection.box)
+    x1, y1, x2, y2 = detection.box.tolist()
     size = min(1.0, max(x2 - x1, y2 - y1) / min(height, width))
     away = math.hypot((x1 + x2 - width) / 2, (y1 + y2 - height) / 2)
     centre = max(0.0, 1 - away / (math.hypot(height, width) / 2))
     parts = (detection.confidence, size, centre)
-    return sum(w * p for w, p in zip(weights, parts)) / max(sum(weights), 1e-9)
+    return float(sum(w * p for w, p in zip(weights, parts)) / max(sum(weights), 1e-9))
 
 
 class PrimaryChoice:

@@ -105,7 +105,7 @@ class Track:
     mesh_lost: bool = False
     covered: bool = False
     agreed: bool | None = None
-    relation: NDArray[np.float64] | None = None
+    relation: tuple[float, ...] | None = None
 
     @property
     def centre(self) -> NDArray[np.float64]:
@@ -222,16 +222,23 @@ class Tracker:
         left, top, right, bottom = landmarks.box.tolist()
         if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
             return
+        # On plain numbers: NumPy takes a microsecond for each step with two of them.
         side = (right - left + bottom - top) / 2
-        middle = np.array([(left + right) / 2, (top + bottom) / 2])
+        x, y = (left + right) / 2, (top + bottom) / 2
+        x1, y1, x2, y2 = track.box.tolist()
+        own = (x2 + y2 - (x1 + y1)) / 2
         if track.detected or track.relation is None:
-            now = np.append((track.centre - middle) / side, math.log(max(track.side, 1.0) / side))
-            old = now if track.relation is None else track.relation
-            track.relation = old + RELATION_SHARE * (now - old)
-        shape = (track.box[2:] - track.box[:2]) / max(track.side, 1e-6)
-        half = shape * (side * math.exp(track.relation[2]) / 2)
-        centre = middle + track.relation[:2] * side
-        _measure(track, np.concatenate([centre - half, centre + half]))
+            now = (
+                ((x1 + x2) / 2 - x) / side, ((y1 + y2) / 2 - y) / side,
+                math.log(max(own, 1.0) / side))
+            old = track.relation or now
+            track.relation = tuple([
+                before + RELATION_SHARE * (after - before) for before, after in zip(old, now)])
+        right_by, down_by, log_ratio = track.relation
+        own, reach = max(own, 1e-6), side * math.exp(log_ratio) / 2
+        half_x, half_y = (x2 - x1) / own * reach, (y2 - y1) / own * reach
+        x, y = x + right_by * side, y + down_by * side
+        _measure(track, np.array([x - half_x, y - half_y, x + half_x, y + half_y]))
         track.mesh_lost = track.missed = False
         track.agreed = True
         pairs = MESH_KEYPOINTS.get(len(track.keypoints))
@@ -299,10 +306,13 @@ def _sides(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
 def _measure(track: Track, box: NDArray[np.float64]) -> None:
     """Put a track where it was seen in the image of its stamp, and learn from it how it moves."""
     elapsed_s = track.unseen_s
-    moved = (box[:2] + box[2:]) / 2 - track.centre
     if elapsed_s > 0:
         share = 1 - math.exp(-elapsed_s / VELOCITY_S)
-        track.velocity = track.velocity + share * moved / elapsed_s
+        (x1, y1, x2, y2), (was_x1, was_y1, was_x2, was_y2) = box.tolist(), track.box.tolist()
+        across, down = track.velocity.tolist()
+        track.velocity = np.array([
+            across + share * ((x1 + x2) / 2 - (was_x1 + was_x2) / 2) / elapsed_s,
+            down + share * ((y1 + y2) / 2 - (was_y1 + was_y2) / 2) / elapsed_s])
     track.box = box
     track.seen_ns = track.stamp_ns
 
