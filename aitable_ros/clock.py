@@ -29,6 +29,8 @@ A stamp may be ahead of the time that passed since the newest one by this much. 
 at ten times its speed is 0.3 s ahead at 30 fps. People are forgotten after 10 s, so a wrong stamp
 further ahead would cost more than its image.
 """
+STAMP_SLACK_S = 0.005
+"""A camera's stamps jitter; what is due 5 ms from now is due."""
 
 
 class Step(Enum):

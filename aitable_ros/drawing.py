@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.posture_types import (
-    Body, FIRST_BODY_ID, Joint, PostureAssessment, PostureState, PostureUpdate, VISIBLE
+    Body, FIRST_BODY_ID, Joint, PostureAssessment, PostureState, PostureUpdate, SHOULDERS, VISIBLE
 )
 from aitable_ros.types import (
     EmotionEstimate, Expression, FaceLandmarks, FaceResult, FatigueAssessment, FatigueLevel,
@@ -74,7 +74,7 @@ LIMBS = tuple((Joint[first], Joint[second]) for first, second in (
           ('HIP', 'KNEE'), ('KNEE', 'ANKLE'), ('ANKLE', 'FOOT_INDEX'))),
     ))
 """Lines between joints; the head has its own box and contours."""
-NECK = ((Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER), (Joint.LEFT_EAR, Joint.RIGHT_EAR))
+NECK = (SHOULDERS, (Joint.LEFT_EAR, Joint.RIGHT_EAR))
 """From the middle of the first two to that of the others."""
 
 REFERENCE_HEIGHT = 720

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, Field, field, fields
 import math
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from aitable_ros.errors import InputError
 
@@ -49,6 +49,9 @@ def option(
 class Options:
     """Base of all options: checks each type and range, then calls :meth:`check`."""
 
+    ORDERED: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of parameters whose first may not exceed the second."""
+
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
@@ -56,6 +59,11 @@ class Options:
 
     def check(self) -> None:
         """Raise :class:`InputError` when values that are each in range do not fit together."""
+        for low, high in self.ORDERED:
+            if getattr(self, low) > getattr(self, high):
+                raise InputError(
+                    f"parameter '{low}' ({getattr(self, low):g}) must be at most "
+                    f"'{high}' ({getattr(self, high):g})")
 
     @classmethod
     def from_mapping(cls: type[Self], values: Mapping[str, Any], source: str = '') -> Self:

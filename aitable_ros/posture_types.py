@@ -68,6 +68,7 @@ class Joint(IntEnum):
 
 
 JOINTS = len(Joint)
+SHOULDERS = Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +104,10 @@ class Skeleton:
     def sees(self, *joints: Joint) -> bool:
         """Return whether all of these joints can be seen."""
         return bool((self.visibility[list(joints)] >= VISIBLE).all())
+
+    def middle(self, *joints: Joint) -> NDArray[np.float32]:
+        """``(2,)`` float32, the middle of joints, seen or hidden; pixels."""
+        return np.asarray(self.points[list(joints), :2].mean(axis=0), np.float32)
 
     @property
     def box(self) -> NDArray[np.float32]:

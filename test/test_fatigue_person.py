@@ -17,7 +17,7 @@ import pytest
 
 from aitable_ros.errors import InputError
 from aitable_ros.fatigue.eyes import EyeReading
-from aitable_ros.fatigue.options import FatigueOptions, ORDERED
+from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.person import PersonFatigue
 from aitable_ros.types import (
     FatigueAssessment, FatigueEvent, FatigueEventType, FatigueLevel, FatigueReason, Validity
@@ -711,7 +711,7 @@ def test_every_option_is_described_and_ranged() -> None:
             assert item.metadata['low'] <= item.default <= item.metadata['high'], item.name
 
 
-@pytest.mark.parametrize('pair', ORDERED)
+@pytest.mark.parametrize('pair', FatigueOptions.ORDERED)
 def test_thresholds_that_contradict_each_other_are_refused(pair: tuple[str, str]) -> None:
     low, high = pair
     ranges = {item.name: item.metadata for item in fields(FatigueOptions)}

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime, Step
+from aitable_ros.clock import ImageTime, STAMP_SLACK_S, Step
 from aitable_ros.closing import Closing, exchange
 from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.readability import is_readable
@@ -24,10 +24,6 @@ from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, reso
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
 from aitable_ros.types import EmotionEstimate, Expression, Frame, ModelInfo, TrackedFace
-
-STAMP_SLACK_S = 0.005
-"""A camera's stamps jitter; a reading due 5 ms from now is due."""
-
 
 TOGETHER = 0.25
 """Of an interval that a face may be early to go with others: a GPU reads them all in one run."""

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime, Step
+from aitable_ros.clock import ImageTime, SECOND_NS, STAMP_SLACK_S, Step
 from aitable_ros.closing import Closing, exchange
 from aitable_ros.errors import InputError
 from aitable_ros.face.blazeface import BlazeFace
@@ -22,15 +22,11 @@ from aitable_ros.inference.protocol import Backend
 from aitable_ros.options import option
 from aitable_ros.types import Detection, FaceLandmarks, Frame, ModelInfo, TrackedFace
 
-NS = 1_000_000_000
-
 PAUSE_S = 10.0
 """
 After a shorter pause of the camera, a face in the place of a person is that person. The fatigue
 stage forgets after the same time.
 """
-STAMP_SLACK_S = 0.005
-"""A camera's stamps jitter; a look due 5 ms from now is due."""
 
 NEAR = 'blazeface_short'
 """The detector that sees faces which fill the image, and closely at each new one."""
@@ -95,8 +91,7 @@ class FaceOptions(ModelOptions):
     @property
     def near_model(self) -> FaceOptions:
         """The chain of the second detector: where its engine cannot run, the same as ONNX."""
-        others = (NEAR,) if self.near.endswith(('.engine', '.plan')) else ()
-        return replace(self, model=self.near, fallbacks=others, required=False)
+        return self.beside(self.near, NEAR)
 
     @property
     def primary_weights(self) -> tuple[float, float, float]:
@@ -218,7 +213,7 @@ class FaceFinder(Closing):
         pause_s = options.detect_interval_s / (ROOM_LOOKS if options.range == 'room' else 1)
         if self._needs_detector():
             self._detect(frame, options)
-        elif frame.stamp_ns - self._looked_ns >= (pause_s - STAMP_SLACK_S) * NS:
+        elif frame.stamp_ns - self._looked_ns >= (pause_s - STAMP_SLACK_S) * SECOND_NS:
             self._unseen = frame
             if not defer:
                 self.look()
@@ -246,7 +241,7 @@ class FaceFinder(Closing):
             self.time.reset()
         last = self.time.newest_ns
         step = self.time.step(stamp_ns)
-        pause_s = 0.0 if last is None else (stamp_ns - last) / NS
+        pause_s = 0.0 if last is None else (stamp_ns - last) / SECOND_NS
         if last is None or step is Step.JUMP or pause_s > max(PAUSE_S, options.lost_after_s):
             self._tracker.tracks.clear()
             self._primary.reset()

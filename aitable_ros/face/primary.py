@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 import math
 
+from aitable_ros.clock import SECOND_NS
 from aitable_ros.types import Detection
-
-NS = 1_000_000_000
 
 
 def appeal(
@@ -60,7 +59,7 @@ class PrimaryChoice:
             return self.track_id
         if self._challenged_ns is None:
             self._challenged_ns = stamp_ns
-        if stamp_ns - self._challenged_ns >= hysteresis_s * NS:
+        if stamp_ns - self._challenged_ns >= hysteresis_s * SECOND_NS:
             self.track_id, self._challenged_ns = best, None
         return self.track_id
 

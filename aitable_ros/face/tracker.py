@@ -19,11 +19,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.clock import SECOND_NS
 from aitable_ros.face.assignment import cheapest_pairs
 from aitable_ros.face.boxes import overlap
 from aitable_ros.types import Detection, FaceLandmarks
-
-NS = 1_000_000_000
 
 HOLD_S = 0.25
 """A face that the detector misses is still reported for this long: it flickers on turned heads."""
@@ -120,7 +119,7 @@ class Track:
     @property
     def unseen_s(self) -> float:
         """Seconds since it was last seen."""
-        return (self.stamp_ns - self.seen_ns) / NS
+        return (self.stamp_ns - self.seen_ns) / SECOND_NS
 
     @property
     def visible(self) -> bool:
@@ -144,7 +143,7 @@ class Tracker:
     def predict(self, stamp_ns: int, lost_after_s: float) -> None:
         """Move all tracks to a later image; forget those unseen for too long."""
         for track in self.tracks:
-            elapsed_s = (stamp_ns - track.stamp_ns) / NS
+            elapsed_s = (stamp_ns - track.stamp_ns) / SECOND_NS
             slowed = math.exp(-elapsed_s / COAST_S) if track.missed else 1.0
             _shift(track, track.velocity * (COAST_S * (1 - slowed) if track.missed else elapsed_s))
             track.velocity = track.velocity * slowed

@@ -4,37 +4,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
-from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.options import option
 
 PROOF = 'blazeface_short'
 """The only detector that proofs were measured with."""
 
-ORDERED = (
-    ('closed_enter', 'closed_exit'),
-    ('exclude_below_s', 'blink_max_s'),
-    ('blink_min_s', 'blink_max_s'),
-    ('blink_max_s', 'microsleep_s'),
-    ('microsleep_s', 'sleep_s'),
-    ('perclos_min_usable_s', 'perclos_window_s'),
-    ('perclos_long_min_usable_s', 'perclos_long_window_s'),
-    ('perclos_window_s', 'perclos_long_window_s'),
-    ('perclos_mild', 'perclos_severe'),
-    ('perclos_long_mild', 'perclos_long_severe'),
-    ('yawn_min_s', 'yawn_max_s'),
-    ('baseline_warm_up_s', 'baseline_window_s'),
-    ('min_fps_closures', 'min_fps_perclos'),
-    ('min_fps_perclos', 'min_fps_blinks'),
-)
-"""Pairs whose first may not exceed the second."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FatigueOptions(ModelOptions):
     """How tiredness is measured. Seconds are image time, EAR is the eye aspect ratio."""
+
+    ORDERED: ClassVar = (
+        ('closed_enter', 'closed_exit'),
+        ('exclude_below_s', 'blink_max_s'),
+        ('blink_min_s', 'blink_max_s'),
+        ('blink_max_s', 'microsleep_s'),
+        ('microsleep_s', 'sleep_s'),
+        ('perclos_min_usable_s', 'perclos_window_s'),
+        ('perclos_long_min_usable_s', 'perclos_long_window_s'),
+        ('perclos_window_s', 'perclos_long_window_s'),
+        ('perclos_mild', 'perclos_severe'),
+        ('perclos_long_mild', 'perclos_long_severe'),
+        ('yawn_min_s', 'yawn_max_s'),
+        ('baseline_warm_up_s', 'baseline_window_s'),
+        ('min_fps_closures', 'min_fps_perclos'),
+        ('min_fps_perclos', 'min_fps_blinks'),
+    )
 
     fallbacks: tuple[str, ...] = option(
         ('facemesh',), 'face meshes tried in order when the one before cannot load; "off" ends the '
@@ -178,13 +177,4 @@ class FatigueOptions(ModelOptions):
     @property
     def proof_model(self) -> FatigueOptions:
         """The chain of the detector that confirms meshes; an engine falls back to the ONNX."""
-        others = (PROOF,) if self.proof.endswith(('.engine', '.plan')) else ()
-        return replace(self, model=self.proof, fallbacks=others, required=False)
-
-    def check(self) -> None:
-        """Refuse thresholds that contradict each other."""
-        for low, high in ORDERED:
-            if getattr(self, low) > getattr(self, high):
-                raise InputError(
-                    f"parameter '{low}' ({getattr(self, low):g}) must be at most "
-                    f"'{high}' ({getattr(self, high):g})")
+        return self.beside(self.proof, PROOF)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from aitable_ros.inference.runtimes import (
 from aitable_ros.models.catalogue import model_home
 from aitable_ros.options import option, Options
 
+Chain = TypeVar('Chain', bound='ModelOptions')
 Stage = TypeVar('Stage')
 
 
@@ -55,6 +56,16 @@ class ModelOptions(Options):
     model_folder_only: bool = option(
         True, '~/reload_model takes only catalogue names, files in the model folder, and what '
         'these parameters name', dynamic=False)
+
+    def beside(self: Chain, model: str, onnx: str) -> Chain:
+        """
+        Return the chain of a second, optional model of the stage.
+
+        :param model: its first choice
+        :param onnx: catalogue name to fall back to where ``model`` is an engine that cannot run
+        """
+        fallbacks = (onnx,) if model.endswith(ENGINE_SUFFIXES) else ()
+        return replace(self, model=model, fallbacks=fallbacks, required=False)
 
 
 @dataclass(frozen=True, slots=True)

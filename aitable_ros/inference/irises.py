@@ -19,20 +19,18 @@ CONTOUR = 16
 """The first of an eye's landmarks are its contour (``attention_mesh.CONTOUR``)."""
 
 
-def leave_out_irises(network: Any) -> bool:
+def leave_out_irises(network: Any, ops: Any) -> bool:
     """
     Put the middle of each eye in place of its iris.
 
     :param network: an ``openvino.Model`` of batch 1, changed in place
+    :param ops: ``openvino.opset13``
     :return: whether it is the attention mesh; any other model stays as it is
     """
-    from aitable_ros.inference.openvino import import_openvino
-
     joins = [op for op in network.get_ops() if op.get_type_name() == 'Concat' and [
         _shape(value) for value in op.inputs()] == BRANCHES]
     if len(joins) != 1:
         return False
-    ops = import_openvino().opset13
     inputs = joins[0].inputs()
     for eye, iris in (inputs[1:3], inputs[3:5]):
         contour = ops.slice(eye.get_source_output(), [0], [CONTOUR], [1], [1])

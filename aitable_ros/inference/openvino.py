@@ -106,7 +106,7 @@ class OpenVINOBackend(BackendBase):
             spec.shape and spec.shape[0] is None for spec in self.outputs)
         if self._by_row:
             network.reshape({spec.name: [1, *spec.shape[1:]] for spec in self.inputs})
-        leave_out_irises(network)
+        leave_out_irises(network, import_openvino().opset13)
         self._compiled = _core().compile_model(network, 'CPU', config)
         self.precision = _running_precision(self._compiled)
         if process_time() - began < _WORTH_KEEPING_S:

@@ -20,15 +20,14 @@ from aitable_ros.nodes.hri_ids import RandomIds
 from aitable_ros.nodes.managed_node import ManagedNode
 from aitable_ros.nodes.messages import CODEC
 from aitable_ros.nodes.posture_source import PostureSource
-from aitable_ros.posture_types import Body, Joint, Skeleton
+from aitable_ros.posture_types import Body, Joint, SHOULDERS, Skeleton
 
 ROOT = '/humans/bodies'
 MATCHES = '/humans/candidate_matches'
 KEPT_NS = 1_000_000_000
 """A body that another process has not told of for so long, image time, is gone."""
-NECK = (Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER)
 POINTS: tuple[tuple[Joint, ...], ...] = (
-    (Joint.NOSE,), NECK,
+    (Joint.NOSE,), SHOULDERS,
     (Joint.RIGHT_SHOULDER,), (Joint.RIGHT_ELBOW,), (Joint.RIGHT_WRIST,),
     (Joint.LEFT_SHOULDER,), (Joint.LEFT_ELBOW,), (Joint.LEFT_WRIST,),
     (Joint.RIGHT_HIP,), (Joint.RIGHT_KNEE,), (Joint.RIGHT_ANKLE,),
@@ -41,7 +40,7 @@ def keypoints(skeleton: Skeleton, width: int, height: int) -> list[tuple[float, 
     """Return x, y and confidence of OpenPose's 18 points; 0 ... 1, confidence 0 outside of it."""
     found = []
     for joints in POINTS:
-        x, y = skeleton.points[list(joints), :2].mean(axis=0) / (width, height)
+        x, y = skeleton.middle(*joints) / (width, height)
         inside = 0 <= x <= 1 and 0 <= y <= 1
         seen = float(skeleton.visibility[list(joints)].min()) if inside else 0.0
         found.append((_within(float(x)), _within(float(y)), seen))

@@ -10,6 +10,7 @@ exchanged between two images, and people stay known. Where that fails the old on
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -97,9 +98,7 @@ class ModelKeeper:
             reason = outside(path) if options.model_folder_only and path not in named else ''
             if reason:
                 raise InputError(reason)
-            values = {name: getattr(options, name) for name in options.__dataclass_fields__}
-            options = type(options)(
-                **{**values, 'model': path, 'fallbacks': (), 'required': True})
+            options = replace(options, model=path, fallbacks=(), required=True)
         before = self.model
         self._exchange(options, {})
         self._avoid = {}

@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture_types import Joint, Skeleton
+from aitable_ros.posture_types import Joint, NAN, SHOULDERS, Skeleton
 
-NAN = float('nan')
-
-SHOULDERS = Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER
 HIPS = Joint.LEFT_HIP, Joint.RIGHT_HIP
 EARS = Joint.LEFT_EAR, Joint.RIGHT_EAR
 EYES = Joint.LEFT_EYE_OUTER, Joint.RIGHT_EYE_OUTER
@@ -147,10 +144,10 @@ def shoulder_width(skeleton: Skeleton) -> float:
 def _hand_to_head(skeleton: Skeleton) -> float:
     if not skeleton.sees(*EARS):
         return NAN
-    head = skeleton.points[list(EARS), :2].mean(axis=0)
+    head = skeleton.middle(*EARS)
     hands = [hand if _has(skeleton, *hand) else hand[:1] for hand in HANDS]
     distances = [
-        math.dist(skeleton.points[list(hand), :2].mean(axis=0), head)
+        math.dist(skeleton.middle(*hand), head)
         for hand in hands if skeleton.sees(*hand)]
     return min(distances, default=NAN) / shoulder_width(skeleton)
 

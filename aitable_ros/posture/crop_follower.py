@@ -22,8 +22,8 @@ from aitable_ros.posture.angles import LEAST_WIDTH
 from aitable_ros.posture.blazepose import BlazePose, BodyLandmarks, MIN_PRESENCE, NextCrop
 from aitable_ros.posture.heads import distance_from_face, HEAD, head_of, STILL_ON_FACE
 from aitable_ros.posture.late_detector import LateDetector
-from aitable_ros.posture_types import Joint, Skeleton, VISIBLE
-from aitable_ros.types import Detection, Frame, TrackedFace
+from aitable_ros.posture_types import SHOULDERS, Skeleton, VISIBLE
+from aitable_ros.types import Frame, TrackedFace
 
 BELOW_FACE = 3.6
 """From the middle of a face's box to mid-hip, in its sides: median of BlazePose's detector on the
@@ -43,7 +43,7 @@ circle around it. The radius is about a metre: people who sit side by side are 0
 
 NO_ROI = np.zeros(4, np.float32)
 
-UPPER = [*HEAD, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
+UPPER = [*HEAD, *SHOULDERS]
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +69,7 @@ class _Followed:
         """The next crop while the face is hidden: that below the face, moved as the shoulders."""
         if self.below is None:
             return self.roi
-        moved: NDArray[np.float32] = _shoulders(self.body) - self.shoulders
+        moved: NDArray[np.float32] = self.body.skeleton.middle(*SHOULDERS) - self.shoulders
         return np.asarray(self.below + np.append(moved, [0, 0]), np.float32)
 
 
@@ -127,7 +127,8 @@ class CropFollower:
         if look and self._detector is not None:
             heads = [head_of(item.body.skeleton) for item in self._followed.values()]
             found = [detection for detection in self._detector.detect(frame.image)
-                     if not any(_is_at(detection, head) for head in heads)]
+                     if not any(distance_from_face(head, detection) <= SAME_FACE
+                                for head in heads)]
             found = found[:most - len(self._followed)]
             for body in self._pose.settle(frame.image, found) if found else ():
                 if _shows_head(body, frame) and self._is_new(body):
@@ -173,7 +174,7 @@ class CropFollower:
         item.roi = item.crops.update(frame.stamp_ns, item.body)
         if face is not None and _is_on(item.body, face):
             item.below = below_face(face, _trunk(item.body) if item.turns else 0.0)
-            item.shoulders = _shoulders(item.body)
+            item.shoulders = item.body.skeleton.middle(*SHOULDERS)
         self._followed[number] = item
 
     def _skeletons(self) -> dict[int, Skeleton]:
@@ -197,18 +198,13 @@ def below_face(face: TrackedFace, angle: float) -> NDArray[np.float32]:
 
 def _trunk(body: BodyLandmarks) -> float:
     """Return the angle of the shoulders' line; 0 where it is hidden or seen sideways."""
-    if not body.skeleton.sees(Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER):
+    if not body.skeleton.sees(*SHOULDERS):
         return 0.0
-    points = body.skeleton.points
-    x, y, z = (points[Joint.LEFT_SHOULDER] - points[Joint.RIGHT_SHOULDER]).tolist()
+    left, right = body.skeleton.points[list(SHOULDERS)]
+    x, y, z = (left - right).tolist()
     if abs(x) < LEAST_WIDTH * math.hypot(x, y, z):
         return 0.0
     return math.copysign(1, x) * math.atan2(y, abs(x))
-
-
-def _shoulders(body: BodyLandmarks) -> NDArray[np.float32]:
-    points = body.skeleton.points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2]
-    return np.asarray(points.mean(axis=0), np.float32)
 
 
 def _is_there(body: BodyLandmarks) -> bool:
@@ -226,13 +222,6 @@ def _shows_head(body: BodyLandmarks, frame: Frame) -> bool:
     x, y = head_of(body.skeleton).tolist()
     return bool((body.skeleton.visibility[HEAD] >= VISIBLE).any()) \
         and 0 <= x < frame.width and 0 <= y < frame.height
-
-
-def _is_at(detection: Detection, head: NDArray[np.float32]) -> bool:
-    """Return whether a found body's face lies on a head."""
-    left, top, right, bottom = detection.box.tolist()
-    apart = np.hypot(*(head - ((left + right) / 2, (top + bottom) / 2)))
-    return bool(apart <= SAME_FACE * max(right - left, bottom - top))
 
 
 def _same(one: BodyLandmarks, other: BodyLandmarks) -> bool:

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import numpy as np
 
 from aitable_ros import rehearsal
-from aitable_ros.clock import ImageTime, SECOND_NS, Step
+from aitable_ros.clock import ImageTime, SECOND_NS, STAMP_SLACK_S, Step
 from aitable_ros.closing import Closing, exchange
+from aitable_ros.face.finder import PAUSE_S
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.blazepose import BlazePose
@@ -29,12 +30,6 @@ Image time between two looks of the detector while a body has no face, and betwe
 read the body of a face. Where all faces have bodies nobody new is there: in 31 clips the detector
 finds nobody beside the faces. Where the image shows nobody it looks at each reading.
 """
-
-STAMP_SLACK_S = 0.005
-"""A camera's stamps jitter; what is due 5 ms from now is due."""
-
-PAUSE_S = 10.0
-"""After a longer pause of the camera nobody is followed: see ``aitable_ros.face.finder``."""
 
 
 class BodyFinder(Closing):

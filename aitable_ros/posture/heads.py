@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aitable_ros.face.assignment import cheapest_pairs
 from aitable_ros.posture.angles import LEAST_WIDTH
 from aitable_ros.posture_types import Joint, NAN, Skeleton, VISIBLE
-from aitable_ros.types import TrackedFace
+from aitable_ros.types import Detection, TrackedFace
 
 HEAD = list(range(Joint.MOUTH_RIGHT + 1))
 """Nose, eyes, ears, mouth."""
@@ -43,7 +43,9 @@ def head_of(skeleton: Skeleton) -> NDArray[np.float32]:
     return np.asarray(chosen.mean(axis=0), np.float32)
 
 
-def distance_from_face(head: NDArray[np.float32], face: TrackedFace) -> float:
+def distance_from_face(
+    head: NDArray[np.float32], face: TrackedFace | Detection,
+) -> float:
     """Return the distance of a head from the middle of a face's box, in its sides."""
     left, top, right, bottom = face.box.tolist()
     apart = float(np.hypot(*(head - ((left + right) / 2, (top + bottom) / 2))))

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aitable_ros.clock import ImageTime, SECOND_NS, Step
+from aitable_ros.clock import ImageTime, SECOND_NS, STAMP_SLACK_S, Step
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt, Avoid, Load, unshared
-from aitable_ros.posture.finder import BodyFinder, STAMP_SLACK_S
+from aitable_ros.posture.finder import BodyFinder
 from aitable_ros.posture.options import PostureOptions
 from aitable_ros.posture.people import PosturePeople
 from aitable_ros.posture_types import PostureUpdate

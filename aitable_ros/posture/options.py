@@ -4,28 +4,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import ClassVar
 
-from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import ModelOptions
 from aitable_ros.options import option
 
 DETECTOR = 'blazepose_detector'
 """The only detector that we know."""
 
-ORDERED = (
-    ('interval_s', 'max_gap_s'),
-    ('dwell_s', 'slump_s'),
-    ('lean_drop', 'slouch_drop'),
-    ('head_down_height', 'baseline_floor'),
-    ('baseline_warm_up_s', 'baseline_window_s'),
-)
-"""Pairs whose first may not exceed the second."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PostureOptions(ModelOptions):
     """How bodies are found and judged. Seconds are image time."""
+
+    ORDERED: ClassVar = (
+        ('interval_s', 'max_gap_s'),
+        ('dwell_s', 'slump_s'),
+        ('lean_drop', 'slouch_drop'),
+        ('head_down_height', 'baseline_floor'),
+        ('baseline_warm_up_s', 'baseline_window_s'),
+    )
 
     enabled: bool = option(
         False, 'read the posture of bodies; false loads no model', dynamic=False)
@@ -108,13 +107,4 @@ class PostureOptions(ModelOptions):
     @property
     def detector_model(self) -> PostureOptions:
         """The chain of the detector: where its engine cannot run, the same as ONNX."""
-        others = (DETECTOR,) if self.detector.endswith(('.engine', '.plan')) else ()
-        return replace(self, model=self.detector, fallbacks=others, required=False)
-
-    def check(self) -> None:
-        """Refuse values that contradict each other."""
-        for low, high in ORDERED:
-            if getattr(self, low) > getattr(self, high):
-                raise InputError(
-                    f"parameter '{low}' ({getattr(self, low):g}) must be at most "
-                    f"'{high}' ({getattr(self, high):g})")
+        return self.beside(self.detector, DETECTOR)

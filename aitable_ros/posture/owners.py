@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aitable_ros.clock import SECOND_NS
 from aitable_ros.posture.heads import faces_of, head_of, roll_of
-from aitable_ros.posture_types import Body, FIRST_BODY_ID, Joint, Skeleton
+from aitable_ros.posture_types import Body, FIRST_BODY_ID, SHOULDERS, Skeleton
 from aitable_ros.types import TrackedFace
 
 LOST_S = 10.0
@@ -154,5 +154,4 @@ def _release(owner: _Owner, here: set[int], stamp_ns: int) -> None:
 
 
 def _length(skeleton: Skeleton) -> float:
-    shoulders = skeleton.points[[Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER], :2].mean(axis=0)
-    return float(np.hypot(*(head_of(skeleton) - shoulders)))
+    return float(np.hypot(*(head_of(skeleton) - skeleton.middle(*SHOULDERS))))

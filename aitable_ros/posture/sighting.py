@@ -9,12 +9,10 @@ import math
 
 import numpy as np
 
-from aitable_ros.posture.angles import (
-    AngleSmoother, measure, PostureAngles, shoulder_width, SHOULDERS
-)
+from aitable_ros.posture.angles import AngleSmoother, measure, PostureAngles, shoulder_width
 from aitable_ros.posture.heads import HEAD
 from aitable_ros.posture.one_euro import OneEuroFilter
-from aitable_ros.posture_types import NAN, Skeleton, VISIBLE
+from aitable_ros.posture_types import NAN, SHOULDERS, Skeleton, VISIBLE
 
 HEAD_JOINTS = 3
 """A head is seen from so many of these joints on."""
