@@ -368,6 +368,22 @@ def test_bad_labels_are_one_line_with_the_place(tmp_path, entry, said):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(('kind', 'value'), [
+    ('posture', {'state': 'upright'}), ('expression', {'label': 'happy'})])
+def test_a_frame_has_one_labelled_value(tmp_path, kind, value):
+    def read(*spans):
+        (tmp_path / 'l.json').write_text(json.dumps({kind: [
+            {'start_frame': start, 'end_frame': end, **value} for start, end in spans]}))
+        return read_labels(tmp_path / 'l.json')
+
+    with pytest.raises(InputError) as caught:
+        read((6, 9), (0, 2), (2, 5))
+    assert str(caught.value) == (
+        f'{tmp_path}/l.json: {kind}[1] and [2] both label frame 2; shorten one of them, a frame '
+        'has one value')
+    read((6, 9), (0, 1), (2, 5))
+
+
 def test_labels_beyond_the_end_are_refused(tmp_path):
     (tmp_path / 'l.json').write_text(
         '{"posture": [{"start_frame": 3, "end_frame": 9, "state": "upright", "why": 1}]}')

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import csv
+from itertools import pairwise
 import json
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,19 @@ def _spans(
             _affect(entry.get('valence'), f'{here}: valence'),
             _affect(entry.get('arousal'), f'{here}: arousal'),
             _posture(entry['state'], here) if name == 'posture' else None))
+    if name in VALUES:
+        _apart(spans, where)
     return tuple(sorted(spans, key=lambda span: (span.start, span.end)))
+
+
+def _apart(spans: Sequence[FrameSpan], where: str) -> None:
+    """Refuse two values for one frame: whichever was measured, one of them would be wrong."""
+    ordered = sorted(range(len(spans)), key=lambda number: (spans[number].start, number))
+    for before, after in pairwise(ordered):
+        if spans[after].start <= spans[before].end:
+            raise InputError(
+                f'{where}[{before}] and [{after}] both label frame {spans[after].start}; '
+                'shorten one of them, a frame has one value')
 
 
 def _pairs(entries: Any, where: str) -> tuple[FrameSpan, ...]:
