@@ -17,6 +17,7 @@ import pytest
 from aitable_ros.engines.model_inputs import collect_inputs
 from aitable_ros.engines.verify import verify
 from aitable_ros.errors import InputError
+from aitable_ros.face.yolov8 import CANDIDATES
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.protocol import Backend
 from aitable_ros.posture.angles import measure
@@ -200,6 +201,20 @@ def test_a_candidate_is_judged_by_joints_and_angles(
         assert wrong <= {metric.name for metric in report.metrics if not metric.passed}, candidate
     with pytest.raises(InputError, match='0 inputs with a body found'):
         collect_inputs(save(tmp_path / 'never.onnx', *[output('raw')] * 6), album, 4)
+
+
+def test_of_a_model_that_is_sure_of_everything_the_best_answers_are_kept(
+    model: Callable[..., Backend],
+) -> None:
+    answers = np.zeros((1, 56, 8400), np.float32)
+    answers[0, 0] = np.arange(8400) % 100 * 6  # a grid of boxes that do not touch
+    answers[0, 1] = np.arange(8400) // 100 * 6
+    answers[0, 2:4] = 4
+    answers[0, 4] = np.linspace(0.6, 0.9, 8400)
+    found = Yolov8Pose(model(answers)).detect(IMAGE)
+    assert len(found) == CANDIDATES
+    assert [skeleton.presence for _, skeleton in found] == pytest.approx(
+        answers[0, 4, :-CANDIDATES - 1:-1].tolist())
 
 
 @pytest.mark.parametrize('answers', [
