@@ -134,7 +134,7 @@ def test_a_film_that_is_turned_turns_the_angles(
             OpenVINOBackend(pose_models / 'blazepose.onnx') as reads:
         detector, pose = BlazePoseDetector(finds), BlazePose(reads)
         upright = followed(path, 0, detector, pose)
-        for clockwise in (-20, -10, 10, 20):
+        for clockwise in (-20, 20):
             angles = followed(path, clockwise, detector, pose)
             shoulders, head = np.subtract(degrees(angles, *TILTS), degrees(upright, *TILTS))
             assert shoulders == pytest.approx(-clockwise, abs=2)

@@ -332,7 +332,7 @@ def test_a_person_who_is_turned_turns_the_angles(
     path = clip_here(shared_data, name)
     with Pipeline(PipelineOptions(posture=replace(ON, interval_s=0.0))) as pipeline:
         tilts = {}
-        for clockwise in (0, -20, -10, 10, 20):
+        for clockwise in (0, -20, 20):
             pipeline.reset()
             for number, image in enumerate(turned(path, clockwise)):
                 result = pipeline.process(image, number * SECOND_NS // 30)
