@@ -110,6 +110,17 @@ class Graph:
         self.tester.destroy_client(client)
         return future.result()
 
+    def statuses(self, node):
+        """Return what a node has said of itself on ``/diagnostics``."""
+        return [status for message in self.heard['/diagnostics'] for status in message.status
+                if status.name == f'/{node}: {node}']
+
+    def next_status(self, node):
+        """Wait for a status that the node makes from now on: the first one may be of before."""
+        self.heard['/diagnostics'].clear()
+        assert self.spin(lambda: len(self.statuses(node)) > 1)
+        return self.statuses(node)[-1]
+
     def answers(self, publisher, message, topic, timeout_s=PATIENT_S):
         """Publish until an answer with that stamp comes: best effort may lose one."""
         stamp = stamp_ns(message.header.stamp)
@@ -123,6 +134,11 @@ class Graph:
                 return next(
                     one for one in self.heard[topic] if stamp_ns(one.header.stamp) == stamp)
         return None
+
+
+def values(status):
+    """Return the values of a diagnostic status, by key."""
+    return {pair.key: pair.value for pair in status.values}
 
 
 def parameter(name, value):

@@ -47,16 +47,6 @@ def _see(graph, portrait, stamp=None, **shape):
         graph.publisher, image(picture(portrait, **shape), 'bgr8', graph.stamp), 'fatigue')
 
 
-def _newest(graph, node):
-    graph.heard['/diagnostics'].clear()
-
-    def statuses():
-        return [status for message in graph.heard['/diagnostics'] for status in message.status
-                if status.name == f'/{node}: {node}']
-    assert graph.spin(lambda: len(statuses()) > 1)
-    return statuses()[-1]
-
-
 class Clock:
     """Steady and simulated time by hand."""
 
@@ -130,7 +120,7 @@ def test_a_camera_that_stops_is_subscribed_to_anew_and_comes_back(
         return len(made) >= 3
     graph.tester.destroy_publisher(graph.publisher)
     assert graph.spin(subscribed_anew), 'twice'
-    status = _newest(graph, 'face_detector')
+    status = graph.next_status('face_detector')
     assert status.level == DiagnosticStatus.STALE
     assert CAMERA in status.message
     graph.publisher = graph.camera()
@@ -152,7 +142,7 @@ def test_a_camera_whose_quality_does_not_fit_is_told_once_with_the_remedy(
     for words in (CAMERA, '/tester', "offers reliability 'best_effort'", "wants 'reliable'",
                   f"'qos_overrides.{CAMERA}.subscription.reliability' set to 'best_effort'"):
         assert words in line
-    assert _newest(graph, 'face_detector').level == DiagnosticStatus.WARN
+    assert graph.next_status('face_detector').level == DiagnosticStatus.WARN
     graph.tester.create_publisher(
         Image, CAMERA, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
     other = graph.camera()

@@ -12,7 +12,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import CAMERA, image, picture, PIPELINE
+from ros_graph import CAMERA, image, picture, PIPELINE, values
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_srvs.srv import Trigger
 
@@ -193,11 +193,11 @@ def test_a_missing_model_stops_only_a_node_that_requires_it(graph, portrait, cap
     graph.publisher = graph.camera()
     assert graph.matched(graph.publisher)
     assert _see(graph, portrait, 'faces')[0] is not None
-    assert graph.spin(lambda: any(_status(graph, 'emotion')))
-    status = _status(graph, 'emotion')[-1]
+    assert graph.spin(lambda: any(graph.statuses('emotion')))
+    status = graph.statuses('emotion')[-1]
     assert status.level == DiagnosticStatus.WARN
     assert 'off' in status.message
-    assert 'gone.onnx' in _values(status)['attempt_1']
+    assert 'gone.onnx' in values(status)['attempt_1']
 
 
 def test_an_unconfigured_node_answers_its_services(graph):
@@ -253,15 +253,6 @@ def test_a_stage_that_throws_is_logged_once_and_the_node_lives(
     assert len(pipeline.lines(capfd, 'ZeroDivisionError')) == 1
 
 
-def _status(graph, node):
-    return [status for message in graph.heard['/diagnostics'] for status in message.status
-            if status.name == f'/{node}: {node}']
-
-
-def _values(status):
-    return {pair.key: pair.value for pair in status.values}
-
-
 def test_diagnostics_tell_rate_latency_backend_and_people(pipeline, portrait):
     pipeline.listen(DiagnosticArray, '/diagnostics')
     message = image(picture(portrait), 'bgr8')
@@ -269,26 +260,26 @@ def test_diagnostics_tell_rate_latency_backend_and_people(pipeline, portrait):
 
     def told(node):
         """Whether a report counts answers: the first may be of before."""
-        newest = _status(pipeline, node)[-1:]
-        return bool(newest) and float(_values(newest[0])['fps']) > 1
+        newest = pipeline.statuses(node)[-1:]
+        return bool(newest) and float(values(newest[0])['fps']) > 1
     end = time.monotonic() + PATIENT_S
     while not all(map(told, models)) and time.monotonic() < end:
         message.header.stamp = pipeline.tester.get_clock().now().to_msg()
         pipeline.publisher.publish(message)
         pipeline.rest(0.03)
     for node, model in models.items():
-        status = _status(pipeline, node)[-1]
-        values = _values(status)
+        status = pipeline.statuses(node)[-1]
+        said = values(status)
         assert status.level == DiagnosticStatus.OK, status.message
-        assert float(values['fps']) > 1
-        assert 0 < float(values['latency_p50_ms']) <= float(values['latency_p95_ms'])
-        assert float(values['stamp_latency_p50_ms']) > 0
-        assert model in values['model']
-        assert values['precision'] == 'fp32'
-        assert values['attempt_1'].endswith('runs')
-        assert values['tracks'] == '1'
-        assert int(values['dropped']) >= 0
-    assert 0 <= float(_values(_status(pipeline, 'fatigue')[-1])['usable_share']) <= 1
+        assert float(said['fps']) > 1
+        assert 0 < float(said['latency_p50_ms']) <= float(said['latency_p95_ms'])
+        assert float(said['stamp_latency_p50_ms']) > 0
+        assert model in said['model']
+        assert said['precision'] == 'fp32'
+        assert said['attempt_1'].endswith('runs')
+        assert said['tracks'] == '1'
+        assert int(said['dropped']) >= 0
+    assert 0 <= float(values(pipeline.statuses('fatigue')[-1])['usable_share']) <= 1
 
 
 def test_the_overlay_draws_only_for_someone(pipeline, portrait):

@@ -13,7 +13,7 @@ from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from patience import PATIENT_S
 import pytest
-from ros_graph import Graph, image
+from ros_graph import Graph, image, values
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -59,16 +59,6 @@ def _see(graph, rgb, topic='posture', step_s=0.25):
     return graph.answers(graph.publisher, image(rgb, 'bgr8', graph.tick(step_s)), topic)
 
 
-def _status(graph, node):
-    graph.heard['/diagnostics'].clear()
-
-    def found():
-        return [status for message in graph.heard['/diagnostics'] for status in message.status
-                if status.name == f'/{node}: {node}']
-    assert graph.spin(lambda: len(found()) > 1)
-    return found()[-1], {one.key: one.value for one in found()[-1].values}
-
-
 def test_one_image_gives_a_posture_with_its_header_and_the_number_of_the_face(graph, portrait):
     _load(graph, 'FatigueNode')
     answer = _see(graph, portrait)
@@ -84,9 +74,9 @@ def test_one_image_gives_a_posture_with_its_header_and_the_number_of_the_face(gr
     assert 180 < nose[0] < 260  # the portrait is hers
     assert 80 < nose[1] < 180
     assert answer.roi.width > 100
-    _, values = _status(graph, 'posture')
-    assert values['tracks'] == '1'
-    assert values['model'] == 'blazepose'
+    told = values(graph.next_status('posture'))
+    assert told['tracks'] == '1'
+    assert told['model'] == 'blazepose'
 
 
 def test_images_between_two_readings_are_not_answered(graph, portrait):
@@ -163,7 +153,7 @@ def test_the_services_say_how_it_went(graph):
 def test_without_a_model_the_stage_is_off_and_says_so(graph, portrait):
     _load(graph, 'FatigueNode', model='', fallbacks=['off'])
     assert _see(graph, portrait, 'fatigue') is not None
-    status, _ = _status(graph, 'posture')
+    status = graph.next_status('posture')
     assert status.message == 'off: no model'
     assert not graph.heard['posture']
 

@@ -55,11 +55,6 @@ def _reload(graph, path, node='fatigue'):
     return graph.call(ReloadModel, f'/{node}/reload_model', ReloadModel.Request(model_path=path))
 
 
-def _statuses(graph, node):
-    return [status for message in graph.heard['/diagnostics'] for status in message.status
-            if status.name == f'/{node}: {node}']
-
-
 @pytest.mark.parametrize(('node', 'path', 'model'), [
     ('fatigue', 'facemesh_468', 'facemesh_468'),
     ('face_detector', 'blazeface_short', 'blazeface_short'),
@@ -206,7 +201,7 @@ def test_failure_is_an_error_in_diagnostics(graph, portrait, monkeypatch):
     graph.heard['/diagnostics'].clear()
     assert _go_on(graph, portrait, lambda: any(
         status.level == DiagnosticStatus.ERROR and 'device lost' in status.message
-        for status in _statuses(graph, 'fatigue')))
+        for status in graph.statuses('fatigue')))
 
 
 @pytest.fixture
@@ -291,7 +286,7 @@ def test_where_models_hang_again_and_again_it_is_told_and_holds_nothing_up(
     assert _go_on(graph, portrait, lambda: graph.lines(capfd, 'has not returned', 0))
     graph.heard['/diagnostics'].clear()
     assert graph.spin(lambda: len(graph.heard['/diagnostics']) >= 4)
-    status = _statuses(graph, 'fatigue')[-1]
+    status = graph.statuses('fatigue')[-1]
     assert status.level == DiagnosticStatus.ERROR
     assert 'has not returned' in status.message
     assert len(graph.lines(capfd, 'has not returned')) == 1

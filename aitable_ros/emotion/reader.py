@@ -21,7 +21,7 @@ from aitable_ros.emotion.resting_face import RestingFace
 from aitable_ros.emotion.smoothing import Smoother
 from aitable_ros.errors import InputError
 from aitable_ros.inference.chain import Attempt, Avoid, Load, ModelOptions, resolve, unshared
-from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import Backend, info_of
 from aitable_ros.options import option
 from aitable_ros.types import EmotionEstimate, Expression, Frame, ModelInfo, TrackedFace
 
@@ -115,9 +115,7 @@ class EmotionReader(Closing):
     @property
     def model(self) -> ModelInfo:
         """The model in use; empty where the stage is off."""
-        if self._backend is None:
-            return ModelInfo()
-        return ModelInfo(self._backend.model, self._backend.name, self._backend.precision)
+        return info_of(self._backend)
 
     def update(
         self, frame: Frame, faces: Sequence[TrackedFace],

@@ -21,7 +21,7 @@ from aitable_ros.fatigue.measurement_schedule import MeasurementSchedule
 from aitable_ros.fatigue.options import FatigueOptions
 from aitable_ros.fatigue.people import NOBODY_SLUMPED, People
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve_two, unshared
-from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import Backend, info_of
 from aitable_ros.types import (
     FaceLandmarks, FatigueAssessment, FatigueEvent, Frame, ModelInfo, TrackedFace, Validity
 )
@@ -100,10 +100,7 @@ class FatigueMonitor(Closing):
     @property
     def model(self) -> ModelInfo:
         """The mesh model in use; empty when the stage is off."""
-        backend = self._backend
-        if backend is None:
-            return ModelInfo()
-        return ModelInfo(backend.model, backend.name, backend.precision)
+        return info_of(self._backend)
 
     @property
     def time(self) -> ImageTime:

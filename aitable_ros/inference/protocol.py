@@ -12,6 +12,8 @@ from typing import Any, cast, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aitable_ros.types import ModelInfo
+
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -90,6 +92,11 @@ class CuttingBackend(Backend, Protocol):
         :param matrices: ``(2, 3)`` maps from the pixels of each crop to those of the image
         :raises BackendError: the run failed, or the image or the number of crops is too large
         """
+
+
+def info_of(backend: Backend | None) -> ModelInfo:
+    """Name the model of a backend; empty without one."""
+    return ModelInfo(backend.model, backend.name, backend.precision) if backend else ModelInfo()
 
 
 def cutting(backend: Backend) -> CuttingBackend | None:

@@ -14,7 +14,7 @@ from aitable_ros.clock import ImageTime, SECOND_NS, STAMP_SLACK_S, Step
 from aitable_ros.closing import Closing, exchange
 from aitable_ros.face.finder import PAUSE_S
 from aitable_ros.inference.chain import Attempt, Avoid, Load, resolve, unshared
-from aitable_ros.inference.protocol import Backend
+from aitable_ros.inference.protocol import Backend, info_of
 from aitable_ros.posture.blazepose import BlazePose
 from aitable_ros.posture.body_source import BodySource, needs_detector, pose_for, source_for
 from aitable_ros.posture.late_detector import LateDetector
@@ -54,8 +54,7 @@ class BodyFinder(Closing):
         self._options = options
         self._models = [opened for opened in (backend, detector) if opened is not None]
         self._source = source_for(backend, detector) if backend is not None else None
-        self._model = ModelInfo(backend.model, backend.name, backend.precision) \
-            if backend is not None else ModelInfo()
+        self._model = info_of(backend)
         self._owners = Owners()
         self.time = ImageTime()
         self._size = (0, 0)

@@ -27,7 +27,7 @@ import numpy as np
 
 from aitable_ros.errors import InputError
 from aitable_ros.stopping import StopSignal
-from aitable_ros.tools.clip import ScriptedClip, SIZES
+from aitable_ros.tools.clip import Clip, ScriptedClip, SIZES
 from aitable_ros.tools.posture_clip import LONGEST_S, PostureClip
 from aitable_ros.types import Frame
 
@@ -289,7 +289,7 @@ def _run(args: argparse.Namespace) -> int:
             return 1
         play(
             frames, publisher, stop, paced=not isinstance(source, LiveCamera),
-            seconds=None if isinstance(source, (ScriptedClip, PostureClip)) else args.seconds,
+            seconds=None if isinstance(source, Clip) else args.seconds,
             rate=args.rate)
         stop.wait(SETTLE_S)  # the last image must get through before its writer goes
     return 0

@@ -11,12 +11,13 @@ pixels, and any frame can be made without those before it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import find_spec
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -53,64 +54,90 @@ _NOISE_SIGMA = 2.5  # grey levels, a webcam in a lit room
 _NOISE_SHIFT = 64  # pixels by which the noise pattern is thrown about from frame to frame
 
 
-class ScriptedClip:
+class Clip(ABC):
     """
-    The clip: iterate it for ``(Frame, closure)``.
+    A clip that is drawn: any frame can be made without those before it.
 
-    :param fps: frames a second, 1 ... 240; the script is in seconds, so it holds at any rate
-    :param seconds: length, at least 4; a long closure is in it from 12 s on, a microsleep from 20 s
-    :param seed: another seed gives other blinks and other noise
+    :param fps: frames a second, 1 ... 240
+    :param seconds: length, within :attr:`LENGTH_S`
+    :param seed: of the noise, and of the script if that has chance in it
     :param size: ``(width, height)``
     :param start_ns: stamp of the first frame
     :raises InputError: a figure out of range, or scikit-image without its portrait
     """
 
+    NAME: ClassVar[str]
+    LENGTH_S: ClassVar[tuple[float, float]]
     kind = 'clip'
 
     def __init__(
-        self, fps: float = 30.0, seconds: float = 60.0, seed: int = 0,
-        size: tuple[int, int] = SIZES['720p'], start_ns: int = 0,
+        self, fps: float, seconds: float, seed: int, size: tuple[int, int], start_ns: int,
     ) -> None:
         if not 1.0 <= fps <= 240.0:
             raise InputError(f'the clip has 1 to 240 frames a second, not {fps:g}')
-        if not SHORTEST_S <= seconds <= 3600.0:
-            raise InputError(f'the clip lasts {SHORTEST_S:g} to 3600 seconds, not {seconds:g}')
+        shortest_s, longest_s = self.LENGTH_S
+        if not shortest_s <= seconds <= longest_s:
+            raise InputError(
+                f'{self.NAME} lasts {shortest_s:g} to {longest_s:g} seconds, not {seconds:g}')
         self.fps = float(fps)
         self.frames = round(seconds * fps)
         self.duration_s = self.frames / self.fps
         self.seed = seed
         self.size = size
         self.start_ns = start_ns
-        self.truth = truth_of(write_script(self.duration_s, seed), self.fps, self.frames)
 
     def __len__(self) -> int:
         return self.frames
-
-    def __iter__(self) -> Iterator[tuple[Frame, float]]:
-        for index in range(self.frames):
-            yield self.frame(index), float(self.truth.closure[index])
 
     def frame(self, index: int) -> Frame:
         """Draw one frame; its image is read-only."""
         if not 0 <= index < self.frames:
             raise IndexError(index)
-        width, height = self.size
-        picture = self._scene.at(float(self.truth.closure[index]))
-        image = cv2.warpAffine(
-            picture, self._sway(index / self.fps), (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT)
+        image = np.asarray(self._draw(index), np.uint8)
         self._noise.add(image, index)
         image.flags.writeable = False
         stamp_ns = self.start_ns + round(index * 1e9 / self.fps)
-        return Frame(np.asarray(image, np.uint8), stamp_ns, 'camera')
+        return Frame(image, stamp_ns, 'camera')
 
-    @cached_property
-    def _scene(self) -> Scene:
-        return Scene(self.size)
+    @abstractmethod
+    def _draw(self, index: int) -> Any:
+        """Return the image without its noise: ``(height, width, 3)`` uint8 RGB."""
 
     @cached_property
     def _noise(self) -> SensorNoise:
         return SensorNoise(self.size, self.seed)
+
+
+class ScriptedClip(Clip):
+    """
+    The clip: iterate it for ``(Frame, closure)``. The script is in seconds and holds at any rate.
+
+    :param seconds: a long closure is in it from 12 s on, a microsleep from 20 s
+    """
+
+    NAME = 'the clip'
+    LENGTH_S = SHORTEST_S, 3600.0
+
+    def __init__(
+        self, fps: float = 30.0, seconds: float = 60.0, seed: int = 0,
+        size: tuple[int, int] = SIZES['720p'], start_ns: int = 0,
+    ) -> None:
+        super().__init__(fps, seconds, seed, size, start_ns)
+        self.truth = truth_of(write_script(self.duration_s, seed), self.fps, self.frames)
+
+    def __iter__(self) -> Iterator[tuple[Frame, float]]:
+        for index in range(self.frames):
+            yield self.frame(index), float(self.truth.closure[index])
+
+    def _draw(self, index: int) -> Any:
+        return cv2.warpAffine(
+            self._scene.at(float(self.truth.closure[index])), self._sway(index / self.fps),
+            self.size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT)
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return Scene(self.size)
 
     def _sway(self, time_s: float) -> NDArray[np.float64]:
         """Return the ``(2, 3)`` map from frame to picture: a sitting head moves slowly."""

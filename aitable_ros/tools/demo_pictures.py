@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aitable_ros.drawing import draw
-from aitable_ros.tools.clip import ScriptedClip
+from aitable_ros.tools.clip import Clip
 from aitable_ros.tools.clip_script import ClipTruth
-from aitable_ros.tools.posture_clip import PostureClip, PostureTruth
+from aitable_ros.tools.posture_clip import PostureTruth
 from aitable_ros.types import Frame, FrameResult, Validity
 
 Image = NDArray[np.uint8]
@@ -100,7 +100,7 @@ class Overlays:
 
     def _frames(self, numbers: Sequence[int]) -> Iterator[Frame]:
         """Yield images of the source by rising number."""
-        if isinstance(self._source, (PostureClip, ScriptedClip)):
+        if isinstance(self._source, Clip):
             yield from (self._source.frame(number) for number in numbers)
             return
         wanted = set(numbers)

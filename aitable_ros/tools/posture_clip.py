@@ -21,9 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from aitable_ros.errors import InputError
 from aitable_ros.posture_types import PostureState
-from aitable_ros.tools.clip import portrait, SensorNoise, SIZES
+from aitable_ros.tools.clip import Clip, portrait, SIZES
 from aitable_ros.types import Frame
 
 LEAN = math.radians(18)
@@ -95,58 +94,30 @@ class PostureTruth:
             'ignore': [] if settled in (None, self.frames) else [[settled, self.frames - 1]]}
 
 
-class PostureClip:
-    """
-    The clip: iterate it for its frames.
+class PostureClip(Clip):
+    """The clip: iterate it for its frames."""
 
-    :param fps: frames a second, 1 ... 240
-    :param seconds: length, :data:`SHORTEST_S` to :data:`LONGEST_S`
-    :param seed: of the noise
-    :param size: ``(width, height)``
-    :param start_ns: stamp of the first frame
-    :raises InputError: a figure out of range, or scikit-image without its portrait
-    """
-
-    kind = 'clip'
+    NAME = 'the clip of posture'
+    LENGTH_S = SHORTEST_S, LONGEST_S
 
     def __init__(
         self, fps: float = 30.0, seconds: float = LONGEST_S, seed: int = 0,
         size: tuple[int, int] = SIZES['720p'], start_ns: int = 0,
     ) -> None:
-        if not 1.0 <= fps <= 240.0:
-            raise InputError(f'the clip has 1 to 240 frames a second, not {fps:g}')
-        if not SHORTEST_S <= seconds <= LONGEST_S:
-            raise InputError(f'the clip of posture lasts {SHORTEST_S:g} to {LONGEST_S:g} seconds, '
-                             f'not {seconds:g}')
-        self.fps = float(fps)
-        self.frames = round(seconds * fps)
-        self.duration_s = self.frames / self.fps
-        self.seed = seed
-        self.size = size
-        self.start_ns = start_ns
+        super().__init__(fps, seconds, seed, size, start_ns)
         self.truth = PostureTruth(self.fps, self.frames, tuple(
             ScriptedPosture(
                 state, math.ceil(start * fps), min(math.ceil(end * fps), self.frames) - 1)
             for state, start, end in _held() if start * fps < self.frames - 1))
 
-    def __len__(self) -> int:
-        return self.frames
-
     def __iter__(self) -> Iterator[Frame]:
         for index in range(self.frames):
             yield self.frame(index)
 
-    def frame(self, index: int) -> Frame:
-        """Draw one frame; its image is read-only."""
-        if not 0 <= index < self.frames:
-            raise IndexError(index)
-        image = cv2.warpAffine(
+    def _draw(self, index: int) -> Any:
+        return cv2.warpAffine(
             self._picture, self._view(index / self.fps), self.size,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-        self._noise.add(image, index)
-        image.flags.writeable = False
-        stamp_ns = self.start_ns + round(index * 1e9 / self.fps)
-        return Frame(np.asarray(image, np.uint8), stamp_ns, 'camera')
 
     @cached_property
     def _picture(self) -> NDArray[np.uint8]:
@@ -159,10 +130,6 @@ class PostureClip:
         inside[_MARGIN + 16:-_MARGIN, _MARGIN + 16:-_MARGIN - 16] = 1
         inside = cv2.blur(inside, (33, 33))[..., None]
         return np.asarray(wide * inside + soft * (1 - inside), np.uint8)
-
-    @cached_property
-    def _noise(self) -> SensorNoise:
-        return SensorNoise(self.size, self.seed)
 
     def _view(self, time_s: float) -> NDArray[np.float64]:
         """Return the ``(2, 3)`` map from frame to portrait."""
