@@ -225,7 +225,8 @@ class PostureEvent:
     Something that happened to one person, reported once, when it is certain.
 
     :param start_ns: when it began, image time
-    :param duration_s: of POSTURE_CHANGED, the state before; of the others, so far
+    :param duration_s: of POSTURE_CHANGED: of the state before. Of the others: how long it has
+        lasted so far
     :param state: after the event
     :param previous_state: before it
 
@@ -246,8 +247,8 @@ class PostureUpdate:
     """
     The bodies at one image.
 
-    :param read: the bodies were read in this very image; otherwise all but the stamp of this image
-        is the answer of the last reading, without its events
+    :param read: the bodies were read in this very image. Otherwise this repeats the last reading,
+        without its events
     :param bodies: those in the image
     :param assessments: of each of them, by track
     :param absent: of people known and not in the image (NO_BODY)

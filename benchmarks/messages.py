@@ -19,7 +19,7 @@ _BATCH_MS = 10.0
 """Of runs in a row, before it is the next one's turn."""
 NOTES = (
     'Loaned messages: not measured, rclpy has no way to borrow one.',
-    'Fill from an ndarray: not measured, rclpy checks it value by value (150 to 300 ms, DESIGN 7).')
+    'Fill from an ndarray: not measured, rclpy checks it value by value (150 to 300 ms).')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,8 +23,8 @@ EARLY_S = 0.00015
 LEAST_NAP_S = 0.00005
 """Linux wakes no thread sooner (its timer slack)."""
 SLOWER = 1.01
-"""The usual time of a run grows by this factor a run while runs take longer: it follows a GPU that
-slows down, and one late waking does not lengthen the next nap."""
+"""Each run lengthens the usual time by at most this factor. So one late waking hardly lengthens the
+next nap, and a GPU that slows down is still followed."""
 
 
 class GpuWait:

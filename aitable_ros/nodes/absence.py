@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Who cannot be seen because no image comes is told to be away once a second."""
+"""While no image comes, says once a second that the people known are away."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ class ImageExecutor(SingleThreadedExecutor):  # type: ignore[misc]
     """
     Runs plain subscriptions from a wait set that is kept, and everything else as rclpy does.
 
-    What is ready stays ready until it is taken, so rclpy's own round, without waiting, finds what
-    this wait has found. It runs after everything that changes what is waited for: rclpy wakes an
-    executor for it.
+    What is ready stays ready until it is taken. So a round of rclpy's, which does not wait, finds
+    what the wait here has found. Whenever what is waited for changes, rclpy wakes the executor:
+    such a round runs, and the wait set is made anew.
     """
 
     def __init__(self, *, context: Any = None) -> None:

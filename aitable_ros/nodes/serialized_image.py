@@ -3,8 +3,8 @@
 """
 Reads a ``sensor_msgs/Image`` in its serialized form, without copying the picture.
 
-Deserialized by rclpy, a picture is cleared and copied twice; its bytes are copied twice and looked
-into here: 0.41 instead of 0.52 ms for a 720p image, in a node.
+To deserialize a picture, rclpy clears memory for it and copies it twice. Here the serialized bytes
+are copied twice and then read in place: 0.41 instead of 0.52 ms for a 720p image, in a node.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from aitable_ros.posture_types import PostureEvent as Event
 from aitable_ros.posture_types import PostureEventType, PostureState, PostureUpdate
 
 SILENT_NS = 2_000_000_000
-"""Postures older than this, in image time, are no evidence: five times a second is the default, and
-the node of posture may have ended."""
+"""A posture older than this, in image time, is no evidence: the node of posture may have ended. By
+default it tells five a second."""
 
 
 class Slumped:

@@ -15,8 +15,9 @@ WINDOW_S = 5.0
 """As of the other figures in /diagnostics."""
 LEAST_ANSWERED = 0.95
 MOST_BUSY = 0.9
-"""Below the one and above the other a process is at its limit. Images are also lost by a single
-slow one, which leaves the worker idle later; and a worker may be busy and lose none."""
+"""A process is at its limit if a smaller share of the images is answered and the worker is busier.
+One of the two is not enough: a single slow image loses others and leaves the worker idle later, and
+a busy worker may lose none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,12 @@ from aitable_ros.posture.sighting import FACING, Sighting
 from aitable_ros.posture_types import NAN
 
 EVERY_NS = SECOND_NS // 2
-"""A posture says no more at a higher rate; with it a window of ten minutes is 1200 readings."""
+"""Readings closer together say no more about a posture. A window of ten minutes has 1200."""
 SLACK_NS = SECOND_NS // 20
-"""Readings come on a grid of their own: what is due so soon is due."""
+"""A reading that comes this much too early is taken: the next one would be too late."""
 NEAR_UPRIGHT = 0.1
-"""Readings whose ears are at most this share below upright say how wide and how straight upright
-is; that is the drop of a forward lean as shipped."""
+"""Width and angles upright are taken from readings whose ears are at most this share too low. A
+forward lean begins at the same share (default of ``lean_drop``)."""
 WIDTH_READINGS = 120
 """The shoulders' width is the median of the last minute upright: a chair moves."""
 
@@ -54,10 +54,10 @@ class UprightBaseline:
     """
     Learns how one person sits upright.
 
-    Of the readings of a long window, the upright ones are those with the ears highest over the
-    shoulders: people sink and lean, nobody grows. Only readings that face the camera count, and
-    once upright is known only those of somebody upright. Should it have been learned wrong, nobody
-    is: after half a window without, all readings count again.
+    In a long window, the upright readings are those with the ears highest over the shoulders:
+    people sink and lean, nobody grows. A reading counts only if the person faces the camera and,
+    once upright is known, sits upright. If upright was learned wrong, nobody ever sits so: after
+    half a window without such a reading all readings count again.
 
     :param options: the thresholds
     """

@@ -33,7 +33,7 @@ CROP_OF_FACE = 11.5
 """Side of the detector's crops there, in sides of the face's box (quartiles 10.9 and 11.8)."""
 
 SAME_FACE = 1.0
-"""A found body whose face lies within so many of its sides of a followed head is that body."""
+"""A found body is a followed one if its face is at most so many sides from the head of that one."""
 
 SAME_BODY = 0.15
 """
@@ -54,7 +54,8 @@ class _Followed:
     :param roi: the next crop, hung on the landmarks
     :param below: the last crop below the face; None for a body that never had one
     :param shoulders: ``(2,)`` pixels, their middle in that crop
-    :param turns: the crop below the face turns with the body; not where it then showed a neighbour
+    :param turns: the crop below the face turns with the body. It does not where the turned crop
+        showed a neighbour
     """
 
     body: BodyLandmarks

@@ -21,21 +21,22 @@ UP_HEIGHT = 0.55
 """Height of the head over the shoulders of somebody whose own is not known, in widths of the
 shoulders: 27 people who sit upright measured 0.42 to 0.77."""
 UP = 0.5
-"""A head that is less than so far on its way down is up."""
+"""A head is up while it has gone less than this share of its way down."""
 SUNK, SINKING, SINKING_NS = 0.5, 0.2, SECOND_NS
-"""A head that was at least so far down when it was last seen, and had come down by so much within
-so long, has sunk out of sight. One that rests is covered by something."""
+"""A head sank out of sight if it was last seen at least ``SUNK`` of its way down, and went
+``SINKING`` of that way within ``SINKING_NS``. A head that rests is covered by something."""
 ASIDE = 0.5
-"""And it was not further to a side, in widths of the shoulders: within them."""
+"""Nor may it have been further to a side than this, in widths of the shoulders: at their ends."""
 STRAIGHT = 0.785
 """Greatest tilt of the shoulders, 45 degrees: beyond, a body lies or bends to a side."""
 FALL = 0.2
-"""A head that sank is at least so much lower in the image, in widths of the shoulders; otherwise
-the shoulders rose."""
+"""A head that sank is lower in the image by at least this, in widths of the shoulders. If it is
+not, the shoulders rose."""
 LEAST_WAY = 0.2
 """Least height of a head that is up over one that is down, in widths of the shoulders."""
 SINK_NS = 3 * SECOND_NS
-"""Longest time between a head seen not down and one seen down that is still seen to have sunk."""
+"""A head was seen to sink if no more time lay between the last image with it not down and the
+first with it down."""
 
 
 class HeadWatch:

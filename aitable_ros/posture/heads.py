@@ -22,7 +22,7 @@ ON_FACE = 0.5
 """A head belongs to a face if its middle is within so many sides of the middle of the box."""
 
 STILL_ON_FACE = 1.0
-"""The same for a face that belonged to the body before: boxes lag behind quick heads."""
+"""The same for a face that belonged to the body before: its box lags behind a quick head."""
 
 EYES_APART = 0.42
 """Distance of the eyes in sides of the box of a face that looks ahead: median of 32 faces."""

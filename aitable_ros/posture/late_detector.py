@@ -18,8 +18,8 @@ class LateDetector(Closing):
     """
     BlazePose's detector, loaded by the first :meth:`detect`.
 
-    The chain is tried at once, and its model closed again: 38 MB of a pipeline that sees a face
-    from start to end.
+    The chain is tried at once, and its model closed again. That saves 38 MB as long as everybody
+    shows a face.
 
     :param options: the chain of the detector
     :param load: loads a backend, see :func:`aitable_ros.inference.chain.resolve`

@@ -22,15 +22,16 @@ from aitable_ros.posture_types import Body, FIRST_BODY_ID, SHOULDERS, Skeleton
 from aitable_ros.types import TrackedFace
 
 LOST_S = 10.0
-"""A body that was lost keeps its numbers for so long; the fatigue stage forgets after as long."""
+"""A lost body keeps its numbers for this long. The fatigue stage forgets after the same time."""
 
 SAME_PLACE = 1.0
-"""A body whose head is within so many lengths, from head to shoulders, of a lost one is that."""
+"""A new body is the lost one if their heads are at most so far apart, in lengths from head to
+shoulders."""
 
 APART_S = 1.0
 """
-A face seen away from the body's head for so long is another person's. Shorter, its box may have
-stayed behind: a face that is lost is reported for a moment where it was expected.
+A face that is seen away from the body's head for this long is another person's. For a shorter time
+its box may only have stayed behind: a lost face is still reported where it was expected.
 """
 
 

@@ -13,7 +13,7 @@ from aitable_ros.posture_types import Body
 from aitable_ros.types import TrackedFace
 
 EARLY = 0.1
-"""Of the interval: a camera's stamps jitter, and what is due in a moment is due."""
+"""Share of the interval by which a reading may be early: a camera's stamps jitter."""
 
 
 class Turns:
