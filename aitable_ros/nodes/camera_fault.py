@@ -93,7 +93,7 @@ def find_fault(node: Node, topic: str, wanted: str, lost: float) -> Fault | None
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
         there = sorted(name for name, kinds in node.get_topic_names_and_types()
-                       if name != topic and set(kinds) & set(IMAGE_TYPES))
+                       if set(kinds) & set(IMAGE_TYPES) and node.count_publishers(name))
         return Fault(FaultKind.NO_PUBLISHER, (
             f'nobody publishes {topic}; start the camera driver, or name its topic '
             f'(image:=TOPIC); image topics here: {", ".join(there) or "none"}'))

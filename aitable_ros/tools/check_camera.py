@@ -143,7 +143,7 @@ def _listen(node: Any, topic: str, seconds: float) -> dict[str, Any]:
             'durability': one.qos_profile.durability.name.lower().replace('_', ' ')}
             for one in found],
         'topics': sorted(name for name, kinds in node.get_topic_names_and_types()
-                         if set(kinds) & set(IMAGE_TYPES))}
+                         if set(kinds) & set(IMAGE_TYPES) and node.count_publishers(name))}
     for one in found:
         verdict, reason = qos_check_compatible(one.qos_profile, qos.IMAGE)
         if verdict == QoSCompatibility.ERROR:
