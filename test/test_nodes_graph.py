@@ -198,6 +198,7 @@ def test_a_missing_model_stops_only_a_node_that_requires_it(graph, portrait, cap
     assert status.level == DiagnosticStatus.WARN
     assert 'off' in status.message
     assert 'gone.onnx' in values(status)['attempt_1']
+    assert ' :' not in values(status)['attempt_1'], 'no backend tried it'
 
 
 def test_an_unconfigured_node_answers_its_services(graph):

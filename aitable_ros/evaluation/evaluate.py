@@ -138,7 +138,7 @@ def measure(
             problem = str(error)
     summary = summarise(source, measured, labels, partial)
     summary['notes'] += [
-        f'{stage}: {attempt.entry} passed over: {attempt.reason}'
+        f'{stage}: {attempt.way} passed over: {attempt.reason}'
         for stage, part in (('face', pipeline.faces), ('mesh', pipeline.fatigue),
                             ('emotion', pipeline.emotion), ('posture', pipeline.posture))
         if part is not None for attempt in part.attempts if attempt.reason]

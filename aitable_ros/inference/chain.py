@@ -84,6 +84,11 @@ class Attempt:
     reason: str
     note: str = ''
 
+    @property
+    def way(self) -> str:
+        """The entry, and the backend that tried it, if any did."""
+        return f'{self.entry} on {self.backend}' if self.backend else self.entry
+
 
 @dataclass(frozen=True, slots=True)
 class Resolution:

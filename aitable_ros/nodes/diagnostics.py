@@ -201,7 +201,7 @@ def _values(
         runs = model.model
         values.update(model=runs.model, backend=runs.backend, precision=runs.precision)
         values.update({
-            f'attempt_{number}': f'{attempt.entry} {attempt.backend}: {attempt.reason or "runs"}'
+            f'attempt_{number}': f'{attempt.way}: {attempt.reason or "runs"}'
             for number, attempt in enumerate(model.attempts, 1)})
     values.update(node.details())
     return values

@@ -25,7 +25,6 @@ from aitable_ros.evaluation.report.score_tables import score_tables
 from aitable_ros.evaluation.report.text import shortened
 from aitable_ros.evaluation.scores import SCORED_AS
 from aitable_ros.evaluation.summary import Summary
-from aitable_ros.inference.chain import Attempt
 from aitable_ros.pipeline import Pipeline
 from aitable_ros.posture_types import PostureEventType
 from aitable_ros.recordings.recorded_pipeline import RecordedPipeline
@@ -188,13 +187,8 @@ def _stages(summary: Summary, pipeline: Pipeline | RecordedPipeline) -> list[Sta
                 'posture': pipeline.posture.attempts if pipeline.posture is not None else ()}
     return [
         StageProvenance(stage=stage, **info, steps=[
-            _step(attempt) for attempt in attempts.get(stage, ())])
+            f'{attempt.way}: {attempt.reason or "runs"}' for attempt in attempts.get(stage, ())])
         for stage, info in summary['backend'].items()]
-
-
-def _step(attempt: Attempt) -> str:
-    way = f'{attempt.entry} on {attempt.backend}' if attempt.backend else attempt.entry
-    return f'{way}: {attempt.reason or "runs"}'
 
 
 def _facts(source: Source, labels: Labels | None, command: str) -> dict[str, str]:
