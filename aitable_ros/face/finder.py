@@ -120,7 +120,7 @@ class FaceFinder(Closing):
     ) -> None:
         self._options = options
         self._backends = [opened for opened in (backend, near) if opened]
-        self._attempts = tuple(attempts)
+        self.attempts = tuple(attempts)
         self._scanner = _scanner(backend, near) if backend else None
         self._model = ModelInfo(*(
             ' + '.join(dict.fromkeys(getattr(opened, name) for opened in self._backends))
@@ -163,11 +163,6 @@ class FaceFinder(Closing):
         return self._model
 
     @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """How the chain came to that model."""
-        return self._attempts
-
-    @property
     def options(self) -> FaceOptions:
         """The options in use."""
         return self._options
@@ -178,7 +173,7 @@ class FaceFinder(Closing):
 
     def adopt(self, other: FaceFinder) -> None:
         """Exchange models with another finder, between two frames; the people stay here."""
-        exchange(self, other, '_backends', '_attempts', '_scanner', '_model')
+        exchange(self, other, '_backends', 'attempts', '_scanner', '_model')
 
     def reset(self) -> None:
         """Forget everybody, before the next frame. Ids are still not used again."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from std_srvs.srv import Trigger
-
 from aitable_msgs.msg import Emotion
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
@@ -29,7 +27,9 @@ class EmotionNode(ModelNode):
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._emotion: Any = None
-        self.create_service(Trigger, '~/calibrate', self._on_calibrate)
+        self._calibrates(
+            lambda read: 'the face at rest is neutral now, and was read as ' + ', '.join(
+                f'{word.name.lower()} for person {track_id}' for track_id, word in read.items()))
 
     def _rehearse(self, stage: EmotionReader) -> None:
         stage.update(rehearsal.FRAME, (rehearsal.FACE,))
@@ -49,14 +49,6 @@ class EmotionNode(ModelNode):
                 self._emotion.publish(CODEC.emotion_message(
                     item.frame, face, estimates[face.track_id], stage.model))
         self.images.answered(item.frame, item.received_s)
-
-    def _on_calibrate(
-        self, request: Trigger.Request, response: Trigger.Response,
-    ) -> Trigger.Response:
-        return self._on_stage(
-            lambda stage: stage.calibrate(), response,
-            lambda read: 'the face at rest is neutral now, and was read as ' + ', '.join(
-                f'{word.name.lower()} for person {track_id}' for track_id, word in read.items()))
 
     def details(self) -> dict[str, object]:
         """Return the number of faces."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from std_srvs.srv import Trigger
-
 from aitable_msgs.msg import FatigueEvent, FatigueState
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
@@ -36,7 +34,8 @@ class FatigueNode(ModelNode):
         self._events: Any = None
         self._usable = 0.0
         self._slumped = SlumpedSource(self)
-        self.create_service(Trigger, '~/calibrate', self._on_calibrate)
+        self._calibrates(lambda pinned: 'EAR of open eyes is now ' + ', '.join(
+            f'{ear:.3f} for person {track_id}' for track_id, ear in pinned.items()))
         self._absence = AbsenceWatch(self, self._publish_absent)
 
     def _rehearse(self, stage: FatigueMonitor) -> None:
@@ -103,14 +102,6 @@ class FatigueNode(ModelNode):
         header = CODEC.header_of(frame)
         for assessment in stage.absent(stamp_ns):
             self._states.publish(CODEC.fatigue_message(header, assessment, stage.model))
-
-    def _on_calibrate(
-        self, request: Trigger.Request, response: Trigger.Response,
-    ) -> Trigger.Response:
-        return self._on_stage(
-            lambda stage: stage.calibrate(), response,
-            lambda pinned: 'EAR of open eyes is now ' + ', '.join(
-                f'{ear:.3f} for person {track_id}' for track_id, ear in pinned.items()))
 
     def details(self) -> dict[str, object]:
         """Return the number of faces and how much of the last minute could be judged."""

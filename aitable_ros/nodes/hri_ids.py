@@ -15,8 +15,8 @@ ID_LENGTH = 5
 class RandomIds:
     """Random ids for track ids; no id is used twice."""
 
-    def __init__(self, random: SystemRandom | None = None) -> None:
-        self._random = random or SystemRandom()
+    def __init__(self) -> None:
+        self._random = SystemRandom()
         self._ids: dict[int, str] = {}
         self._used: set[str] = set()
 

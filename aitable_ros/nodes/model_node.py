@@ -175,6 +175,17 @@ class ModelNode(ManagedNode):
             response.success, response.message = False, str(error)
         return response
 
+    def _calibrates(self, said: Callable[[Any], str]) -> None:
+        """
+        Offer ``~/calibrate``.
+
+        :param said: makes the answer from what the stage's ``calibrate`` returns
+        """
+        def calibrate(request: Trigger.Request, response: Trigger.Response) -> Any:
+            return self._on_stage(lambda stage: stage.calibrate(), response, said)
+
+        self.create_service(Trigger, '~/calibrate', calibrate)
+
     def _reconfigure(self, parameters: NodeParameters) -> None:
         options = parameters[self.OPTIONS[0]]
         if self.work.worker is not None:

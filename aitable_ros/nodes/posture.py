@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from std_srvs.srv import Trigger
-
 from aitable_msgs.msg import Posture, PostureEvent
 from aitable_ros import rehearsal
 from aitable_ros.config import CameraOptions
@@ -38,7 +36,9 @@ class PostureNode(ModelNode):
         self._first: PostureAssessment | None = None
         self._known: tuple[PostureAssessment, ...] = ()
         self._absence = AbsenceWatch(self, self._publish_absent)
-        self.create_service(Trigger, '~/calibrate', self._on_calibrate)
+        self._calibrates(
+            lambda pinned: 'height of the ears over the shoulders, upright, is now ' + ', '.join(
+                f'{height:.2f} for person {track_id}' for track_id, height in pinned.items()))
 
     def _rehearse(self, stage: PostureMonitor) -> None:
         stage.update(rehearsal.FRAME, (rehearsal.FACE,))
@@ -91,14 +91,6 @@ class PostureNode(ModelNode):
         for event in update.events:
             self._topics['posture/events'].publish(
                 CODEC.posture_event_message(CODEC.header_of(frame), event))
-
-    def _on_calibrate(
-        self, request: Trigger.Request, response: Trigger.Response,
-    ) -> Trigger.Response:
-        return self._on_stage(
-            lambda stage: stage.calibrate(), response,
-            lambda pinned: 'height of the ears over the shoulders, upright, is now ' + ', '.join(
-                f'{height:.2f} for person {track_id}' for track_id, height in pinned.items()))
 
     def details(self) -> dict[str, object]:
         """Return the number of bodies, and for how much of the time each state was there."""

@@ -83,16 +83,16 @@ def measure(skeleton: Skeleton, face_roll: float = NAN) -> PostureAngles:
         hand_to_head=_hand_to_head(skeleton), ear_height=_ear_height(skeleton))
 
 
+def smoother() -> OneEuroFilter:
+    """Make a filter for a person's figures: 0.5 Hz at rest, 2 Hz more for each radian a second."""
+    return OneEuroFilter(min_cutoff_hz=0.5, beta=2.0)
+
+
 class AngleSmoother:
-    """
-    Smooths the angles of one person in image time.
+    """Smooths the angles of one person in image time."""
 
-    :param min_cutoff_hz: of a person at rest, Hz
-    :param beta: growth of the cutoff, Hz for each radian (or shoulder width) per second
-    """
-
-    def __init__(self, *, min_cutoff_hz: float = 0.5, beta: float = 2.0) -> None:
-        self._filter = OneEuroFilter(min_cutoff_hz=min_cutoff_hz, beta=beta)
+    def __init__(self) -> None:
+        self._filter = smoother()
 
     def update(self, stamp_ns: int, angles: PostureAngles) -> PostureAngles:
         """Take the angles of an image, and return them smoothed; NaN stays NaN."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from aitable_ros.clock import ImageTime, SECOND_NS, Step
 
+SPEED_CUTOFF_HZ = 1.0
+"""Cutoff frequency of the speed itself, as in the authors' code."""
+
 
 class OneEuroFilter:
     """
@@ -23,14 +26,10 @@ class OneEuroFilter:
 
     :param min_cutoff_hz: cutoff frequency of a value that rests; lower calms more
     :param beta: growth of the cutoff with the speed, Hz for each unit per second; higher lags less
-    :param speed_cutoff_hz: cutoff frequency of the speed itself
     """
 
-    def __init__(
-        self, *, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = 1.0,
-    ) -> None:
+    def __init__(self, *, min_cutoff_hz: float, beta: float) -> None:
         self._min_cutoff_hz, self._beta = min_cutoff_hz, beta
-        self._speed_cutoff_hz = speed_cutoff_hz
         self._time = ImageTime()
         self._raw: NDArray[np.float64] = np.empty(0)
         self._smooth: NDArray[np.float64] = self._raw
@@ -59,7 +58,7 @@ class OneEuroFilter:
         interval_s = (stamp_ns - before_ns) / SECOND_NS
         known = np.isfinite(self._smooth)
         speed = np.where(known, (new - self._raw) * scale / interval_s, 0.0)
-        share = _share(self._speed_cutoff_hz, interval_s)
+        share = _share(SPEED_CUTOFF_HZ, interval_s)
         held = np.where(np.isfinite(self._speed), self._speed, 0.0)
         self._speed = np.where(known, share * speed + (1 - share) * held, 0.0)
         share = _share(self._min_cutoff_hz + self._beta * np.abs(self._speed), interval_s)

@@ -37,12 +37,8 @@ class PersonPosture:
         self._before = PostureState.UNKNOWN
         self._held_ns: int | None = None
         self._support_ns = -(1 << 62)
-        self._slumped_ns: int | None = None
-
-    @property
-    def slumped_ns(self) -> int | None:
+        self.slumped_ns: int | None = None
         """Since when the person is slumped; None: the person is not."""
-        return self._slumped_ns
 
     def continue_as(self, track_id: int) -> None:
         """Go on under the number of another track."""
@@ -96,12 +92,12 @@ class PersonPosture:
         """
         states = self._states
         if states.state is not PostureState.HEAD_DOWN or not self._head.sank:
-            self._slumped_ns = None
+            self.slumped_ns = None
             return []
         lasted_s = (stamp_ns - states.since_ns) / SECOND_NS
-        if self._slumped_ns is not None or not down or lasted_s < self._options.slump_s:
+        if self.slumped_ns is not None or not down or lasted_s < self._options.slump_s:
             return []
-        self._slumped_ns = states.since_ns
+        self.slumped_ns = states.since_ns
         return [self._event(PostureEventType.SLUMPED, states.since_ns, lasted_s, self._before)]
 
     def _event(

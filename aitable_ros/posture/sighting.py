@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from aitable_ros.posture.angles import AngleSmoother, measure, PostureAngles, shoulder_width
+from aitable_ros.posture.angles import (
+    AngleSmoother, measure, PostureAngles, shoulder_width, smoother
+)
 from aitable_ros.posture.heads import HEAD
-from aitable_ros.posture.one_euro import OneEuroFilter
 from aitable_ros.posture_types import NAN, SHOULDERS, Skeleton, VISIBLE
 
 HEAD_JOINTS = 3
@@ -61,7 +62,7 @@ class Looker:
 
     def __init__(self) -> None:
         self._angles = AngleSmoother()
-        self._lengths = OneEuroFilter(min_cutoff_hz=0.5, beta=2.0)
+        self._lengths = smoother()
 
     def look(self, stamp_ns: int, skeleton: Skeleton, face_roll: float = NAN) -> Sighting:
         """Measure one reading; stamps must rise. ``face_roll``: see ``Body``."""

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from aitable_ros.evaluation.false_alarms import ALARMS, LEAST_S, MEMORY_S
 from aitable_ros.evaluation.report.elements import Cell, Table
 from aitable_ros.evaluation.report.postures import spoken
@@ -92,12 +94,8 @@ def confusion_table(confusion: Summary, caption: str = '') -> Table:
 
     :param confusion: labelled -> read -> count
     """
-    reads = [e.name.lower() for e in Expression
-             if any(e.name.lower() in row for row in confusion.values())]
-    return Table(title='Expression: labelled (rows) against read (columns)', heat=True,
-                 columns=('', *reads), caption=caption, rows=[
-                     [truth, *(row.get(read, 0) for read in reads)]
-                     for truth, row in confusion.items()])
+    return _confusion('Expression: labelled (rows) against read (columns)', confusion,
+                      [e.name.lower() for e in Expression], caption)
 
 
 def _expression_tables(score: Summary) -> list[Table]:
@@ -119,18 +117,28 @@ def posture_table(score: Summary) -> Table:
 
     :param score: of one recording, or pooled; then without ``by_span``
     """
-    confusion = score['confusion']
-    reads = [state for state in PostureState
-             if any(state.name in row for row in confusion.values())]
     spans = score.get('by_span')
-    return Table(
-        title='Posture: labelled (rows) against measured (columns)', heat=True,
-        columns=('', *(spoken(state.name) for state in reads)),
-        rows=[[spoken(truth), *(row.get(state.name, 0) for state in reads)]
-              for truth, row in confusion.items()],
-        caption=f'{_right(score)} frames with a known state are right; {score["n"]} are labelled.'
-                + (f' By labelled span, by the commonest known state: {_right(spans)} spans.'
-                   if spans else ''))
+    return _confusion(
+        'Posture: labelled (rows) against measured (columns)', score['confusion'],
+        [state.name for state in PostureState],
+        f'{_right(score)} frames with a known state are right; {score["n"]} are labelled.'
+        + (f' By labelled span, by the commonest known state: {_right(spans)} spans.'
+           if spans else ''), spoken)
+
+
+def _confusion(
+    title: str, confusion: Summary, classes: Sequence[str], caption: str,
+    word: Callable[[str], str] = str,
+) -> Table:
+    """
+    Make a confusion matrix with a column for each class that was read.
+
+    :param word: a class as the table shows it
+    """
+    reads = [name for name in classes if any(name in row for row in confusion.values())]
+    return Table(title=title, heat=True, columns=('', *map(word, reads)), caption=caption, rows=[
+        [word(truth), *(row.get(read, 0) for read in reads)]
+        for truth, row in confusion.items()])
 
 
 def _right(score: Summary) -> str:
