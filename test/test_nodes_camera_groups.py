@@ -87,6 +87,7 @@ def test_the_line_names_the_process_and_the_remedy(cameras, words):
     (('--cameras-per-process', '1', '--container'), '--container'),
     (('--cameras-per-process', '-1'), 'whole number'),
     (('--camera', 'a=/c'), "2 cameras are called 'a'"),
+    (('--image', '/c'), '--image /c: with --camera'),
 ])
 def test_arguments_that_do_not_go_together(arguments, words):
     ended = subprocess.run(

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import argparse
 
+from aitable_ros.errors import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -37,9 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the nodes until SIGINT or SIGTERM."""
+    """
+    Run the nodes until SIGINT or SIGTERM.
+
+    :raises InputError: the arguments contradict each other
+    """
     from aitable_ros.nodes.executables import pipeline, posture_options
 
+    if args.image and args.camera:
+        raise InputError(
+            f'--image {args.image}: with --camera, give each camera as --camera NAME=TOPIC')
     ros = ['--ros-args']
     if args.image:
         ros += ['-r', f'image:={args.image}']
