@@ -135,11 +135,10 @@ def test_reload_stays_in_the_model_folder(models, tmp_path, only):
 def test_the_overlay_is_off_unless_asked_for(monkeypatch):
     seen = []
 
-    def main(name, argv, load, arguments=(), processes=None):
+    def main(name, argv, load, arguments, processes):
         import argparse
         parser = argparse.ArgumentParser()
-        for add in arguments:
-            add(parser)
+        arguments(parser)
 
         class Loaded:
             def load_all(self, plugins, **kwargs):

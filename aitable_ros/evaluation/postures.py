@@ -21,6 +21,8 @@ HOLD_S = 1.0
 """A state lasts until the next image, and at most this long: what follows is not known."""
 PREFIX = 'POSTURE_'
 """Of the events in ``events.csv``: fatigue has a SLUMPED, too."""
+LABELLED = tuple(state for state in PostureState if state is not PostureState.UNKNOWN)
+"""The states that labels may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,12 @@ class PostureMeasurements:
     @property
     def usable_s(self) -> float:
         """Seconds in which the state is known."""
-        return float(np.delete(self.time_s, PostureState.UNKNOWN).sum())
+        return float(self.time_s[list(LABELLED)].sum())
 
     def share(self) -> dict[str, float]:
         """Return the share of each state that occurred in the time in which it is known."""
         time_s, whole = self.time_s, self.usable_s
-        return {state.name: float(time_s[state]) / whole for state in PostureState
-                if state is not PostureState.UNKNOWN and time_s[state]}
+        return {state.name: float(time_s[state]) / whole for state in LABELLED if time_s[state]}
 
     def of_primary(self, kind: PostureEventType) -> list[PlacedPosture]:
         """Return the primary person's events of a type."""
@@ -177,7 +178,3 @@ def pairs_of(counts: NDArray[np.float64]) -> Counter[tuple[PostureState, Posture
     return Counter({
         (truth, read): int(count) for truth, row in zip(LABELLED, table, strict=True)
         for read, count in zip(PostureState, row, strict=True)})
-
-
-LABELLED = tuple(state for state in PostureState if state is not PostureState.UNKNOWN)
-"""The states that labels may name."""

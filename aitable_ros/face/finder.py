@@ -37,7 +37,6 @@ ROOM_LOOKS = 3
 BLIND_S = 0.2
 """A face that nothing has seen for this long is looked for, whatever the interval."""
 
-
 FAINT = 0.6
 """Share of the confidence that does for a face that is being followed: turned heads score low."""
 

@@ -38,7 +38,7 @@ third of what an image may take, and an image is handed over a few times before 
 
 def pipeline(argv: Sequence[str] | None = None) -> int:
     """Run all nodes in one process, once for each camera; many cameras in several processes."""
-    return _main('pipeline', argv, _load_pipeline, (_pipeline_arguments,), _processes)
+    return _main('pipeline', argv, _load_pipeline, _pipeline_arguments, _processes)
 
 
 def container(argv: Sequence[str] | None = None) -> int:
@@ -215,7 +215,7 @@ def _main(
     name: str,
     argv: Sequence[str] | None,
     load: Callable[[Composition, argparse.Namespace], None],
-    arguments: Sequence[Callable[[argparse.ArgumentParser], None]] = (),
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
     processes: Callable[[argparse.Namespace], dict[str, list[str]]] = lambda args: {},
 ) -> int:
     """
@@ -229,8 +229,7 @@ def _main(
     own, ros = _split(command)
     parser = argparse.ArgumentParser(
         prog=name, description=f'aitable_ros: {name}. ROS arguments go after --ros-args.')
-    for add in arguments:
-        add(parser)
+    arguments(parser)
     args = parser.parse_args(own, argparse.Namespace(ros=ros))
     try:
         warnings = _check_parameter_files(ros)
