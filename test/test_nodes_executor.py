@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The executor that keeps its wait set: messages, and everything else that a node waits for."""
 
+import subprocess
+import sys
 import time
 
+from patience import PATIENT_S
 import pytest
 
 rclpy = pytest.importorskip('rclpy')
@@ -107,3 +110,15 @@ def test_an_image_costs_no_round_of_rclpy(context, monkeypatch):
     finally:
         spun.close()
         other.destroy_node()
+
+
+def test_an_rclpy_without_its_parts_keeps_its_own_executor():
+    ended = subprocess.run([sys.executable, '-c', '\n'.join((
+        'import rclpy',
+        'from rclpy.subscription import Subscription',
+        'del Subscription.CallbackType',
+        'from aitable_ros.nodes import composition',
+        'from rclpy.executors import SingleThreadedExecutor',
+        'assert composition.ImageExecutor is SingleThreadedExecutor',
+    ))], capture_output=True, text=True, timeout=PATIENT_S)
+    assert ended.returncode == 0, ended.stderr

@@ -23,7 +23,11 @@ from rclpy.task import Future
 
 from aitable_ros.closing import Closing
 from aitable_ros.errors import InputError
-from aitable_ros.nodes.executor import ImageExecutor
+
+try:
+    from aitable_ros.nodes.executor import ImageExecutor
+except ImportError:  # an older rclpy, whose own executor does the same, slower
+    from rclpy.executors import SingleThreadedExecutor as ImageExecutor  # type: ignore[no-redef]
 
 COMPONENTS = {
     'CameraNode': 'aitable_ros.nodes.camera',

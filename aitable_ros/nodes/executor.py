@@ -23,6 +23,10 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
 from rclpy.waitable import NumberOfEntities
 
+if not (hasattr(Subscription, 'CallbackType')
+        and hasattr(SingleThreadedExecutor, '_spin_once_impl')):
+    raise ImportError('this rclpy lacks what ImageExecutor is built on')
+
 _OTHERS = ('timer', 'guard_condition', 'service', 'client')
 """Kinds of entities, beside subscriptions and events, as a wait set names them."""
 
