@@ -64,6 +64,24 @@ def test_a_transition_that_fails_says_why_and_can_be_tried_again(
         assert threading.active_count() < 40
 
 
+@pytest.mark.parametrize(('transition', 'asked'), [
+    (Transition(id=ACTIVATE), "'activate' (3)"),
+    (Transition(id=99), "'unknown' (99)"),
+    (Transition(id=CONFIGURE, label='dance'), "'dance' (1)"),
+])
+def test_an_impossible_transition_is_refused_in_one_line(graph, node, capfd, transition, asked):
+    answer = graph.call(
+        ChangeState, '/fatigue/change_state', ChangeState.Request(transition=transition))
+    assert not answer.success
+    line, = graph.lines(capfd, 'transition')
+    assert f'{asked} is refused: the node is unconfigured' in line
+    assert line.endswith('configure (1), shutdown (5)')
+    assert all(_change(graph, CONFIGURE, ACTIVATE)), 'its executor lives'
+    assert graph.call(ChangeState, '/fatigue/change_state', ChangeState.Request(
+        transition=Transition(label='deactivate'))).success
+    assert node.state == 'inactive'
+
+
 def test_publishers_are_silent_after_an_activation_that_failed(graph, node, monkeypatch):
     assert all(_change(graph, CONFIGURE))
     with monkeypatch.context() as broken:

@@ -9,8 +9,11 @@ unsubscribes, cleanup ends the thread. Items are handled and results published o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
+from lifecycle_msgs.srv import ChangeState
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy
@@ -49,6 +52,9 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
     def __init__(self, node_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(node_name or self.NAME, **kwargs)
         try:
+            for service in self.services:
+                if service.srv_type is ChangeState:
+                    service.callback = partial(self._change_state, service.callback)
             self.work = WorkerSlot()
             self.load = LoadWatch()
             self.parameters = NodeParameters(self, self.OPTIONS, self._reconfigure)
@@ -195,6 +201,31 @@ class ManagedNode(ParameterRules, LifecycleNode):  # type: ignore[misc]
         except Exception as error:
             self.get_logger().error(f'another error during cleanup: {error}')
         return TransitionCallbackReturn.SUCCESS
+
+    def _change_state(
+        self, change: Callable[..., Any], request: ChangeState.Request,
+        response: ChangeState.Response,
+    ) -> Any:
+        """
+        Refuse a transition that the state does not have; leave the others to rclpy.
+
+        rclpy before Kilted raises there, and that ends the spinning of every node of the executor.
+
+        :param change: rclpy's own callback of the service
+        """
+        machine: Any = self._state_machine
+        possible = {label: number for number, label, *_ in machine.available_transitions}
+        label, number = request.transition.label, request.transition.id  # rclpy goes by the label
+        if label in possible or (not label and number in possible.values()):
+            return change(request, response)
+        asked = label or next(
+            (name for one, name, *_ in machine.transition_graph if one == number), 'unknown')
+        here = ', '.join(f'{name} ({one})' for name, one in possible.items())
+        self.get_logger().error(
+            f"transition '{asked}' ({number}) is refused: the node is {self.state}, "
+            f'and from there it can only: {here or "nothing"}')
+        response.success = False
+        return response
 
     def _fail(self, reason: str, *, release: bool = True) -> TransitionCallbackReturn:
         self.failure = reason
