@@ -81,9 +81,10 @@ class Spinner:
         End the thread, then the node.
 
         Not by a shutdown of the executor: called while the thread is on its way into a wait, that
-        destroys what would wake it, and the thread never comes back.
+        destroys what would wake it, and the thread never comes back. The end is a task of the
+        thread itself: Humble's rclpy looks whether it has come only after it has run something.
         """
-        self._ended.set_result(None)
+        self._executor.create_task(self._ended.set_result, None)
         self._thread.join()
         self._executor.remove_node(self.node)
         self._executor.shutdown()
