@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from aitable_ros.inference import compiled_models
 from aitable_ros.inference.base import BackendBase
-from aitable_ros.inference.irises import leave_out_irises
 from aitable_ros.inference.onnx_file import weight_precision
+from aitable_ros.inference.openvino_mesh import tailor
 from aitable_ros.inference.protocol import BackendError, Tensors, TensorSpec
 
 _HINTS = {'auto': 'f32', 'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}
@@ -65,7 +65,7 @@ class OpenVINOBackend(BackendBase):
         if threads:
             config['INFERENCE_NUM_THREADS'] = threads
         try:
-            key = compiled_models.key_of(path, config, 'without irises', *_machine())
+            key = compiled_models.key_of(path, config, 'mesh with joined branches', *_machine())
             if not self._import(key, config):
                 self._compile(path, config, key)
             self._request = self._compiled.create_infer_request()
@@ -106,7 +106,7 @@ class OpenVINOBackend(BackendBase):
             spec.shape and spec.shape[0] is None for spec in self.outputs)
         if self._by_row:
             network.reshape({spec.name: [1, *spec.shape[1:]] for spec in self.inputs})
-        leave_out_irises(network, import_openvino().opset13)
+        tailor(network, import_openvino().opset13)
         self._compiled = _core().compile_model(network, 'CPU', config)
         self.precision = _running_precision(self._compiled)
         if process_time() - began < _WORTH_KEEPING_S:
