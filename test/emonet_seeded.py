@@ -25,8 +25,13 @@ SPREAD = 0.6, 0.1
 """Of the classes, and of valence and arousal, for faces to differ in them, and none is cut off."""
 
 
-def state(expressions: int = 8, seed: int = 7) -> State:
-    """Return a state dict: normalisation with scales of both signs, as trained ones have."""
+def state(expressions: int = 8, seed: int = 7, narrow: int = 1) -> State:
+    """
+    Return a state dict: normalisation with scales of both signs, as trained ones have.
+
+    :param narrow: share of the channels: one in so many, where only the graph counts
+    """
+    wide, middle, first = (channels // narrow for channels in (256, 128, 64))
     noise = np.random.default_rng(seed)
     weights: State = {}
 
@@ -44,7 +49,7 @@ def state(expressions: int = 8, seed: int = 7) -> State:
         weights[f'{name}.running_mean'] = noise.standard_normal(channels) * 0.1
         weights[f'{name}.running_var'] = variance * noise.uniform(0.8, 1.2, channels)
 
-    def block(name: str, inputs: int = 256, outputs: int = 256) -> None:
+    def block(name: str, inputs: int = wide, outputs: int = wide) -> None:
         norm(f'{name}.bn1', inputs)
         conv(f'{name}.conv1', outputs // 2, inputs, 3, False, GAIN)
         for index, width in ((2, outputs // 2), (3, outputs // 4)):
@@ -54,29 +59,30 @@ def state(expressions: int = 8, seed: int = 7) -> State:
             norm(f'{name}.downsample.0', inputs)
             conv(f'{name}.downsample.2', outputs, inputs, bias=False)
 
-    conv('conv1', 64, 3, 7)
-    norm('bn1', 64)
-    block('conv2', 64, 128)
-    block('conv3', 128, 128)
-    block('conv4', 128, 256)
+    conv('conv1', first, 3, 7)
+    norm('bn1', first)
+    block('conv2', first, middle)
+    block('conv3', middle, middle)
+    block('conv4', middle, wide)
     for stack in range(2):
         for level in range(1, 5):
             for branch in (1, 2, 3):
                 block(f'm{stack}.b{branch}_{level}')
         block(f'm{stack}.b2_plus_1')
         block(f'top_m_{stack}')
-        conv(f'conv_last{stack}', 256, 256, gain=0.5)
-        norm(f'bn_end{stack}', 256)
-        conv(f'l{stack}', 68, 256, gain=0.02)
-    conv('bl0', 256, 256, gain=0.5)
-    conv('al0', 256, 68)
-    conv('conv1x1_input_emo_2', 256, 768, gain=0.5)
+        conv(f'conv_last{stack}', wide, wide, gain=0.5)
+        norm(f'bn_end{stack}', wide)
+        conv(f'l{stack}', 68, wide, gain=0.02)
+    conv('bl0', wide, wide, gain=0.5)
+    conv('al0', wide, 68)
+    conv('conv1x1_input_emo_2', wide, 3 * wide, gain=0.5)
     for index in (0, 2, 4, 6):
         block(f'emo_net_2.{index}')
-    weights['emo_fc_2.0.weight'] = noise.standard_normal((128, 256)) / 16
-    weights['emo_fc_2.0.bias'] = noise.standard_normal(128) * 0.05
-    norm('emo_fc_2.1', 128)
-    weights['emo_fc_2.3.weight'] = noise.standard_normal((expressions + 2, 128)) / 12
+    weights['emo_fc_2.0.weight'] = noise.standard_normal((middle, wide)) / np.sqrt(wide)
+    weights['emo_fc_2.0.bias'] = noise.standard_normal(middle) * 0.05
+    norm('emo_fc_2.1', middle)
+    weights['emo_fc_2.3.weight'] = noise.standard_normal(
+        (expressions + 2, middle)) / np.sqrt(1.125 * middle)
     weights['emo_fc_2.3.bias'] = noise.standard_normal(expressions + 2) * 0.05
     if expressions + 2 == len(CENTRE):
         scale = np.repeat(SPREAD, (expressions, 2))

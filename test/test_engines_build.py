@@ -616,20 +616,6 @@ def test_a_tflite_file_is_converted_first(tensorrt, home, tmp_path, models):
     assert onnx_of(str(path))[0].parent == home / 'converted'
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_emonet_is_exported_first(tensorrt, home, tmp_path):
-    torch = pytest.importorskip('torch')
-    import emonet_seeded
-
-    path = tmp_path / 'mine.pth'
-    torch.save({name: torch.from_numpy(value)
-                for name, value in emonet_seeded.state().items()}, path)
-    assert main(['models', 'build', str(path), '--precision', 'fp32', '--max-batch', '1']) == 0
-    wanted, got = both(onnx_of(str(path))[0], home / 'mine.engine', 1)
-    for name, value in wanted.items():
-        np.testing.assert_allclose(got[name], value, atol=1e-3 * max(1, np.abs(value).max()))
-
-
 class TestYolo:
     """A .pt file, through ultralytics: its stand-in, or where it is installed the real one."""
 

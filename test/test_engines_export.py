@@ -14,6 +14,7 @@ import pytest
 
 from aitable_ros.cli import main
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
+from aitable_ros.engines.sources import onnx_of
 from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
 from aitable_ros.inference.openvino import OpenVINOBackend
 from aitable_ros.types import Detection, Frame, TrackedFace
@@ -49,7 +50,7 @@ def checkpoint(torch, path, expressions):
 
 @pytest.mark.slow
 def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait, capsys):
-    """Five classes and the heat maps, end to end in one export."""
+    """Five classes, the heat maps and two faces at once, end to end in one export."""
     import onnx
 
     from aitable_ros.emotion.emonet import crop
@@ -72,33 +73,67 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
     assert len(metadata['aitable_ros.source_git_blob']) == 40
 
     image = np.ascontiguousarray(portrait)
-    face = TrackedFace(1, Detection(np.array([172, 74, 273, 175], 'f4'), 0.9))
-    with EmotionReader.open(EmotionOptions(model='emonet_5', threads=2)) as reader:
+    faces = [TrackedFace(number, Detection(np.array([172, 74, 273, 175 + 40 * number], 'f4'), 0.9))
+             for number in range(2)]
+    with EmotionReader.open(EmotionOptions(model='emonet_5')) as reader:
         assert reader.model.model == 'emonet_5'
-        estimate = reader.update(Frame(image, 0), [face])[1]
-    assert estimate.probabilities[:5].sum() == pytest.approx(1, abs=1e-5)
-    assert estimate.probabilities[:5].min() > 0
-    assert not estimate.probabilities[5:].any()
+        estimates = reader.update(Frame(image, 0), faces)
     network.heat_maps = True
-    given = crop(image, face.box).transpose(2, 0, 1)[None] / np.float32(255)
+    given = np.stack([crop(image, face.box).transpose(2, 0, 1) for face in faces])
+    given = given / np.float32(255)
     with torch.inference_mode():
-        logits, valence, arousal, maps = network(torch.from_numpy(given))
-    np.testing.assert_allclose(
-        estimate.probabilities[:5], torch.softmax(logits[0], 0).numpy(), atol=1e-4)
-    assert (estimate.valence, estimate.arousal) == pytest.approx(
-        (float(valence.clamp(-1, 1)), float(arousal.clamp(-1, 1))), abs=1e-4)
+        wanted = network(torch.from_numpy(given))
+    logits, valence, arousal, maps = wanted
+    assert np.ptp(logits.numpy()) > 0.1, 'the outputs say nothing'
+    for number, estimate in estimates.items():
+        assert estimate.probabilities[:5].sum() == pytest.approx(1, abs=1e-5)
+        assert estimate.probabilities[:5].min() > 0
+        assert not estimate.probabilities[5:].any()
+        np.testing.assert_allclose(
+            estimate.probabilities[:5], torch.softmax(logits[number], 0).numpy(), atol=1e-4)
+        assert (estimate.valence, estimate.arousal) == pytest.approx((
+            float(valence[number].clamp(-1, 1)), float(arousal[number].clamp(-1, 1))), abs=1e-4)
     for kind in (OnnxRuntimeBackend, OpenVINOBackend):
-        with kind(out, threads=2) as backend:
-            assert [(spec.name, spec.shape[1:]) for spec in backend.outputs] == [
-                ('expression', (5,)), ('valence', ()), ('arousal', ()),
-                ('heatmaps', (68, 64, 64))]
-            got = backend.infer({'image': given})['heatmaps']
-        np.testing.assert_allclose(got, maps.numpy(), atol=1e-4 * max(1, np.abs(maps).max()))
+        with kind(out) as backend:
+            assert backend.inputs[0].shape == (None, 3, 256, 256)
+            assert [(spec.name, spec.shape) for spec in backend.outputs] == [
+                ('expression', (None, 5)), ('valence', (None,)), ('arousal', (None,)),
+                ('heatmaps', (None, 68, 64, 64))]
+            got = backend.infer({'image': given})
+        for name, value in zip(('expression', 'valence', 'arousal'), wanted):
+            np.testing.assert_allclose(got[name], value.numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            got['heatmaps'], maps.numpy(), atol=1e-4 * max(1, np.abs(maps).max()))
 
 
-@pytest.mark.slow
+@pytest.fixture
+def one_image(monkeypatch):
+    """Let exports be compared on one image."""
+    from aitable_ros.engines import export
+
+    images = export._noise()[:1]
+    monkeypatch.setattr(export, '_noise', lambda: images)
+
+
+def test_a_build_exports_once_and_reads_what_was_exported(torch, home, tmp_path, one_image):
+    network = checkpoint(torch, tmp_path / 'mine.pth', 8)
+    made, name = onnx_of(str(tmp_path / 'mine.pth'))
+    assert (made.parent, name) == (home / 'converted', '')
+    stamp = made.stat().st_mtime_ns
+    assert onnx_of(str(tmp_path / 'mine.pth'))[0] == made
+    assert made.stat().st_mtime_ns == stamp
+    image = np.random.default_rng(6).uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(image))
+    with OnnxRuntimeBackend(made) as backend:
+        got = backend.infer({'image': image})
+    assert list(got) == ['expression', 'valence', 'arousal']
+    for value, like in zip(got.values(), wanted):
+        np.testing.assert_allclose(value, like.numpy(), atol=1e-4)
+
+
 def test_a_file_that_says_something_else_is_not_put_in_place(
-        torch, tmp_path, capsys, monkeypatch):
+        torch, tmp_path, capsys, monkeypatch, one_image):
     """The exporter is made to err: the weights change between the export and the comparison."""
     from aitable_ros.inference import emonet_network
 

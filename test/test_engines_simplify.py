@@ -72,7 +72,7 @@ def test_models_for_tensorrt_are_smaller_and_equal(name: str, most: int) -> None
 @pytest.mark.parametrize(('expressions', 'heat_maps'), [(8, False), (5, True)])
 def test_emonet_is_equal_and_its_head_is_small(expressions: int, heat_maps: bool) -> None:
     """Two hourglasses of 111 blocks' convolutions; all around them in 8, with the maps 9."""
-    model = emonet_seeded.to_onnx(emonet_seeded.state(expressions), heat_maps)
+    model = emonet_seeded.to_onnx(emonet_seeded.state(expressions, narrow=8), heat_maps)
     rewritten = for_tensorrt(model)
     assert_same(model, rewritten)
     found = operators(rewritten)

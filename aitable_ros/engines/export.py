@@ -57,7 +57,8 @@ def export(source: Path, output: Path, heatmaps: bool = False) -> dict[str, Any]
     except BackendError as error:
         raise InputError(str(error)) from None
     model = _described(to_onnx(network, heatmaps), source)
-    difference = {kind.name: _difference(kind, model, network, heatmaps) for kind in kinds}
+    pairs = [(images, _on_pytorch(network, images, heatmaps)) for images in _noise()]
+    difference = {kind.name: _difference(kind, model, pairs) for kind in kinds}
     wrong = [f'{name} by {value:.1e}' for name, value in difference.items()
              if not value <= TOLERANCE]
     if wrong:
@@ -85,20 +86,28 @@ def _described(model: bytes, source: Path) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _difference(kind: Any, model: bytes, network: Any, heatmaps: bool) -> float:
-    """Return the largest difference on noise, with batches of one and three; NaN if any is NaN."""
+def _noise() -> list[NDArray[np.float32]]:
+    """Return ``(n, 3, 256, 256)`` images for a batch of one and one of two: the batch is open."""
     noise = np.random.default_rng(0)
+    batches = []
+    for count in (1, 2):
+        # coarse noise, too: fine noise averages to gray in the small feature maps
+        coarse = noise.uniform(0, 1, (count, 3, 8, 8)).astype(np.float32)
+        images = coarse.repeat(32, axis=2).repeat(32, axis=3)
+        batches.append(0.8 * images + 0.2 * noise.uniform(0, 1, images.shape).astype(np.float32))
+    return batches
+
+
+def _difference(
+    kind: Any, model: bytes, pairs: list[tuple[NDArray[np.float32], list[NDArray[np.float32]]]],
+) -> float:
+    """Return the largest difference from PyTorch's outputs; NaN if any is NaN."""
     largest = 0.0
     with tempfile.TemporaryDirectory(prefix='aitable-') as folder:
         path = Path(folder) / 'exported.onnx'
         path.write_bytes(model)
         with kind(path, threads=0) as backend:
-            for count in (1, 3):
-                # coarse noise, too: fine noise averages to gray in the small feature maps
-                coarse = noise.uniform(0, 1, (count, 3, 8, 8)).astype(np.float32)
-                images = coarse.repeat(32, axis=2).repeat(32, axis=3)
-                images = 0.8 * images + 0.2 * noise.uniform(0, 1, images.shape).astype(np.float32)
-                wanted = _on_pytorch(network, images, heatmaps)
+            for images, wanted in pairs:
                 got = backend.infer({backend.inputs[0].name: images})
                 for spec, value in zip(backend.outputs, wanted):
                     scale = max(1.0, float(np.abs(value).max()) if value.ndim == 4 else 1.0)
