@@ -23,9 +23,11 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
 from rclpy.waitable import NumberOfEntities
 
-if not (hasattr(Subscription, 'CallbackType')
-        and hasattr(SingleThreadedExecutor, '_spin_once_impl')):
+if not hasattr(SingleThreadedExecutor, '_spin_once_impl'):
     raise ImportError('this rclpy lacks what ImageExecutor is built on')
+
+_MESSAGE_ONLY = getattr(getattr(Subscription, 'CallbackType', None), 'MessageOnly', None)
+"""The kind of callback that takes the message alone; None on Humble, which has no other."""
 
 _OTHERS = ('timer', 'guard_condition', 'service', 'client')
 """Kinds of entities, beside subscriptions and events, as a wait set names them."""
@@ -158,4 +160,4 @@ class _Waiting:
 def _is_plain(subscription: Any) -> bool:
     """Tell whether its callback is a function of the message alone."""
     return not iscoroutinefunction(subscription.callback) \
-        and subscription._callback_type is Subscription.CallbackType.MessageOnly
+        and getattr(subscription, '_callback_type', None) is _MESSAGE_ONLY
