@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 import math
 
 import numpy as np
@@ -16,6 +17,15 @@ PAIRS = {'HIP': (0.1, 0.0, 0.0), 'SHOULDER': (0.18, -0.5, 0.0), 'EAR': (0.08, -0
          'EYE_OUTER': (0.05, -0.74, -0.08), 'WRIST': (0.2, -0.05, -0.3),
          'PINKY': (0.2, -0.05, -0.38), 'INDEX': (0.2, -0.05, -0.38)}
 """Place of the left joint of an upright person, metres; x to the person's left, y down, z back."""
+
+_HEAD = [joint for joint in Joint if 'EAR' in joint.name or 'EYE_OUTER' in joint.name]
+_UPPER = [*_HEAD, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
+
+
+@cache
+def _called(name: str) -> list[Joint]:
+    """Return the joint of a name, or the pair."""
+    return [joint for joint in Joint if joint.name.endswith(name)]
 
 
 def turn(degrees: float, axis: str) -> NDArray[np.float64]:
@@ -43,11 +53,9 @@ def figure(
     for name, (x, y, z) in PAIRS.items():
         world[Joint[f'LEFT_{name}']] = x, y, z
         world[Joint[f'RIGHT_{name}']] = -x, y, z
-    head = [joint for joint in Joint if 'EAR' in joint.name or 'EYE_OUTER' in joint.name]
     pivot = np.array([0, -0.5, 0])
-    world[head] = (world[head] - pivot) @ turn(neck, 'x').T + pivot
-    upper = [*head, Joint.LEFT_SHOULDER, Joint.RIGHT_SHOULDER]
-    world[upper] = world[upper] @ (turn(forward, 'x') @ turn(-right, 'z')).T
+    world[_HEAD] = (world[_HEAD] - pivot) @ turn(neck, 'x').T + pivot
+    world[_UPPER] = world[_UPPER] @ (turn(forward, 'x') @ turn(-right, 'z')).T
     if hand_at_head:
         for name in ('WRIST', 'PINKY', 'INDEX'):
             world[Joint[f'RIGHT_{name}']] = world[Joint.RIGHT_EAR]
@@ -61,7 +69,7 @@ def figure(
     points = points * 400 + [320, 400, 0]
     visibility = np.ones(33, np.float32)
     for name in hidden:
-        visibility[[joint for joint in Joint if joint.name.endswith(name)]] = 0.1
+        visibility[_called(name)] = 0.1
     return Skeleton(
         points.astype(np.float32), visibility,
         (world if depth else np.full((33, 3), np.nan)).astype(np.float32), 1.0)

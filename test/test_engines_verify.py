@@ -45,8 +45,8 @@ def figures(report):
     return {metric.name: metric.value for metric in report.metrics}
 
 
-@pytest.mark.parametrize('batch', [1, 4])
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize(('name', 'batch'), [
+    *((name, 1) for name in MODELS), ('fer', 4), ('blazeface_short', 4)])
 def test_a_model_agrees_with_itself_on_another_backend(models, inputs, name, batch):
     path = models / f'{name}.onnx'
     report = verify(path, path, inputs[name], backend='openvino', batch=batch)
@@ -61,7 +61,7 @@ def test_a_model_agrees_with_itself_on_another_backend(models, inputs, name, bat
     assert report.table().endswith('passed')
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', ['fer', 'facemesh', 'blazeface_short'])  # one of each task
 def test_perturbed_weights_fail(models, inputs, tmp_path, name):
     noise = np.random.default_rng(2)
     path = changed(models, name, tmp_path, lambda array: array * noise.normal(1, 0.8, array.shape))
@@ -93,7 +93,7 @@ def sometimes_nan(models, name, folder):
     return path
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', ['fer', 'blazeface_short'])  # one output and two
 def test_a_nan_on_a_real_input_fails_and_is_named(models, inputs, tmp_path, name):
     path = sometimes_nan(models, name, tmp_path)
     report = verify(path, models / f'{name}.onnx', inputs[name], precision='int8',
@@ -239,7 +239,7 @@ def test_posture_is_judged_by_joints_and_angles(
     noise = np.random.default_rng(0)
     harmed = changed(pose_models, name, tmp_path, lambda array: array * noise.normal(
         1, 0.3, array.shape))
-    report = verify(harmed, path, found)
+    report = verify(harmed, path, found.some(8))
     failed = {metric.name for metric in report.metrics if not metric.passed}
     assert failed & ({'box IoU p05'} if task == 'body' else {'key points p95', 'angle Δ p95'})
 

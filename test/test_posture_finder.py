@@ -49,6 +49,26 @@ def monitor(opened: PostureMonitor) -> PostureMonitor:
     return opened
 
 
+@pytest.fixture(scope='module')
+def opened_pipeline(pose_models: Path) -> Iterator[Pipeline]:
+    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture
+def pipeline(opened_pipeline: Pipeline) -> Pipeline:
+    """All stages, and posture; it knows nobody."""
+    opened_pipeline.reset()
+    return opened_pipeline
+
+
+@pytest.fixture(scope='module')
+def every_image(pose_models: Path) -> Iterator[Pipeline]:
+    """All stages, and posture in every image."""
+    with Pipeline(PipelineOptions(posture=replace(ON, interval_s=0.0))) as pipeline:
+        yield pipeline
+
+
 @pytest.fixture
 def sitting(shared_data: Path) -> list[NDArray[np.uint8]]:
     """One person, both shoulders in view."""
@@ -194,12 +214,11 @@ def test_a_head_that_hangs_for_twelve_seconds(
     assert len(told[-1].slumped) == (1 if backward else 0)
 
 
-def test_three_people(pose_models: Path, shared_data: Path) -> None:
+def test_three_people(pipeline: Pipeline, shared_data: Path) -> None:
     """Each has a body, which goes by the number of the face."""
     path = clip_here(shared_data, 'three_people.gif')
-    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
-        results = [pipeline.process(image, index * 80_000_000)
-                   for index, image in enumerate(read_film(path))]
+    results = [pipeline.process(image, index * 80_000_000)
+               for index, image in enumerate(read_film(path))]
     read = [result for result in results if result.posture.read]
     assert len(read) >= 0.3 * len(results)
     full = [result for result in read if len(result.posture.bodies) == 3]
@@ -240,19 +259,18 @@ def test_faces_are_the_same_with_posture_on(
         with Pipeline(PipelineOptions(posture=posture)) as pipeline:
             answers.append([
                 pipeline.process(image, index * 80_000_000)
-                for index, image in enumerate(islice(read_film(path), 40))])
+                for index, image in enumerate(islice(read_film(path), 20))])
     on, off = answers
     assert [plain(result) for result in on] == [plain(result) for result in off]
     assert all(isinstance(result.posture, PostureUpdate) for result in on)
     assert all(result.posture is None for result in off)
 
 
-def test_fatigue_hears_of_a_slump(pose_models: Path, shared_data: Path) -> None:
+def test_fatigue_hears_of_a_slump(pipeline: Pipeline, shared_data: Path) -> None:
     """Once, and no level comes of it; the reason stays while the head is down."""
-    film = list(islice(read_film(clip_here(shared_data, 'webcam_strong_motion.mp4')), 0, 780, 2))
-    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
-        told = [pipeline.process(image, number * SECOND_NS // 15)
-                for number, image in enumerate(reversed(film))]
+    film = list(islice(read_film(clip_here(shared_data, 'webcam_strong_motion.mp4')), 0, 780, 3))
+    told = [pipeline.process(image, number * SECOND_NS // 10)
+            for number, image in enumerate(reversed(film))]
     slump, = [event for result in told for event in result.events
               if event.type is FatigueEventType.SLUMPED]
     posture, = [event for result in told if result.posture is not None
@@ -260,7 +278,7 @@ def test_fatigue_hears_of_a_slump(pose_models: Path, shared_data: Path) -> None:
     assert (slump.track_id, slump.start_ns) == (posture.track_id, posture.start_ns)
     reasons = [next(one.reasons for one in (*result.absent, *(
         face.fatigue for face in result.faces if face.fatigue is not None))
-        if one.track_id == slump.track_id) for result in told[30:]]
+        if one.track_id == slump.track_id) for result in told[20:]]
     slumped = [FatigueReason.SLUMPED in reason for reason in reasons]
     assert slumped == sorted(slumped)
     assert slumped[-1]
@@ -294,17 +312,16 @@ def test_a_model_of_another_kind_is_passed_over_by_name(pose_models: Path) -> No
 @pytest.mark.parametrize('name', [
     'cam_man_still.mp4', 'webcam_glasses_30fps.avi', 'face_then_noface.mov'])
 def test_a_head_that_cannot_be_seen_leaves_the_body(
-    name: str, pose_models: Path, shared_data: Path,
+    name: str, pipeline: Pipeline, shared_data: Path,
 ) -> None:
     """Painted over: the face is lost, the shoulders and the person's number stay; nobody joins."""
     image = next(read_film(clip_here(shared_data, name)))
-    with Pipeline(PipelineOptions(posture=ON)) as pipeline:
-        seen = pipeline.process(image, 0)
-        (x1, y1, x2, y2), side = seen.primary.face.box, float(np.ptp(seen.primary.face.box[::2]))
-        covered = cv2.ellipse(
-            image.copy(), (int((x1 + x2) / 2), int((y1 + y2) / 2)),
-            (int(0.75 * side), int(0.95 * side)), 0, 0, 360, (40, 30, 25), -1)
-        results = [pipeline.process(covered, STEP_NS * index) for index in range(1, 26)]
+    seen = pipeline.process(image, 0)
+    (x1, y1, x2, y2), side = seen.primary.face.box, float(np.ptp(seen.primary.face.box[::2]))
+    covered = cv2.ellipse(
+        image.copy(), (int((x1 + x2) / 2), int((y1 + y2) / 2)),
+        (int(0.75 * side), int(0.95 * side)), 0, 0, 360, (40, 30, 25), -1)
+    results = [pipeline.process(covered, STEP_NS * index) for index in range(1, 26)]
     assert all(result.faces == () for result in results[-15:])
     before, = seen.posture.bodies
     for result in results:
@@ -326,18 +343,17 @@ def test_who_leaves_has_no_body(
 
 @pytest.mark.parametrize('name', FILMS)
 def test_a_person_who_is_turned_turns_the_angles(
-    name: str, pose_models: Path, shared_data: Path,
+    name: str, every_image: Pipeline, shared_data: Path,
 ) -> None:
     """Head within 2 degrees, by the eyes of the face; shoulders, which have no such help, 3."""
     path = clip_here(shared_data, name)
-    with Pipeline(PipelineOptions(posture=replace(ON, interval_s=0.0))) as pipeline:
-        tilts = {}
-        for clockwise in (0, -20, 20):
-            pipeline.reset()
-            for number, image in enumerate(turned(path, clockwise)):
-                result = pipeline.process(image, number * SECOND_NS // 30)
-            one = result.posture.assessments[result.primary.face.track_id]
-            tilts[clockwise] = np.degrees([one.shoulder_tilt, one.head_roll])
+    tilts = {}
+    for clockwise in (0, -20, 20):
+        every_image.reset()
+        for number, image in enumerate(turned(path, clockwise, 15)):
+            result = every_image.process(image, number * SECOND_NS // 30)
+        one = result.posture.assessments[result.primary.face.track_id]
+        tilts[clockwise] = np.degrees([one.shoulder_tilt, one.head_roll])
     for clockwise, angles in tilts.items():
         shoulders, head = angles - tilts[0]
         assert head == pytest.approx(-clockwise, abs=2)
