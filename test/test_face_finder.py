@@ -71,7 +71,7 @@ def test_everybody_in_the_clips_keeps_one_id(
 ) -> None:
     counts = [
         {face.track_id for face in finder.update(frame)}
-        for frame in clip(shared_data / 'video' / name, 240)]
+        for frame in clip(shared_data / 'video' / name, 120)]
     assert sum(len(ids) == people for ids in counts) >= ratio * len(counts)
     assert len(set.union(*counts)) == people
 

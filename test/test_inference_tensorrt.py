@@ -37,7 +37,6 @@ from aitable_ros.inference.tensorrt_layers import layers_in
 
 pytestmark = pytest.mark.filterwarnings('error::pytest.PytestUnraisableExceptionWarning')
 ROOT = Path(__file__).resolve().parent.parent
-every_version = pytest.mark.parametrize('tensorrt', VERSIONS, indirect=True)
 
 
 @pytest.fixture(scope='module')
@@ -108,8 +107,9 @@ def nothing_left(tensorrt: TensorRTHere) -> None:
 
 class TestRun:
 
-    @every_version
-    @pytest.mark.parametrize('name', ['fer', 'blazeface_short'])
+    @pytest.mark.parametrize(('tensorrt', 'name'), [
+        *((version, 'fer') for version in VERSIONS), ('', 'blazeface_short')],
+        indirect=['tensorrt'])
     def test_gives_what_onnxruntime_gives_for_any_batch_in_any_order(
         self, tensorrt: TensorRTHere, name: str, models: Path, tmp_path: Path,
     ) -> None:
