@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import datetime, timezone
+from functools import cache
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aitable_ros import __version__
 from aitable_ros.atomic import replacing
@@ -17,6 +19,9 @@ from aitable_ros.evaluation.report.postures import shares as posture_shares
 from aitable_ros.evaluation.report.tables import expression_shares, latencies, page_table
 from aitable_ros.evaluation.report.timeline import timeline
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 def write_report(path: str | Path, report: Report) -> Path:
     """
@@ -24,14 +29,10 @@ def write_report(path: str | Path, report: Report) -> Path:
 
     :return: the file
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     charts = figures(report)
-    page = Environment(
-        loader=PackageLoader('aitable_ros.evaluation.report', ''), autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
-    ).get_template('page.html').render(
+    page = _template().render(
         report=report,
         figures={name: _for_script(figure) for name, figure in charts.items()},
         plotly=get_plotlyjs() if charts else '',
@@ -49,6 +50,17 @@ def write_report(path: str | Path, report: Report) -> Path:
     with replacing(path) as draft:
         draft.write_text(page, encoding='utf-8', errors='backslashreplace')
     return path
+
+
+@cache
+def _template() -> Template:
+    """Return the page without its contents; to compile it takes as long as 20 frames."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader('aitable_ros.evaluation.report', ''), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    ).get_template('page.html')
 
 
 def figures(report: Report) -> dict[str, Figure]:
