@@ -56,7 +56,7 @@ def _imports(ears: Any, folder: Path, quick: bool) -> dict[str, Any]:
     measure.say('graph: imports')
     code = 'import time; start = time.perf_counter(); {}; print(time.perf_counter() - start)'
     taken: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for _ in range(3 if quick else 15):
+    for _ in range(1 if quick else 15):
         for name, what in IMPORTS.items():
             ended = subprocess.run(
                 [sys.executable, '-c', code.format(what)], capture_output=True, text=True,

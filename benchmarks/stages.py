@@ -24,6 +24,8 @@ SETTLED = 10
 """Frames of a block that are neither first nor tracking: a second look, the first readings."""
 COUNTED = 40
 """Tracking frames of a block: four regular looks of the detector, six or seven of emotion."""
+QUICK_COUNTED = 10
+"""The same of a quick run: one look."""
 MISSED = 0.02
 """Faces that may be missing in the mean of a cell that counts for its number of faces."""
 MODES = {
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     cv2.setNumThreads(1)
     rounds = args.rounds or (1 if args.quick else 12)
+    counted = QUICK_COUNTED if args.quick else COUNTED
     edges = _Edges()
     cells = [
         _Cell(size, faces, mode, Crowd(faces, SIZES[size])) for size in args.sizes
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for index in range(-1, rounds):  # the round before the first warms up
             measure.say(f'stages: round {index + 1} of {rounds}')
             for cell in measure.rounds_order(cells, index):
-                _block(cell, pipelines[cell.mode], watch, edges, keep=index >= 0)
+                _block(cell, pipelines[cell.mode], watch, edges, counted, keep=index >= 0)
         minutes = args.minutes or (0.2 if args.quick else 10.0)
         measure.say(f'stages: {minutes:g} minutes of images in a row')
         steady = _steady(default, minutes)
@@ -85,11 +88,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         'cells': [_summary(cell) for cell in cells], 'growth': _growth(cells), 'steady': steady}
 
 
-def _block(cell: _Cell, pipeline: Any, watch: Stopwatch, edges: _Edges, *, keep: bool) -> None:
+def _block(
+    cell: _Cell, pipeline: Any, watch: Stopwatch, edges: _Edges, counted: int, *, keep: bool,
+) -> None:
     from aitable_ros.types import Frame
 
     pipeline.reset()
-    for index in range(1 + SETTLED + COUNTED):
+    for index in range(1 + SETTLED + counted):
         image = cell.pictures(index)
         message = edges.image(image)
         stamp_ns = NS + round(index * NS / FPS)

@@ -104,7 +104,7 @@ def test_messages_and_the_graph_from_its_start(results):
         row['what'] for row in found['rows']}
     found = result(results, 'graph')
     assert found['start']['starts'] == 1
-    assert found['imports']['aitable_ros']['n'] == 3
+    assert found['imports']['aitable_ros']['n'] == 1
     assert 'layouts' not in found
 
 

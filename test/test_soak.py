@@ -160,7 +160,7 @@ def test_a_fault_is_injected_and_recovered(models: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_rounds_of_a_lifecycle_leave_nothing_behind(models: Path) -> None:
     """A few rounds are enough for threads and descriptors; memory needs a long soak."""
-    figures = soak_rounds.run(6, 4, 6)
+    figures = soak_rounds.run(4, 4, 4)
     for kind in ('transitions', 'loads', 'opens'):
         for name in ('threads', 'descriptors'):
             warm, last = figures[kind][name]
