@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 import ctypes
 import fcntl
+from functools import partial
 import importlib.util
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ros_graph import Graph
 
 ROOT = Path(__file__).resolve().parent.parent
+Once = Callable[[str, Callable[[Path], None]], Path]
 FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
 
 
@@ -235,21 +237,25 @@ def _once(
 
 
 @pytest.fixture(scope='session')
-def talking_woman(
-    models: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return ``once(name, make)``: the folder of that name, filled by ``make`` once a test run."""
+    return partial(_once, tmp_path_factory)
+
+
+@pytest.fixture(scope='session')
+def talking_woman(models: Path, shared_data: Path, once: Once) -> Path:
     """Return the result of ``aitable evaluate`` on that labelled clip, with thumbnails."""
     from aitable_ros.cli import main
 
     def evaluate(folder: Path) -> None:
         assert main(['evaluate', str(shared_data / 'video' / 'talking_woman.mp4'), '--labels',
                      str(shared_data / 'labels'), '--thumbnails', '--output', str(folder)]) == 0
-    return _once(tmp_path_factory, 'talking_woman', evaluate)
+    return once('talking_woman', evaluate)
 
 
 @pytest.fixture(scope='session')
 def album_inputs(
-    models: Path, portrait: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory,
+    models: Path, portrait: NDArray[np.uint8], once: Once,
 ) -> Mapping[str, Any]:
     """Return what inference feeds each model on 36 pictures of the portrait, by model."""
     from aitable_ros.engines.model_inputs import collect_inputs
@@ -259,7 +265,7 @@ def album_inputs(
         found = {name: collect_inputs(name, album, 36)
                  for name in ('fer', 'facemesh', 'blazeface_full', 'blazeface_short')}
         (folder / 'inputs.pickle').write_bytes(pickle.dumps(found))
-    folder = _once(tmp_path_factory, 'album_inputs', collect)
+    folder = once('album_inputs', collect)
     return MappingProxyType(pickle.loads((folder / 'inputs.pickle').read_bytes()))
 
 

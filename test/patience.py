@@ -22,7 +22,7 @@ def let_compute(process: subprocess.Popen, seconds: float) -> None:
     enough, end = _computed_s(process.pid) + seconds, time.monotonic() + PATIENT_S
     while process.poll() is None and _computed_s(process.pid) < enough:
         assert time.monotonic() < end, f'process {process.pid} does nothing'
-        time.sleep(0.02)
+        time.sleep(0.1)  # to look takes 10 ms of a processor
 
 
 def _computed_s(pid: int) -> float:

@@ -34,13 +34,18 @@ from aitable_ros.types import (
     Validity
 )
 
+QUICK = ('--params', str(Path(__file__).parent / 'data' / 'quick.yaml'))
 Image = STORE.types['sensor_msgs/msg/Image']
 Header = STORE.types['std_msgs/msg/Header']
 Time = STORE.types['builtin_interfaces/msg/Time']
 
 
+CLIP = ScriptedClip(fps=20.0, seconds=8, size=(640, 360))
+"""Two blinks."""
+
+
 def run(*arguments) -> int:
-    return main(['evaluate', *map(str, arguments)])
+    return main(['evaluate', *map(str, (*arguments, *QUICK))])
 
 
 def summary_of(folder):
@@ -56,14 +61,13 @@ def image_message(picture, stamp_ns):
 
 @pytest.fixture(scope='module')
 def blinking(models, tmp_path_factory):
-    """Make a bag of the scripted clip, 14 s with blinks, and something else beside it."""
+    """Make a bag of the scripted clip, and something else beside it."""
     path = tmp_path_factory.mktemp('bags') / 'blinking'
-    clip = ScriptedClip(fps=20.0, seconds=14, size=(640, 360))
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         camera = writer.add_connection('/camera/image_raw', Image.__msgtype__, typestore=STORE)
         chat = writer.add_connection('/chatter', String.__msgtype__, typestore=STORE)
         odd = writer.add_connection('/odd', 'acme_msgs/msg/Odd', msgdef='int7 what', rihs01='x')
-        for index, (frame, _) in enumerate(clip):
+        for index, (frame, _) in enumerate(CLIP):
             stamp_ns = START_NS + frame.stamp_ns
             writer.write(camera, stamp_ns + 5_000_000, STORE.serialize_cdr(
                 image_message(frame.image, stamp_ns), Image.__msgtype__))
@@ -77,7 +81,10 @@ def blinking(models, tmp_path_factory):
 def written(blinking, tmp_path_factory):
     """Evaluate it into a new bag."""
     folder = tmp_path_factory.mktemp('written')
-    assert run(blinking, '--output', folder / 'out', '--write-bag', folder / 'bag') == 0
+    labels = folder / 'labels.json'
+    labels.write_text(json.dumps(CLIP.truth.labels()))
+    assert run(blinking, '--labels', labels, '--output', folder / 'out', '--write-bag',
+               folder / 'bag') == 0
     return folder
 
 
@@ -92,7 +99,7 @@ def test_the_new_bag_is_the_old_one_and_our_topics(blinking, written):
     assert [entry for entry in after if entry[0] not in added] == before
     ours = [entry for entry in after if entry[0] in added]
     frames = summary_of(written / 'out')['frames']
-    assert sum(topic == '/faces' for topic, _, _ in ours) == frames == 280
+    assert sum(topic == '/faces' for topic, _, _ in ours) == frames == CLIP.frames
     assert [log for topic, log, _ in ours if topic == '/faces'] == [
         log for topic, log, _ in before if topic == '/camera/image_raw']
     logs = [log for _, log, _ in after]
@@ -145,21 +152,17 @@ def test_ros_reads_what_was_written_and_means_the_same(written):
     assert any(event.type is FatigueEventType.BLINK for event in events)
 
 
-def test_recorded_topics_give_the_figures_of_the_evaluation(blinking, written, tmp_path):
-    clip = ScriptedClip(fps=20.0, seconds=14, size=(640, 360))
-    labels = tmp_path / 'labels.json'
-    labels.write_text(json.dumps(clip.truth.labels()))
-    assert run(blinking, '--labels', labels, '--output', tmp_path / 'models') == 0
-    assert run(written / 'bag', '--from-topics', '--labels', labels, '--output',
+def test_recorded_topics_give_the_figures_of_the_evaluation(written, tmp_path):
+    assert run(written / 'bag', '--from-topics', '--labels', written / 'labels.json', '--output',
                tmp_path / 'topics') == 0
-    one, two = summary_of(tmp_path / 'models'), summary_of(tmp_path / 'topics')
+    one, two = summary_of(written / 'out'), summary_of(tmp_path / 'topics')
     assert len(one['blinks']) >= 2
     assert one['closed_s'] > 0.05
     for key in set(one) - {'input', 'topic'}:
         assert one[key] == two[key], key
     assert one['scores']['blink']['tp'] >= 2
     assert (tmp_path / 'topics' / 'events.csv').read_text() == (
-        tmp_path / 'models' / 'events.csv').read_text()
+        written / 'out' / 'events.csv').read_text()
 
 
 def test_an_existing_bag_and_the_input_are_never_overwritten(blinking, tmp_path, capsys):
@@ -176,14 +179,14 @@ def test_an_existing_bag_and_the_input_are_never_overwritten(blinking, tmp_path,
 
 
 def test_a_video_becomes_a_bag_with_jpeg_images(models, tmp_path):
-    clip = ScriptedClip(fps=20.0, seconds=5, size=(640, 360))
+    clip = ScriptedClip(fps=20.0, seconds=4, size=(640, 360))
     video = write_film(tmp_path / 'clip.avi', (frame.image for frame, _ in clip), 20)
     assert run(video, '--output', tmp_path / 'one', '--write-bag', tmp_path / 'bag') == 0
     assert run(tmp_path / 'bag', '--output', tmp_path / 'two') == 0
     assert run(tmp_path / 'bag', '--from-topics', '--output', tmp_path / 'three') == 0
     one, two, three = (summary_of(tmp_path / name) for name in ('one', 'two', 'three'))
     assert two['topic'] == '/camera/image_raw/compressed'
-    assert one['frames'] == two['frames'] == three['frames'] == 100
+    assert one['frames'] == two['frames'] == three['frames'] == 80
     assert three['blinks'] == one['blinks'] != []
     assert not two['notes']
     assert three['expression_share'] == one['expression_share']
@@ -222,12 +225,12 @@ def test_a_full_disk_keeps_the_results_and_leaves_no_half_bag(blinking, tmp_path
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))
     done = subprocess.run(
         [sys.executable, '-m', 'aitable_ros', 'evaluate', str(blinking), '--output',
-         str(tmp_path / 'out'), '--write-bag', str(tmp_path / 'bag')],
+         str(tmp_path / 'out'), '--write-bag', str(tmp_path / 'bag'), *QUICK],
         capture_output=True, text=True, preexec_fn=small_files)
     assert done.returncode == 2
     assert f'{tmp_path}/bag: cannot be written' in done.stderr
     assert 'Traceback' not in done.stderr
-    assert 10 < summary_of(tmp_path / 'out')['frames'] < 280
+    assert 10 < summary_of(tmp_path / 'out')['frames'] < CLIP.frames
     assert sorted(path.name for path in tmp_path.iterdir()) == ['out']
 
 

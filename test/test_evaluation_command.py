@@ -204,9 +204,9 @@ def test_ctrl_c_keeps_what_was_done(clip, tmp_path):
 def test_a_real_sigint_ends_with_130_and_the_files(models, tmp_path):
     many = tmp_path / 'many'
     many.mkdir()
-    image = np.full((480, 640, 3), 90, np.uint8)
-    for index in range(700):
-        cv2.imwrite(str(many / f'{index}.jpg'), image)
+    cv2.imwrite(str(many / '0.jpg'), np.full((480, 640, 3), 90, np.uint8))
+    for index in range(1, 700):
+        (many / f'{index}.jpg').hardlink_to(many / '0.jpg')
     process = subprocess.Popen(
         [sys.executable, '-m', 'aitable_ros', 'evaluate', str(many), '--output',
          str(tmp_path / 'out')], stderr=subprocess.PIPE, text=True)

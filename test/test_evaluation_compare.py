@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 import shutil
 import subprocess
 
@@ -26,6 +27,7 @@ from aitable_ros.types import Expression
 
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') \
     or shutil.which('google-chrome')
+QUICK = Path(__file__).parent / 'data' / 'quick.yaml'
 FRAMES = 100
 LABELLED = [FrameSpan(10, 13), FrameSpan(50, 53), FrameSpan(80, 82)]
 
@@ -183,9 +185,9 @@ def test_two_parameter_files_are_evaluated_and_compared(models, portrait, tmp_pa
         write_film(tmp_path / f'{name}.avi', [portrait] * 12, 25)
         (tmp_path / f'{name}.json').write_text(json.dumps(
             {'blinks': [], 'expression': [{'start_frame': 0, 'end_frame': 11, 'label': 'happy'}]}))
-    (tmp_path / 'plain.yaml').write_text('')
+    (tmp_path / 'plain.yaml').write_text(QUICK.read_text())
     (tmp_path / 'blind.yaml').write_text(
-        '/**/emotion:\n  ros__parameters:\n    min_face_px: 900.0\n')
+        QUICK.read_text().removesuffix('\n') + '\n    min_face_px: 900.0\n')
     out = tmp_path / 'out'
     assert main(['evaluate', str(tmp_path / 'one.avi'), str(tmp_path / 'two.avi'), '--labels',
                  str(tmp_path), '--params', str(tmp_path / 'plain.yaml'), '--params',

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from aitable_ros.emotion.reader import EmotionOptions
 from aitable_ros.evaluation.measurements import Measurements
 from aitable_ros.evaluation.replay import judge, look, Seen
 from aitable_ros.fatigue.eyes import EyeReading
@@ -84,7 +85,8 @@ def test_late_images_change_neither_blinks_nor_perclos(shared_data, models):
     """A pair of images exchanged every two seconds."""
     source = open_source(shared_data / 'video' / 'webcam_glasses_30fps.avi')
     source._read = lambda read=source._read: islice(read(), 600)
-    with Pipeline(PipelineOptions().for_recordings) as pipeline:
+    options = PipelineOptions(emotion=EmotionOptions(model='off', fallbacks=()))
+    with Pipeline(options.for_recordings) as pipeline:
         seen = look(source, pipeline)
     blinks, perclos, usable_s, duration_s = figures(seen)
     assert blinks

@@ -205,10 +205,12 @@ def test_bad_use_is_one_line_and_status_2(arguments, said, portrait, tmp_path, c
 
 
 def test_a_sweep_of_real_clips_prefers_what_people_labelled(models, shared_data, tmp_path):
+    (tmp_path / 'p.yaml').write_text('emotion: {ros__parameters: {model: "off", fallbacks: []}}')
     inputs = [str(shared_data / 'video' / name)
               for name in ('talking_woman.mp4', 'laugh_dark.mp4')]
     assert main(['evaluate', *inputs, '--labels', str(shared_data / 'labels'), '--sweep',
-                 'fatigue.blink_min_drop=0.05:0.9:5', '--output', str(tmp_path)]) == 0
+                 'fatigue.blink_min_drop=0.05:0.9:5', '--params', str(tmp_path / 'p.yaml'),
+                 '--output', str(tmp_path)]) == 0
     whole = json.loads((tmp_path / 'sweep.json').read_text())
     recall = [entry['pooled']['blink']['recall'] for entry in whole['values']]
     assert recall == sorted(recall, reverse=True)
