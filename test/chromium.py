@@ -112,7 +112,7 @@ class Browser:
         assert 'exceptionDetails' not in result, result
         return result['result'].get('value')
 
-    def until(self, expression: str, seconds: float) -> Any:
+    def until(self, expression: str, seconds: float = PATIENT_S) -> Any:
         """Return the value of an expression as soon as it is true."""
         deadline = time.monotonic() + seconds
         while not (value := self.js(expression)):

@@ -32,6 +32,7 @@ needs_server = pytest.mark.skipif(
 needs_browser = pytest.mark.skipif(
     MISSING or chromium() is None, reason='no Chromium, or no aiohttp, is installed here')
 AITABLE = [sys.executable, '-m', 'aitable_ros']
+QUICK = Path(__file__).parent / 'data' / 'quick.yaml'
 ADDRESS = re.compile(r'http://\S+:(\d+)')
 
 
@@ -269,7 +270,8 @@ class Robot:
 
     def nodes(self) -> Child:
         return self._start('pipeline', [
-            *AITABLE, 'run', '--image', 'camera/image_raw', '--ros-args', '-r', '__ns:=/chooser'])
+            *AITABLE, 'run', '--image', 'camera/image_raw', '--params-file', str(QUICK),
+            '--ros-args', '-r', '__ns:=/chooser'])
 
     def camera(self, *arguments: str) -> Child:
         return self._start('camera', [
@@ -309,16 +311,16 @@ def test_the_operator_sees_what_happens(tmp_path, models, empty_room):
         browser = Browser(tmp_path)
         opened.callback(browser.close)
         browser.go(monitor.url)
-        browser.until(f"{TEXT}.includes('No pipeline found')", 15)
+        browser.until(f"{TEXT}.includes('No pipeline found')")
 
         robot = Robot(tmp_path)
         opened.callback(robot.close)
         nodes = robot.nodes()
-        browser.until("document.querySelector('#cameras').innerText.includes('/chooser')", 60)
-        robot.camera('--seconds', '8', '--size', 'vga', '--fps', '20')
-        browser.until(f"{PERSON} && document.querySelector('#link').dataset.state === 'live'", 60)
+        browser.until("document.querySelector('#cameras').innerText.includes('/chooser')")
+        robot.camera('--seconds', '300', '--size', 'vga', '--fps', '20')
+        browser.until(f"{PERSON} && document.querySelector('#link').dataset.state === 'live'")
         browser.until(
-            f"/^\\d+ %$|^SHUT/.test({PERSON}.querySelector('[data-of=eyes] .value').innerText)", 10)
+            f"/^\\d+ %$|^SHUT/.test({PERSON}.querySelector('[data-of=eyes] .value').innerText)")
         assert re.search(r'warming up: \d+\sof\s30\ss', browser.js(TEXT))
         assert browser.js(f'{PERSON}.dataset.level') == 'UNKNOWN'
         # a picture, with its box
@@ -332,40 +334,40 @@ def test_the_operator_sees_what_happens(tmp_path, models, empty_room):
               level += data[i] === 163 && data[i + 1] === 173 && data[i + 2] === 186;
             }
             return lit > 10000 && level > 100;
-        })()""", 10)
+        })()""")
         # a line in the timeline
         assert browser.until(f"""(() => {{
             const canvas = {PERSON}.querySelector('canvas');
             const data = canvas.getContext('2d').getImageData(
                 canvas.width - 60, 0, 60, canvas.height).data;
             return data.filter((value, index) => index % 4 === 3 && value === 255).length > 60;
-        }})()""", 10)
+        }})()""")
         running = browser.js("document.querySelector('#running tbody').innerText")
         for word in ('faces', 'blazeface', 'eyes', 'facemesh', 'expression', 'fer'):
             assert word in running
         browser.until(
-            "document.querySelectorAll('#diagnostics .state[data-level=\"0\"]').length >= 3", 10)
+            "document.querySelectorAll('#diagnostics .state[data-level=\"0\"]').length >= 3")
 
         # the film of nobody: the person disappears, first marked, then gone
         robot.alive[1].end()
         robot.camera('--input', str(empty_room))
         browser.until(
-            f"{TEXT}.includes('not seen for') || {TEXT}.includes('Nobody to see')", 30)
+            f"{TEXT}.includes('not seen for') || {TEXT}.includes('Nobody to see')")
 
         # no camera, then no nodes
-        browser.until("document.querySelector('#alarm').innerText.includes('No messages for')", 30)
+        browser.until("document.querySelector('#alarm').innerText.includes('No messages for')")
         assert browser.js("document.querySelector('main').classList.contains('stale')")
         assert nodes.end() == 0
         browser.until("""document.querySelector('#alarm').innerText.includes(
-            'The nodes are silent, too')""", 15)
+            'The nodes are silent, too')""")
 
         # all of it again
         robot.nodes()
-        robot.camera('--seconds', '20', '--size', 'vga', '--fps', '20')
+        robot.camera('--seconds', '300', '--size', 'vga', '--fps', '20')
         browser.until(
             "document.querySelector('#link').dataset.state === 'live'"
             " && document.querySelector('#alarm').hidden"
-            " && document.querySelectorAll('.person:not(.away)').length === 1", 60)
+            " && document.querySelectorAll('.person:not(.away)').length === 1")
 
         assert {url.replace('ws:', 'http:').removeprefix(monitor.url) for url in browser.requests
                 if not url.startswith('about:')} == {
@@ -375,18 +377,19 @@ def test_the_operator_sees_what_happens(tmp_path, models, empty_room):
                 and not one.startswith('Canvas2D')] == []
         # and the monitor itself
         assert monitor.child.end() == 0
-        browser.until(f"{TEXT}.includes('The monitor does not answer')", 10)
+        browser.until(f"{TEXT}.includes('The monitor does not answer')")
 
 
 @needs_browser
-@pytest.mark.parametrize(('width', 'height'), [(1440, 900), (900, 700), (390, 844)])
-def test_nothing_sticks_out_of_the_window(tmp_path, quiet, width, height):
+def test_nothing_sticks_out_of_the_window(tmp_path, quiet):
     browser = Browser(tmp_path)
     try:
-        browser.look(width, height, dark=True)
-        browser.go(quiet.url)
-        browser.until(f"{TEXT}.includes('/nobody: no message yet')", 15)
-        assert browser.js('document.documentElement.scrollWidth <= innerWidth')
+        for width, height in ((1440, 900), (900, 700), (390, 844)):
+            browser.look(width, height, dark=True)
+            browser.go(quiet.url)
+            browser.until(f"{TEXT}.includes('/nobody: no message yet')")
+            assert browser.js('innerWidth') == width
+            assert browser.js('document.documentElement.scrollWidth <= innerWidth'), width
         assert browser.complaints == []
     finally:
         browser.close()

