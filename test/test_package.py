@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 import os
 from pathlib import Path
@@ -46,20 +47,23 @@ def is_ros(name: str) -> bool:
     return name in ROS or name.endswith('_msgs')
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield each imported module's full name, and whether importing the file imports it."""
+@cache
+def imports(path: Path) -> tuple[tuple[str, bool], ...]:
+    """Return each imported module's full name, and whether importing the file imports it."""
     def walk(node: ast.AST, at_import: bool) -> Iterator[tuple[str, bool]]:
         for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+                continue  # an expression imports nothing
             if isinstance(child, ast.Import):
                 yield from ((alias.name, at_import) for alias in child.names)
             elif isinstance(child, ast.ImportFrom) and child.module:
                 assert child.level == 0, f'{path}:{child.lineno}: relative import'
                 yield child.module, at_import
-            later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or (
+            later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or (
                 isinstance(child, ast.If) and 'TYPE_CHECKING' in ast.dump(child.test))
             yield from walk(child, at_import and not later)
 
-    return walk(ast.parse(path.read_text(encoding='utf-8')), True)
+    return tuple(walk(ast.parse(path.read_text(encoding='utf-8')), True))
 
 
 def name_of(path: Path) -> str:

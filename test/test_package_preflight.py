@@ -1,6 +1,6 @@
 # Copyright 2026 aitable_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""``aitable preflight`` on this machine: as it is, and with one thing taken away at a time."""
+"""``aitable preflight`` on this machine: as it is, and with things taken away."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from patience import PATIENT_S
 import pytest
 
+from aitable_ros.cli import main
 from aitable_ros.nodes import start_check
 from aitable_ros.tools.check_camera import judge
 
@@ -186,10 +187,12 @@ def test_tensorrt_for_rtx_is_held_against_the_gpu(
 
 
 @pytest.mark.parametrize('seconds', ['0', 'soon', '-1', '1000'])
-def test_seconds_that_cannot_be_are_refused(seconds: str) -> None:
-    ended = preflight('--image', '/x', '--seconds', seconds)
-    assert ended.returncode == 2
-    assert '0.5 to 600 seconds' in ended.stderr
+def test_seconds_that_cannot_be_are_refused(
+        seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(['preflight', '--image', '/x', '--seconds', seconds])
+    assert ended.value.code == 2
+    assert '0.5 to 600 seconds' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures('models')
@@ -204,22 +207,27 @@ def test_this_machine_is_ready() -> None:
     assert 'rmw' in found['middleware']['detail']
 
 
-@pytest.mark.parametrize(('environment', 'name', 'words', 'remedy'), [
-    ({'AITABLE_MODELS': '/no/such/folder'}, 'fatigue model', '`aitable models fetch facemesh`',
-     'aitable models fetch'),
-    ({'RMW_IMPLEMENTATION': 'rmw_none_cpp'}, 'ROS 2', 'rmw_none_cpp', 'RMW_IMPLEMENTATION'),
-    ({'ROS_DOMAIN_ID': '4000'}, 'middleware', 'domain', 'ROS_DOMAIN_ID'),
-    ({'FASTDDS_DEFAULT_PROFILES_FILE': '/no/profile.xml'}, 'camera images',
-     '/no/profile.xml: no such file', 'export FASTDDS_DEFAULT_PROFILES_FILE='),
-])
+MIDDLEWARE = {'RMW_IMPLEMENTATION': 'rmw_none_cpp'}
+OTHERS = {'AITABLE_MODELS': '/no/such/folder', 'ROS_DOMAIN_ID': '4000',
+          'FASTDDS_DEFAULT_PROFILES_FILE': '/no/profile.xml'}
+MISSING = {
+    'ROS 2': ('rmw_none_cpp', 'RMW_IMPLEMENTATION'),
+    'fatigue model': ('`aitable models fetch facemesh`', 'aitable models fetch'),
+    'middleware': ('domain', 'ROS_DOMAIN_ID'),
+    'camera images': ('/no/profile.xml: no such file', 'export FASTDDS_DEFAULT_PROFILES_FILE=')}
+
+
+@pytest.mark.parametrize(('environment', 'names'), [
+    (MIDDLEWARE, ['ROS 2']), (OTHERS, ['fatigue model', 'middleware', 'camera images'])])
 def test_what_is_missing_is_named_with_its_remedy(
-        environment: dict[str, str], name: str, words: str, remedy: str) -> None:
+        environment: dict[str, str], names: list[str]) -> None:
     ended = preflight('--json', **environment)
-    check = checks(ended)[name]
     assert ended.returncode == 1
-    assert check['status'] == 'FAIL'
-    assert words in check['detail']
-    assert remedy in check['remedy']
+    for name in names:
+        check, (words, remedy) = checks(ended)[name], MISSING[name]
+        assert check['status'] == 'FAIL'
+        assert words in check['detail']
+        assert remedy in check['remedy']
 
 
 def test_a_chain_that_steps_down_is_a_remark(models: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 import importlib.util
 import os
 from pathlib import Path
@@ -37,17 +38,17 @@ CALLS = {'eval', 'exec', 'compile', 'os.system', 'os.popen', 'tempfile.mktemp', 
          'yaml.unsafe_load', 'yaml.full_load', 'subprocess.getoutput', '__import__'}
 
 
+@cache
 def trees():
-    for path in SOURCES:
-        name = path.relative_to(ROOT).as_posix()
-        yield name, ast.parse(path.read_text(encoding='utf-8'))
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding='utf-8')))
+            for path in SOURCES]
 
 
-def calls(tree):
-    """Yield each call with its dotted name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+@cache
+def calls():
+    """Return each call: its file, its dotted name, and its node."""
+    return [(name, ast.unparse(node.func), node) for name, tree in trees()
+            for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 def test_nothing_is_unpickled():
@@ -66,24 +67,22 @@ def test_nothing_is_unpickled():
 @pytest.mark.parametrize(('function', 'argument', 'value'), [
     ('torch.load', 'weights_only', True), ('np.load', 'allow_pickle', False)])
 def test_loaders_that_could_unpickle_are_told_not_to(function, argument, value):
-    for name, tree in trees():
-        for called, node in calls(tree):
-            if called != function:
-                continue
-            given = {word.arg: word.value for word in node.keywords}
-            # np.load does not unpickle unless told to
-            told = argument in given
-            if told or function == 'torch.load':
-                assert told, f'{name}:{node.lineno}'
-                assert ast.literal_eval(given[argument]) is value, f'{name}:{node.lineno}'
+    for name, called, node in calls():
+        if called != function:
+            continue
+        given = {word.arg: word.value for word in node.keywords}
+        # np.load does not unpickle unless told to
+        told = argument in given
+        if told or function == 'torch.load':
+            assert told, f'{name}:{node.lineno}'
+            assert ast.literal_eval(given[argument]) is value, f'{name}:{node.lineno}'
 
 
 def test_no_code_from_text_and_no_shell():
-    for name, tree in trees():
-        for called, node in calls(tree):
-            assert called not in CALLS, f'{name}:{node.lineno}: {called}'
-            shell = [word for word in node.keywords if word.arg == 'shell']
-            assert not shell, f'{name}:{node.lineno}: shell='
+    for name, called, node in calls():
+        assert called not in CALLS, f'{name}:{node.lineno}: {called}'
+        shell = [word for word in node.keywords if word.arg == 'shell']
+        assert not shell, f'{name}:{node.lineno}: shell='
 
 
 @pytest.mark.parametrize(('entry', 'allowed'), [
