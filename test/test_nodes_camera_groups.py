@@ -115,7 +115,8 @@ def start(tmp_path):
         log = (tmp_path / 'log').open('w')
         process = subprocess.Popen(
             [sys.executable, '-m', 'aitable_ros', 'run', '--camera', 'left=/l', '--camera',
-             'right=/r', '--cameras-per-process', '1', '--ros-args', *ros],
+             'right=/r', '--cameras-per-process', '1', '--ros-args', '-p', 'backend:=onnxruntime',
+             *ros],
             stdout=log, stderr=subprocess.STDOUT)
         process.log = Path(log.name)
         started.append(process)

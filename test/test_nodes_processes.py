@@ -66,6 +66,8 @@ def ends(process, number, timeout_s=PATIENT_S):
     return status
 
 
+QUICK = ('-p', 'backend:=onnxruntime')
+"""Loads the models in a tenth of the time."""
 REMAP = ('--ros-args', '-r', f'image:={CAMERA}')
 
 
@@ -74,8 +76,7 @@ LEAST = 5
 
 
 def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, start):
-    quick = ('-p', 'backend:=onnxruntime')  # loads in a tenth of the time
-    nodes = {name: start(name, *REMAP, *quick) for name in (
+    nodes = {name: start(name, *REMAP, *QUICK) for name in (
         'face_detector', 'fatigue', 'emotion', 'posture')}
     nodes['overlay'] = start('overlay', *REMAP)
     with Graph() as graph:
@@ -118,7 +119,7 @@ def test_five_processes_meet_by_stamp_and_end_on_sigint(pose_models, portrait, s
 @pytest.mark.parametrize(('name', 'number'), [
     ('pipeline', signal.SIGTERM), ('pipeline', signal.SIGINT)])
 def test_a_signal_ends_it_with_status_0(models, start, name, number):
-    process = start(name, '--ros-args', '-r', '__ns:=/room')
+    process = start(name, '--ros-args', '-r', '__ns:=/room', *QUICK)
     assert says(process, '[room.emotion]: runs'), process.log.read_text()
     assert process.log.read_text().count('start check: ') == 1
     assert ends(process, number) == 0
@@ -157,7 +158,7 @@ def test_it_ends_when_its_parent_does(models, tmp_path):
         [sys.executable, '-c', f"""
 import subprocess, time
 from aitable_ros.nodes.environment import child_environment
-child = subprocess.Popen({command('emotion')!r}, env=child_environment(),
+child = subprocess.Popen({command('emotion', '--ros-args', *QUICK)!r}, env=child_environment(),
                          stdout=open({str(log)!r}, 'w'), stderr=subprocess.STDOUT)
 print(child.pid, flush=True)
 time.sleep(600)
@@ -265,7 +266,7 @@ def test_the_namespace_that_cameras_are_below(ros, expected):
 
 def test_several_cameras_share_a_process_and_stay_apart(models, portrait, start):
     process = start('pipeline', '--camera', 'left=/l/image', '--camera', 'right=/r/image',
-                    '--ros-args', '-r', '__ns:=/robot')
+                    '--ros-args', '-r', '__ns:=/robot', *QUICK)
     with Graph() as graph:
         assert says(process, '[robot.right.face_detector]: runs'), process.log.read_text()
         for side in ('left', 'right'):
@@ -365,7 +366,8 @@ def test_a_child_of_another_venv_finds_its_own_ros():
 def test_an_executable_restarts_itself_into_the_environment_it_needs(models, start):
     """The allocator reads its settings when a process starts."""
     needed = environment.ALLOCATOR
-    process = start('emotion', without=(*needed, *environment.PROFILE_VARIABLES))
+    process = start('emotion', '--ros-args', *QUICK, without=(
+        *needed, *environment.PROFILE_VARIABLES))
     assert says(process, 'runs')
     seen = Path(f'/proc/{process.pid}/environ').read_text().split('\0')
     assert {f'{name}={value}' for name, value in needed.items()} <= set(seen)
