@@ -48,8 +48,18 @@ def checkpoint(torch, path, expressions):
     return network
 
 
+@pytest.fixture
+def one_image(monkeypatch):
+    """Let exports be compared on one image."""
+    from aitable_ros.engines import export
+
+    images = export._noise()[:1]
+    monkeypatch.setattr(export, '_noise', lambda: images)
+
+
 @pytest.mark.slow
-def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait, capsys):
+def test_a_catalogue_name_goes_from_checkpoint_to_reading(
+        torch, home, portrait, capsys, one_image):
     """Five classes, the heat maps and two faces at once, end to end in one export."""
     import onnx
 
@@ -104,15 +114,6 @@ def test_a_catalogue_name_goes_from_checkpoint_to_reading(torch, home, portrait,
             np.testing.assert_allclose(got[name], value.numpy(), atol=1e-4)
         np.testing.assert_allclose(
             got['heatmaps'], maps.numpy(), atol=1e-4 * max(1, np.abs(maps).max()))
-
-
-@pytest.fixture
-def one_image(monkeypatch):
-    """Let exports be compared on one image."""
-    from aitable_ros.engines import export
-
-    images = export._noise()[:1]
-    monkeypatch.setattr(export, '_noise', lambda: images)
 
 
 def test_a_build_exports_once_and_reads_what_was_exported(torch, home, tmp_path, one_image):

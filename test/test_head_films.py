@@ -153,12 +153,12 @@ def test_what_is_no_nod_has_its_lids_up_when_the_head_comes_up(film):
     assert film.closure.at(film.seconds) == 0
 
 
-def test_our_pipeline_sees_a_nod_as_it_is_drawn(camera, finder, mesh):
+def test_our_pipeline_sees_a_nod_as_it_is_drawn(finder, mesh):
     """Every face of a nod at 10 images a second is found; pitch and lids go with the script."""
     film = next(film for film in nod_films() if film.fps == 10)
     finder.reset()
     seen, roi = [], None
-    for drawn in camera.film(film):
+    for drawn in Camera(mesh, (320, 240)).film(film):
         faces = finder.update(drawn.frame)
         if roi is None:
             roi = roi_from_detection(faces[0].detection)
