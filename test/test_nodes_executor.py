@@ -13,6 +13,8 @@ import pytest
 rclpy = pytest.importorskip('rclpy')
 
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.task import Future  # noqa: E402
+from rclpy.waitable import NumberOfEntities, Waitable  # noqa: E402
 from std_msgs.msg import Int32  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
@@ -113,6 +115,45 @@ def test_an_image_costs_no_round_of_rclpy(context, monkeypatch):
     finally:
         spun.close()
         other.destroy_node()
+
+
+class _Late(Waitable):
+    """Gives the executor a task after it has looked for tasks, and before it waits."""
+
+    def __init__(self, node, give):
+        super().__init__(node.default_callback_group)
+        self._give = give
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        if self._give is not None:
+            self._give = self._give()
+
+    def is_ready(self, wait_set):
+        return False
+
+
+def test_a_task_that_comes_just_before_a_wait_is_run(context):
+    """A look that did not wait took its wake-up call, and nothing woke the wait that came next."""
+    executor = pytest.importorskip('aitable_ros.nodes.executor', exc_type=ImportError)
+    node = rclpy.create_node('spun', context=context)
+    spinning, done = executor.ImageExecutor(context=context), Future()
+    spinning.add_node(node)
+    node.add_waitable(_Late(node, lambda: spinning.create_task(done.set_result, None) and None))
+    thread = Thread(target=spinning.spin_until_future_complete, args=(done,), daemon=True)
+    thread.start()
+    thread.join(PATIENT_S)
+    assert done.done()
+    spinning.shutdown()
+    node.destroy_node()
 
 
 class _Humble(SingleThreadedExecutor):

@@ -73,7 +73,10 @@ class ImageExecutor(SingleThreadedExecutor):  # type: ignore[misc]
         try:
             handler, _, _ = self.wait_for_ready_callbacks(0, None, wait_condition)
         except TimeoutException:
-            self._others_ready = False
+            # A task that came since rclpy looked for tasks has spent its wake-up call on that wait.
+            with self._tasks_lock:
+                self._others_ready = any(
+                    not task.executing() and not task.done() for task, _, _ in self._tasks)
         except (ShutdownException, ConditionReachedException):
             pass
         else:
