@@ -314,19 +314,19 @@ def test_a_file_of_another_kind_with_jpegs_in_it_is_no_video(tmp_path, start):
 
 # --- bad messages ---------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('data', [b'', b'<html>', b'\xff\xd8\xff\xe0 cut'])
-def test_a_bad_message_is_counted_and_the_rest_is_read(models, tmp_path, capsys, data):
+def test_bad_messages_are_counted_and_the_rest_is_read(models, tmp_path, capsys):
     messages = [jpeg(i) for i in range(60)]
-    messages[10].data = np.frombuffer(data, np.uint8)
+    for number, data in ((10, b'<html>'), (20, b''), (30, b'\xff\xd8\xff\xe0 cut')):
+        messages[number].data = np.frombuffer(data, np.uint8)
     bag = write_bag(tmp_path / 'bag', {'/image': messages}, StoragePlugin.MCAP)
     status, summary = evaluate(bag, '--output', tmp_path / 'o', '--write-bag', tmp_path / 'copy')
-    assert (status, summary['frames']) == (0, 59)
+    assert (status, summary['frames']) == (0, 57)
     assert summary['duration_s'] == pytest.approx(60 * PERIOD_NS / 1e9, abs=1e-3)
     note = summary['notes'][0]
-    assert note.startswith('1 of 60 images cannot be used and are left out; the first is number 10')
-    assert '1 of 60 images' in ' '.join(capsys.readouterr().out.split())
-    assert '1 of 60 images' in (tmp_path / 'o' / 'report.html').read_text()
-    # The answers follow the images that they are about, and the bad one is in the copy, too.
+    assert note.startswith('3 of 60 images cannot be used and are left out; the first is number 10')
+    assert '3 of 60 images' in ' '.join(capsys.readouterr().out.split())
+    assert '3 of 60 images' in (tmp_path / 'o' / 'report.html').read_text()
+    # The answers follow the images that they are about, and the bad ones are in the copy, too.
     with open_storage(next((tmp_path / 'copy').glob('*.mcap'))) as storage:
         order = [topic.name for topic, _, _ in storage.messages(['/image', '/fatigue'])]
     assert order.count('/image') == 60
@@ -544,7 +544,10 @@ def test_names_that_are_not_utf8_are_read_and_printed(models, tmp_path, monkeypa
     (Path(folder) / 'pictures').mkdir()
     name = os.fsdecode(b'\xfc.jpg')
     (Path(folder) / 'pictures' / name).write_bytes(cv2.imencode('.jpg', picture(1))[1].tobytes())
-    for inside, frames in (('a.mp4', 90), ('a.db3', 3), ('a.mcap', 30), ('pictures', 1)):
+    inputs = {'a.mp4': 90, 'a.db3': 3, 'a.mcap': 30, 'pictures': 1}
+    if encoding == 'ascii':  # what is printed is the same for all
+        inputs = {'a.db3': 3}
+    for inside, frames in inputs.items():
         out = io.TextIOWrapper(io.BytesIO(), encoding)
         monkeypatch.setattr(sys, 'stdout', out)
         status, summary = evaluate(
