@@ -10,7 +10,6 @@ weights, of the same layers and parameters, stands in for them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 from efficientnet_seeded import build
@@ -25,7 +24,8 @@ from aitable_ros.emotion.model import model_for
 from aitable_ros.emotion.reader import EmotionOptions, EmotionReader
 from aitable_ros.engines.stage_backends import ReplayBackend
 from aitable_ros.inference import sidecar
-from aitable_ros.inference.protocol import Tensors, TensorSpec
+from aitable_ros.inference.onnxruntime import OnnxRuntimeBackend
+from aitable_ros.inference.protocol import TensorSpec
 from aitable_ros.types import Detection, Expression, Frame, TrackedFace
 
 BOX = np.array([172, 74, 273, 175], np.float32)
@@ -77,42 +77,48 @@ def test_without_valence_and_arousal_they_are_derived(portrait: NDArray[np.uint8
     assert reading.valence > 0.5
 
 
-class Noting(ReplayBackend):
-    """Keeps what it is given."""
-
-    def __init__(self, like: ReplayBackend) -> None:
-        super().__init__('x', like.inputs, like.outputs)
-        self.answer = like.answer
-        self.seen: list[NDArray[np.float32]] = []
-
-    def infer(self, inputs: Tensors) -> dict[str, NDArray[Any]]:
-        self.seen.append(inputs['input'].copy())
-        return super().infer(inputs)
-
-
 @pytest.mark.parametrize('name', SIZES)
-def test_a_box_goes_in_as_upstream_puts_it_in(name: str, portrait: NDArray[np.uint8]) -> None:
+def test_a_box_goes_in_as_upstream_puts_it_in(
+    name: str, portrait: NDArray[np.uint8], tmp_path: Path,
+) -> None:
     """Upstream's ``_preprocess`` on ``frame[y1:y2, x1:x2]``, in its own words."""
     size, outputs = SIZES[name]
+    (tmp_path / 'x.onnx').write_bytes(build(outputs, size, NARROW)[0])
     mean, std = ([0.5] * 3, [0.5] * 3) if name.endswith('mbf') else (
         [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    x = cv2.resize(portrait[74:175, 172:273], (size, size)) / 255
-    for i in range(3):
-        x[..., i] = (x[..., i] - mean[i]) / std[i]
-    x = x.transpose(2, 0, 1).astype('float32')[np.newaxis, ...]
-    backend = Noting(canned(size, [0.0] * outputs))
-    model = model_for(backend)
+    with OnnxRuntimeBackend(tmp_path / 'x.onnx') as backend:
+        x = cv2.resize(portrait[74:175, 172:273], (size, size)) / 255
+        for i in range(3):
+            x[..., i] = (x[..., i] - mean[i]) / std[i]
+        x = x.transpose(2, 0, 1).astype('float32')[np.newaxis, ...]
+        logits = backend.infer({'input': x})['output'][0]
+        model = model_for(backend)
+        reading = model.read(portrait, [TrackedFace(1, Detection(BOX, 1.0))])[0]
     assert isinstance(model, HsEmotion)
-    model.read(portrait, [TrackedFace(1, Detection(BOX, 1.0))])
-    given, = backend.seen
-    np.testing.assert_allclose(given, x, atol=1e-5)
+    weights = np.exp(logits[:8] - logits[:8].max())
+    wanted = dict(zip(UPSTREAM.values(), weights / weights.sum()))
+    for word, value in wanted.items():
+        assert reading.probabilities[Expression[word.upper()]] == pytest.approx(value, abs=1e-4)
+    if outputs == 10:
+        assert (reading.valence, reading.arousal) == pytest.approx(
+            np.clip(logits[8:], -1, 1), abs=1e-3)
 
 
 def test_the_box_follows_the_key_points_not_the_detector(portrait: NDArray[np.uint8]) -> None:
-    backend = Noting(canned(224, [0.0] * 10))
+    seen = []
+
+    class Noting(ReplayBackend):
+
+        def infer(self, inputs: object) -> dict[str, NDArray[np.float32]]:
+            seen.append(inputs['input'].copy())  # type: ignore[index]
+            return super().infer(inputs)  # type: ignore[arg-type]
+
+    backend = canned(224, [0.0] * 10)
+    noting = Noting('x', backend.inputs, backend.outputs)
+    noting.answer = backend.answer
     for box in (BOX, BOX + 40):
-        HsEmotion(backend).read(portrait, [TrackedFace(1, Detection(box, 1.0, POINTS))])
-    np.testing.assert_array_equal(*backend.seen)
+        HsEmotion(noting).read(portrait, [TrackedFace(1, Detection(box, 1.0, POINTS))])
+    np.testing.assert_array_equal(*seen)
 
 
 @pytest.mark.parametrize('move', [(-172, 0), (0, -150), (400, 0), (9000, 9000), (-9000, -9000)])

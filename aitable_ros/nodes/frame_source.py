@@ -20,7 +20,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from aitable_msgs.msg import FaceArray
@@ -34,7 +33,7 @@ from aitable_ros.nodes.camera_fault import (
 )
 from aitable_ros.nodes.channel import channel, SharedFaces
 from aitable_ros.nodes.graph_conflicts import GraphConflicts
-from aitable_ros.nodes.serialized_image import image_in
+from aitable_ros.nodes.image_reader import ImageSubscription
 from aitable_ros.stamp_join import StampMatcher
 from aitable_ros.types import Frame
 
@@ -80,7 +79,7 @@ class ImageSource:
         self._lock = Lock()
         self._readers: tuple[Reader, ...] = ()
         self._carrier: Reader | None = None
-        self._subscription: Any = None
+        self._subscription: ImageSubscription | None = None
         self._guard = StampGuard()
         self._decoder = ImageDecoder(topic)
         self._losses = LossEstimate()
@@ -102,7 +101,7 @@ class ImageSource:
         """Subscribe or not, as a camera in this process comes or goes; on the reader's thread."""
         with self._lock:
             if self._carrier is reader and (self._subscription is None) == (self._feeder is None):
-                self._drop_subscription(reader)
+                self._drop_subscription()
                 self._carry(reader)
 
     def join(self, reader: Reader) -> None:
@@ -121,7 +120,7 @@ class ImageSource:
         with self._lock:
             self._readers = tuple(other for other in self._readers if other is not reader)
             if self._carrier is reader:
-                self._drop_subscription(reader)
+                self._drop_subscription()
                 self._carrier = None
                 if self._readers:
                     self._carry(self._readers[0])
@@ -130,7 +129,7 @@ class ImageSource:
         """Recreate the subscription if this reader's node carries it; on the node's thread."""
         with self._lock:
             if self._carrier is reader:
-                self._drop_subscription(reader)
+                self._drop_subscription()
                 self._carry(reader)
 
     def fault(self, node: Node, waited_s: float, came: bool) -> Fault | None:
@@ -158,27 +157,22 @@ class ImageSource:
             return loss[0]
         return found
 
-    def _drop_subscription(self, reader: Reader) -> None:
+    def _drop_subscription(self) -> None:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            reader.node.destroy_subscription(subscription)
+            subscription.close()
 
     def _carry(self, reader: Reader) -> None:
         self._carrier = reader
-        if self._feeder is not None:
-            return
-        self._subscription = reader.node.create_subscription(
-            CompressedImage if self._compressed else Image, self.topic, self._received,
-            qos.own(qos.IMAGE), qos_overriding_options=qos.overridable(),
-            event_callbacks=reader.conflicts.of_subscription(self.topic),
-            raw=not self._compressed)
+        if self._feeder is None:
+            self._subscription = ImageSubscription(
+                reader.node, CompressedImage if self._compressed else Image, self.topic,
+                self._received, reader.conflicts)
 
     def _received(self, message: Any) -> None:
         received_s = monotonic()
         decode = frame_from_compressed if self._compressed else frame_from_image
         try:
-            if isinstance(message, bytes):
-                message = image_in(message) or deserialize_message(message, Image)
             frame = decode(message, self._decoder)
             self._losses.arrived(frame.stamp_ns)
             self._guard.check(frame.stamp_ns, received_s)

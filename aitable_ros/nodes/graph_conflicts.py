@@ -37,6 +37,10 @@ class GraphConflicts:
         events, _ = _event_classes()
         return events(incompatible_qos=lambda _: self._topics.add((topic, 'subscription')))
 
+    def watch_subscription(self, topic: str) -> None:
+        """Check a subscription of which no event tells at every look."""
+        self._topics.add((topic, 'subscription'))
+
     def of_publisher(self, topic: str) -> Any:
         """Return the event callbacks for a publisher on a topic, fully resolved."""
         _, events = _event_classes()
@@ -44,7 +48,7 @@ class GraphConflicts:
 
     def look(self) -> None:
         """
-        Check the topics that had an event, and now and then the name; call it once a second.
+        Check topics of which an event, or none, tells, and now and then the name; once a second.
 
         The names of the other nodes are known only some time after an event.
         """
