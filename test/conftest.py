@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 import pickle
 import signal
+import sys
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, TYPE_CHECKING
@@ -65,6 +66,18 @@ settings.register_profile('busy', deadline=None, suppress_health_check=[HealthCh
 settings.load_profile('busy')
 # A script's background job begins with SIGINT ignored, and would hand that on to what is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Give back what a program keeps for itself that a test has run in this process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interval = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval)
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def _no_gpu() -> str:

@@ -199,19 +199,13 @@ BAD = {
 @pytest.fixture
 def run_here(environment_of_nodes, capfd):
     """Run a program in this process; return its status and what it wrote to stderr."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    interval = sys.getswitchinterval()
-
     def run(name, *arguments):
         try:
             status = getattr(executables, name)(arguments)
         except SystemExit as ended:  # argparse
             status = ended.code
         return status, capfd.readouterr().err
-    yield run
-    sys.setswitchinterval(interval)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 @pytest.mark.parametrize('name', BAD)
