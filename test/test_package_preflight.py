@@ -71,7 +71,7 @@ def test_it_listens_to_a_camera_that_is_there() -> None:
         camera = graph.camera(topic='/preflight/image')
         frame = np.zeros((480, 640, 3), np.uint8)
         child = subprocess.Popen(
-            [sys.executable, '-m', 'aitable_ros.tools.check_camera', '/preflight/image', '3'],
+            [sys.executable, '-m', 'aitable_ros.tools.check_camera', '/preflight/image', '8'],
             stdout=subprocess.PIPE, text=True)
         while child.poll() is None:
             camera.publish(image(frame, 'bgr8', graph.tester.get_clock().now().nanoseconds))
