@@ -174,7 +174,8 @@ def test_nodes_that_die_end_everything_with_their_last_output(tmp_path):
     (signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_signal_ends_the_demo_and_leaves_nobody(tmp_path, number, status):
     demo = subprocess.Popen(
-        _demo(tmp_path, '--seconds', '30', '--size', 'vga', '--params-file', str(QUICK)),
+        _demo(tmp_path, '--seconds', '30', '--size', 'vga', '--fps', '10',
+              '--params-file', str(QUICK)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     record = tmp_path / 'demo' / 'camera.csv'
     try:
@@ -183,10 +184,10 @@ def test_a_signal_ends_the_demo_and_leaves_nobody(tmp_path, number, status):
         assert any('camera' in command for command in children.values())
         assert any('pipeline' in command for command in children.values())
         demo.send_signal(number)
-        _, errors = demo.communicate(timeout=PATIENT_S)
+        said, errors = demo.communicate(timeout=PATIENT_S)
     finally:
         demo.kill()
-    assert demo.returncode == status
+    assert demo.returncode == status, said + errors
     assert 'Traceback' not in errors
     assert (tmp_path / 'demo' / 'report.html').is_file() == (status == 0), 'of what was played'
     left: dict[int, str] = {}
