@@ -347,6 +347,12 @@ def test_a_user_s_allocator_settings_stay():
     assert 'MALLOC_TOP_PAD_' not in environment.additions({'MALLOC_TOP_PAD_': '1'})
 
 
+def test_cuda_gets_one_queue_unless_the_user_chose():
+    name = 'CUDA_DEVICE_MAX_CONNECTIONS'
+    assert environment.additions({})[name] == '1'
+    assert name not in environment.additions({name: '8'})
+
+
 def test_a_child_of_another_venv_finds_its_own_ros():
     base = {'_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1', 'LD_LIBRARY_PATH': '/ours', 'HOME': '/root'}
     same = environment.child_environment(base, python=sys.executable)
@@ -366,5 +372,53 @@ def test_an_executable_restarts_itself_into_the_environment_it_needs(models, sta
     seen = Path(f'/proc/{process.pid}/environ').read_text().split('\0')
     assert {f'{name}={value}' for name, value in needed.items()} <= set(seen)
     assert any('fastdds_large_images.xml' in entry for entry in seen)
+    assert 1 < _shared_mib(process) < 4  # it publishes no images
     assert ends(process, signal.SIGTERM) == 0
     assert not _children(process.pid)
+
+
+def test_who_publishes_images_has_room_for_them(start):
+    process = start('overlay', '--ros-args')
+    assert _shared_mib(process) >= 32
+    assert ends(process, signal.SIGTERM) == 0
+
+
+def _shared_mib(process):
+    """Return the size of a process's own segment of Fast DDS, once it is there."""
+    end = time.monotonic() + PATIENT_S
+    while time.monotonic() < end and process.poll() is None:
+        spans = [line.split()[0].split('-') for line in
+                 Path(f'/proc/{process.pid}/maps').read_text().splitlines() if '/fastdds_' in line]
+        largest = max((int(to, 16) - int(begin, 16) for begin, to in spans), default=0) / 2 ** 20
+        if largest > 1:  # the queues of its ports are smaller
+            return largest
+        time.sleep(0.05)
+    return 0.0
+
+
+@pytest.mark.parametrize(('given', 'taken'), [
+    ('config/fastdds_large_images.xml', 'fastdds_answers.xml'), ('/my/own.xml', 'own.xml')])
+def test_the_smaller_profile_takes_the_place_of_ours_alone(monkeypatch, given, taken):
+    for name in environment.PROFILE_VARIABLES:
+        monkeypatch.setenv(name, str(ROOT / given))
+    environment.send_little()
+    assert {Path(os.environ[name]).name for name in environment.PROFILE_VARIABLES} == {taken}
+    assert given.startswith('/') or Path(os.environ[environment.PROFILE_VARIABLES[0]]).is_file()
+
+
+def test_what_loading_left_behind_goes_back_to_the_kernel():
+    """The allocator settings keep it, so a child is given them."""
+    code = """
+from pathlib import Path
+from aitable_ros.nodes import environment
+pages = lambda: int(Path('/proc/self/statm').read_text().split()[1])
+held = [bytes(1 << 20) for _ in range(64)] + [b'the end of the heap' * 1000]
+del held[:64]
+before = pages()
+environment.give_memory_back()
+print(before - pages())
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], env={**os.environ, **environment.ALLOCATOR},
+        capture_output=True, text=True, check=True)
+    assert int(done.stdout) * os.sysconf('SC_PAGE_SIZE') > 60 << 20

@@ -289,6 +289,8 @@ def _run(
             (log.warning if is_warning else log.info)(line)
         for line in warnings:
             log.warning(line)
+        if not _publishes_images(ros[0], args):
+            environment.send_little()
         with Composition() as loaded:
             load(loaded, args)
             end_with_parent = os.environ.get(environment.END_WITH_PARENT) == '1'
@@ -298,6 +300,13 @@ def _run(
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+def _publishes_images(name: str, args: argparse.Namespace) -> bool:
+    """Return whether a program publishes images, or may once other nodes are loaded into it."""
+    if name != 'pipeline':
+        return name in ('camera', 'overlay', 'container')
+    return bool(args.overlay or args.camera_device or args.container)
 
 
 def _split(command: Sequence[str]) -> tuple[list[str], list[str]]:

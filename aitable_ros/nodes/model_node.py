@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from aitable_msgs.srv import ReloadModel
 from aitable_ros.inference.chain import Attempt, Avoid
 from aitable_ros.inference.shared_models import SHARED
+from aitable_ros.nodes import environment
 from aitable_ros.nodes.channel import Channel, channel
 from aitable_ros.nodes.diagnostics import ModelStatus
 from aitable_ros.nodes.hung_model import HungModelWatch
@@ -115,6 +116,7 @@ class ModelNode(ManagedNode):
         result = super().on_configure(state)
         if result == TransitionCallbackReturn.SUCCESS:
             self.keeper.log_model()
+        environment.give_memory_back()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
