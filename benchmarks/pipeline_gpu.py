@@ -48,6 +48,9 @@ def main() -> int:
     parser.add_argument('--params-file', type=Path, default=measure.ROOT / 'config/jetson.yaml')
     parser.add_argument('--output', type=Path)
     args = parser.parse_args()
+    from aitable_ros.nodes import environment
+
+    environment.prepare()  # the allocator of a node: freed images stay in the heap
     import cv2
 
     cv2.setNumThreads(1)
