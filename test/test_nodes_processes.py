@@ -387,8 +387,8 @@ def _shared_mib(process):
     """Return the size of a process's own segment of Fast DDS, once it is there."""
     end = time.monotonic() + PATIENT_S
     while time.monotonic() < end and process.poll() is None:
-        spans = [line.split()[0].split('-') for line in
-                 Path(f'/proc/{process.pid}/maps').read_text().splitlines() if '/fastdds_' in line]
+        maps = Path(f'/proc/{process.pid}/maps').read_text().splitlines()
+        spans = [line.split()[0].split('-') for line in maps if '/dev/shm/fast' in line]
         largest = max((int(to, 16) - int(begin, 16) for begin, to in spans), default=0) / 2 ** 20
         if largest > 1:  # the queues of its ports are smaller
             return largest

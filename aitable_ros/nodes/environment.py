@@ -118,7 +118,7 @@ def _has_fast_dds_2(environment: Mapping[str, str]) -> bool:
     if sourced:
         return sourced in FAST_DDS_2
     try:
-        return int(version('ros-fastdds').split('.')[0]) < 3  # the wheels from PyPI
+        return bool(version('ros-fastrtps'))  # the wheels from PyPI; those of 3 are ros-fastdds
     except PackageNotFoundError:
         return False
 
