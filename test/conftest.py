@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 Once = Callable[[str, Callable[[Path], None]], Path]
 FETCHABLE = ('blazeface_short', 'blazeface_full', 'facemesh', 'facemesh_468', 'fer')
+PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
+"""Fast DDS of version 3 and 2 reads its profile from there."""
 
 
 def _isolate_ros() -> None:
@@ -51,11 +53,9 @@ def _isolate_ros() -> None:
         os.environ['ROS_LOG_DIR'] = logs.name
     os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '0')
     profile = ROOT / 'config' / 'fastdds_large_images.xml'
-    own = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',
-           'FASTRTPS_DEFAULT_PROFILES_FILE')
+    own = ('FASTDDS_BUILTIN_TRANSPORTS', *PROFILES)
     if profile.is_file() and not any(name in os.environ for name in own):
-        os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)  # Fast DDS 3
-        os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = str(profile)  # Fast DDS 2: Humble, Jazzy
+        os.environ.update(dict.fromkeys(PROFILES, str(profile)))
 
 
 _isolate_ros()
@@ -73,8 +73,14 @@ def _as_before() -> Iterator[None]:
     """Give back what a program keeps for itself that a test has run in this process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     interval = sys.getswitchinterval()
+    profiles = {name: os.environ.get(name) for name in PROFILES}
     yield
     sys.setswitchinterval(interval)
+    for name, profile in profiles.items():
+        if profile is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = profile
     for number, handler in handlers.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
