@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The executables as processes of their own: topics between them, signals, exit status, orphans."""
 
+from contextlib import suppress
 import os
 from pathlib import Path
 import signal
@@ -387,11 +388,16 @@ def _shared_mib(process):
     """Return the size of a process's own segment of Fast DDS, once it is there."""
     end = time.monotonic() + PATIENT_S
     while time.monotonic() < end and process.poll() is None:
-        maps = Path(f'/proc/{process.pid}/maps').read_text().splitlines()
-        spans = [line.split()[0].split('-') for line in maps if '/dev/shm/fast' in line]
-        largest = max((int(to, 16) - int(begin, 16) for begin, to in spans), default=0) / 2 ** 20
-        if largest > 1:  # the queues of its ports are smaller
-            return largest
+        locked = set()
+        for held in Path(f'/proc/{process.pid}/fd').iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                locked.add(str(held.readlink()).removesuffix('_el'))
+        for line in Path(f'/proc/{process.pid}/maps').read_text().splitlines():
+            span, *_, path = line.split(maxsplit=5)
+            # It may also read the segments of others, but locks its own alone.
+            if path in locked and path.startswith('/dev/shm/fast') and '_port' not in path:
+                begin, to = (int(address, 16) for address in span.split('-'))
+                return (to - begin) / 2 ** 20
         time.sleep(0.05)
     return 0.0
 

@@ -89,6 +89,9 @@ def all_checks(
                     'mend what failed above first')
 
 
+_LOG = re.compile(r'\d{4}-\d\d-\d\d [\d:.]+ \[\w+ (Error|Warning)]|\[(INFO|WARN)]')
+"""Lines of the logs of Fast DDS and ROS."""
+
 # In a process of its own: a middleware that cannot be loaded ends it without an exception (exit
 # 102), and Fast DDS writes its errors to standard output.
 _ROS_PROBE = """
@@ -114,6 +117,8 @@ def check_ros() -> Iterator[Check]:
         output = ['no answer within 60 s']
     lines = [line.removeprefix('found ') for line in output if line.startswith('found ')]
     errors = [line for line in output if line.strip() and not line.startswith('found ')]
+    # The log of Fast DDS comes from a thread of its own, also behind the error that ended all.
+    errors = [line for line in errors if not _LOG.match(line)] or errors
     reason = errors[-1] if errors else 'it ended without a word'
     distro = os.environ.get('ROS_DISTRO')
     rclpy = installed_version('rclpy') or '?'
