@@ -86,8 +86,6 @@ def _images(size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
         'fill, bytes': lambda: setattr(rgb8, 'data', image.tobytes()),
         'serialize': lambda: serialize_message(rgb8),
         'deserialize': lambda: deserialize_message(packed, Image),
-        'look into the serialized bytes': lambda: np.frombuffer(
-            packed, np.uint8, image.nbytes, len(packed) - image.nbytes),
         'decode jpeg': lambda: image_codec.frame_from_compressed(jpeg)}
     for encoding, made in images.items():
         calls[f'decode {encoding}'] = partial(image_codec.frame_from_image, made)

@@ -101,7 +101,8 @@ def _leave_out_irises(landmarks: Sequence[Any], ops: Any) -> None:
 
 def _join_branches(landmarks: Sequence[Any], ops: Any) -> None:
     """:raises _OtherGraphError: the branches are not alike; nothing is changed then."""
-    heads = [_convolution(_source(value.get_source_output(), 'Reshape')) for value in landmarks]
+    ends = [_operands(value.get_source_output(), 'Reshape')[0] for value in landmarks]
+    heads = [_convolution(end) for end in ends]
     branches = [_branch(head.node.input_value(0)) for head in heads]
     if len({_form(*branch) for branch in branches}) != 1:
         raise _OtherGraphError
@@ -231,11 +232,6 @@ def _operands(value: Any, *kinds: str) -> tuple[Any, Any]:
     if node.get_input_size() != 2 or (kinds and node.get_type_name() not in kinds):
         raise _OtherGraphError
     return node.input_value(0), node.input_value(1)
-
-
-def _source(value: Any, kind: str) -> Any:
-    """Return the first input of the node that makes a value."""
-    return _operands(value, kind)[0]
 
 
 def _constant(value: Any) -> Array | None:
